@@ -1,0 +1,106 @@
+"""The shape of a network: one validated dataclass, and the named presets (the paper's Table 2 and our own)."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from synthnet.files import InputError
+
+KEYS = 128  # rows of the piano roll
+CLASSES = 256  # 8-bit mu-law
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that is needed to build a network.
+
+    Args:
+        model: name of the architecture (`synthnet.models.MODELS`).
+        filter_width: taps F of every causal convolution, at least 2.
+        blocks: B, how often the dilations 1, 2, ..., 2^(R-1) are repeated.
+        dilations: R, layers in a block.
+        channels: C, residual (and skip) channels.
+        styles: S, number of instruments told apart by a one-hot style; 0 for a single instrument.
+        harmonics: H, sine and cosine oscillators of the sounding notes added to the first layer; 0 for
+            none, as in the paper.
+
+    Raises:
+        InputError: a value outside its range.
+    """
+
+    model: str
+    filter_width: int
+    blocks: int
+    dilations: int
+    channels: int = 512
+    styles: int = 0
+    harmonics: int = 0
+
+    def __post_init__(self) -> None:
+        lowest = {"filter_width": 2, "blocks": 1, "dilations": 1, "channels": 4, "styles": 0, "harmonics": 0}
+        highest = {
+            "filter_width": 8,
+            "blocks": 64,
+            "dilations": 20,
+            "channels": 8192,
+            "styles": 128,
+            "harmonics": 64,
+        }
+        for name, low in lowest.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= highest[name]:
+                raise InputError(f"{name} must be a whole number from {low} to {highest[name]}, not {value!r}")
+
+    @property
+    def layer_dilations(self) -> tuple[int, ...]:
+        """Dilation of each layer, first to last."""
+        return tuple(2**r for _ in range(self.blocks) for r in range(self.dilations))
+
+    @property
+    def receptive_field(self) -> int:
+        """Past samples that an output depends on: 1 + (F - 1)(1 + B(2^R - 1))."""
+        return 1 + (self.filter_width - 1) * (1 + sum(self.layer_dilations))
+
+    @property
+    def head_channels(self) -> int:
+        """Channels between the two convolutions of the head: 384 for the paper's 512, in proportion else."""
+        return 3 * self.channels // 4
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
+        """The inverse of `as_dict`; an unknown or missing key raises InputError."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        if unknown := set(values) - known:
+            raise InputError(f"unknown model setting {sorted(unknown)[0]!r}; known: {', '.join(sorted(known))}")
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise InputError(f"incomplete model settings: {error}") from None
+
+
+# L24, L26, L48 are the paper's. `small` is made for two CPU cores: it trains at tens of thousands of samples
+# a second and is helped by oscillators. `tiny` is for tests.
+PRESETS: dict[str, dict[str, int]] = {
+    "L24": {"filter_width": 3, "blocks": 2, "dilations": 12},
+    "L26": {"filter_width": 2, "blocks": 2, "dilations": 13},
+    "L48": {"filter_width": 2, "blocks": 4, "dilations": 12},
+    "small": {"filter_width": 2, "blocks": 2, "dilations": 10, "channels": 64, "harmonics": 8},
+    "tiny": {"filter_width": 2, "blocks": 1, "dilations": 4, "channels": 8},
+}
+
+
+def preset_config(model: str, preset: str, **changes: int) -> ModelConfig:
+    """The configuration of a named preset, with some of its values changed.
+
+    Raises:
+        InputError: unknown preset, or a value outside its range.
+    """
+    if preset not in PRESETS:
+        raise InputError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
+    return ModelConfig(model=model, **{**PRESETS[preset], **changes})

@@ -1,0 +1,225 @@
+"""What all models share: a stack of gated layers over the past audio, steered by the score.
+
+Teacher forcing: the input at step t is sample t-1 and roll frame t-1; the output is the distribution of sample t.
+A model chooses how audio enters, how the score enters, and what a layer and the head look like. The full pass,
+the priming of a cache and the cached step are here, so that nothing outside asks which model it has.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from synthnet.models.config import CLASSES, ModelConfig
+from synthnet.models.layers import CausalConv, DepthwiseGates, GatedLayer, Head, pointwise
+
+
+@dataclass
+class Conditioning:
+    """What the score and the style contribute; None where they contribute nothing.
+
+    Attributes:
+        entry: [B, C, T], added to the audio before the first layer.
+        gates: per layer [B, 2C, T], or [B, 2C, 1] where constant; added to the layer's filter and gate.
+    """
+
+    entry: Tensor | None
+    gates: list[Tensor | None]
+
+
+@dataclass
+class Cache:
+    """What a cached step needs of the past: constant in the length of the piece.
+
+    Attributes:
+        classes: the last F - 1 input classes, oldest first, each [B].
+        rings: per layer [reach, B, C], its past inputs; the input of step t lies at t modulo reach.
+        time: steps taken.
+    """
+
+    classes: list[Tensor]
+    rings: list[Tensor]
+    time: int = 0
+
+
+class Network(nn.Module, abc.ABC):
+    """Base of the models: [B, N] classes and a [B, 128, N] roll to logits [B, 256, N - receptive field + 1]."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        convolution: Callable[[int], CausalConv | DepthwiseGates],
+        activation: Callable[[Tensor], Tensor],
+        skip: str,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.oscillator_map = pointwise(2 * config.harmonics, config.channels) if config.harmonics else None
+        self.layers = nn.ModuleList(
+            GatedLayer(convolution(dilation), config, dilation, skip) for dilation in config.layer_dilations
+        )
+        self.head = Head(config.channels, config.head_channels, CLASSES, activation)
+
+    # What a model defines.
+
+    @abc.abstractmethod
+    def audio_entry(self, past: Sequence[Tensor]) -> Tensor:
+        """Audio before the first layer, from the F inputs that it sees.
+
+        Args:
+            past: F tensors of classes, oldest first: each [B, T], or [B] in a cached step.
+
+        Returns:
+            [B, C, T], or [B, C].
+        """
+
+    @abc.abstractmethod
+    def score_terms(self, roll: Tensor, samples: Sequence[int]) -> Conditioning:
+        """The score's contributions, each for the last samples of the roll.
+
+        Args:
+            roll: [B, 128, N], with enough of the past before the samples asked for.
+            samples: how many at the entry, then at each layer's output.
+        """
+
+    def auxiliary_loss(self, roll: Tensor, n_predicted: int) -> Tensor | None:
+        """A loss of the score path by itself, in nats a sample; None for models that have none.
+
+        Args:
+            roll: [B, 128, N + 1], the input frames and the one after them.
+            n_predicted: how many of the last frames are predicted.
+        """
+        return None
+
+    # What the models share.
+
+    @property
+    def stack(self) -> list[GatedLayer]:
+        """The layers, first to last."""
+        return [layer for layer in self.layers if isinstance(layer, GatedLayer)]
+
+    def condition(
+        self, roll: Tensor, style: Tensor | None, oscillators: Tensor | None, samples: Sequence[int]
+    ) -> Conditioning:
+        """Contributions of roll [B, 128, N], style [B, S] and oscillators [B, 2H, N]; see `score_terms`."""
+        terms = self.score_terms(roll, samples)
+        if self.oscillator_map is not None:
+            if oscillators is None:
+                raise ValueError("this network needs the oscillators of the sounding notes")
+            tones = torch.tanh(self.oscillator_map(oscillators[:, :, -samples[0] :]))
+            terms.entry = tones if terms.entry is None else terms.entry + tones
+        for number, layer in enumerate(self.stack):
+            if layer.style is not None:
+                if style is None:
+                    raise ValueError("this network needs a style")
+                constant = layer.style(style)[:, :, None]
+                gate = terms.gates[number]
+                terms.gates[number] = constant if gate is None else gate + constant
+        return terms
+
+    def enter(self, x: Tensor, entry: Tensor | None) -> Tensor:
+        """Classes [B, N] to the first layer's input [B, C, N - F + 1]."""
+        width = self.config.filter_width
+        length = x.shape[1] - width + 1
+        audio = self.audio_entry([x.narrow(1, tap, length) for tap in range(width)])
+        return audio if entry is None else audio + entry
+
+    def forward(
+        self, x: Tensor, roll: Tensor, style: Tensor | None = None, oscillators: Tensor | None = None
+    ) -> Tensor:
+        """Logits of the samples that follow the first receptive field - 1 inputs.
+
+        Args:
+            x: [B, N] past classes 0..255, N at least the receptive field.
+            roll: [B, 128, N] 0 or 1, at the same times as x.
+            style: [B, S] weights of the styles, for a network with several instruments.
+            oscillators: [B, 2H, N], for a network with oscillators.
+
+        Returns:
+            [B, 256, T], T = N - receptive field + 1: logits of the sample after each of the last T inputs.
+        """
+        n_predicted = x.shape[1] - self.config.receptive_field + 1
+        terms = self.condition(roll, style, oscillators, self.stack_lengths(n_predicted))
+        stream = self.enter(x, terms.entry)
+        skips: Tensor | None = None
+        for layer, gate in zip(self.stack, terms.gates, strict=True):
+            stream, skip = layer(stream, gate)
+            if skip is not None:
+                skip = skip[:, :, -n_predicted:]
+                skips = skip if skips is None else skips + skip
+        return self.head(stream if skips is None else skips)
+
+    def stack_lengths(self, n_predicted: int) -> list[int]:
+        """Samples at the first layer's input and at each layer's output, for T predicted samples."""
+        lengths = [n_predicted]
+        for layer in reversed(self.stack):
+            lengths.insert(0, lengths[0] + layer.reach)
+        return lengths
+
+    def prime(self, x: Tensor, roll: Tensor, style: Tensor | None = None, oscillators: Tensor | None = None) -> Cache:
+        """The cache after a history, computed in one parallel pass.
+
+        Args:
+            x: [B, receptive field - 1] classes before the next step's input; the others likewise.
+
+        Returns:
+            The cache with which the next `step`, given the next input, is as good as the full pass.
+        """
+        if x.shape[1] != self.config.receptive_field - 1:
+            raise ValueError(f"priming takes {self.config.receptive_field - 1} samples, not {x.shape[1]}")
+        lengths = self.stack_lengths(0)
+        terms = self.condition(roll, style, oscillators, lengths)
+        stream = self.enter(x, terms.entry)
+        rings = []
+        for number, layer in enumerate(self.stack):
+            rings.append(stream[:, :, -layer.reach :].permute(2, 0, 1).contiguous())
+            if lengths[number + 1]:
+                gate = terms.gates[number]
+                stream = layer(stream, gate)[0]
+        width = self.config.filter_width
+        return Cache([x[:, -tap] for tap in range(width - 1, 0, -1)], rings)
+
+    def step(self, x: Tensor, entry: Tensor | None, gates: Sequence[Tensor | None], cache: Cache) -> Tensor:
+        """Logits [B, 256] of the next sample; advances the cache.
+
+        Args:
+            x: [B], class of the sample just before.
+            entry, gates: the contributions at this sample, [B, C] and per layer [B, 2C] (`condition`).
+        """
+        window = [*cache.classes, x]
+        stream = self.audio_entry(window)
+        if entry is not None:
+            stream = stream + entry
+        skips: Tensor | None = None
+        for layer, gate, ring in zip(self.stack, gates, cache.rings, strict=True):
+            # Of the ring's slots the one to be overwritten holds the oldest input that the convolution needs.
+            slots = [(cache.time + age) % layer.reach for age in range(0, layer.reach, layer.dilation)]
+            past = [ring[slot] for slot in slots]
+            present = stream
+            stream, skip = layer.step(present, past, gate)
+            ring[slots[0]] = present
+            if skip is not None:
+                skips = skip if skips is None else skips + skip
+        cache.classes = window[1:]
+        cache.time += 1
+        return self.head.step(stream if skips is None else skips)
+
+    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """What training minimises, and the cross-entropy of the audio alone, both in nats a sample.
+
+        Args:
+            batch: x [B, N], roll [B, 128, N], target_x [B, T], target_roll [B, 128, T], style [B]
+                (number of the instrument), and oscillators [B, 2H, N] if the network has them, as
+                `synthnet.dataset` makes them.
+        """
+        style = functional.one_hot(batch["style"], self.config.styles).float() if self.config.styles else None
+        logits = self(batch["x"], batch["roll"], style, batch.get("oscillators"))
+        nll = functional.cross_entropy(logits.float(), batch["target_x"])
+        frames = torch.cat([batch["roll"], batch["target_roll"][:, :, -1:]], dim=2)
+        auxiliary = self.auxiliary_loss(frames, batch["target_x"].shape[1])
+        return (nll if auxiliary is None else nll + auxiliary), nll

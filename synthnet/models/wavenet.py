@@ -1,0 +1,53 @@
+"""WaveNet (van den Oord et al. 2016), the paper's first baseline: the score steers every layer.
+
+Audio enters as a scalar in [-1, 1] (the companded value 2 class / 255 - 1) through a causal convolution. Each layer
+adds a dilated convolution of y_l = V0 * y to its dilated convolution of the audio; one 1x1 gives both residual and
+skip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from synthnet.models.config import CLASSES, KEYS, ModelConfig
+from synthnet.models.layers import CausalConv
+from synthnet.models.network import Conditioning, Network
+
+
+class WaveNet(Network):
+    """See the module. `DeepVoice` differs in how audio enters and in its skips."""
+
+    def __init__(self, config: ModelConfig, skip: str = "shared") -> None:
+        channels, width = config.channels, config.filter_width
+        super().__init__(
+            config,
+            convolution=lambda dilation: CausalConv(channels, 2 * channels, width, dilation),
+            activation=torch.relu,
+            skip=skip,
+        )
+        self.audio_convolution = self.make_audio_convolution(config)
+        self.score_convolution = CausalConv(KEYS, channels, width)  # V0
+        self.score_gates = nn.ModuleList(  # V of each layer
+            CausalConv(channels, 2 * channels, width, dilation) for dilation in config.layer_dilations
+        )
+
+    def make_audio_convolution(self, config: ModelConfig) -> CausalConv:
+        """The convolution through which audio enters."""
+        return CausalConv(1, config.channels, config.filter_width)
+
+    def audio_entry(self, past: Sequence[Tensor]) -> Tensor:
+        values = torch.stack(list(past)).to(self.audio_convolution.weight.dtype) * (2 / (CLASSES - 1)) - 1  # [F, ...]
+        mixed = torch.tensordot(values, self.audio_convolution.weight[:, 0].t(), dims=([0], [0]))  # [..., C]
+        return (mixed + self.audio_convolution.bias).movedim(-1, 1)
+
+    def score_terms(self, roll: Tensor, samples: Sequence[int]) -> Conditioning:
+        needed = max(n + layer.reach for n, layer in zip(samples[1:], self.stack, strict=True))
+        frames = roll[:, :, -(needed + self.config.filter_width - 1) :]
+        score = self.score_convolution(frames.to(self.score_convolution.weight.dtype))  # y_l, [B, C, needed]
+        gates: list[Tensor | None] = []
+        for n, layer, convolution in zip(samples[1:], self.stack, self.score_gates, strict=True):
+            gates.append(convolution(score[:, :, -(n + layer.reach) :]) if n else None)
+        return Conditioning(None, gates)
