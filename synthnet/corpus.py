@@ -1,0 +1,432 @@
+"""Corpora: the recordings of one instrument and their scores, as a folder.
+
+    manifest.json      what the corpus was made from, and a checksum of each file
+    audio/NAME.flac    16 bit, mono, as the teacher plays it: clean, the dither is added to each training slice
+    scores/NAME.json   note events {"pitch": [...], "velocity": [...], "start_s": [...], "end_s": [...]}
+
+Times are seconds on the teacher's block grid, so that roll and audio agree to the sample. One gain holds for the
+whole corpus, so that the loudest piece peaks at 0.9 of full scale: with a gain for each piece, the same note would
+have another amplitude in each. A corpus is a function of the scores, the sound font and FluidSynth's version alone:
+`build_corpus` renders what is missing, changed or damaged, and arrives at the same bytes from whatever was there.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar, get_origin, get_type_hints
+
+import numpy as np
+
+from synthnet.audio import read_audio, write_audio
+from synthnet.files import InputError, sha256, written_whole
+from synthnet.instruments import Instrument
+from synthnet.metrics import dither_floor_nats
+from synthnet.score import Note, Score, read_score
+from synthnet.teacher import Teacher, find_soundfont, fluidsynth_version
+
+VERSION = 1  # of the folder's layout and of the rendering: raise it when either changes
+SPLITS = ("train", "valid")
+PEAK = 0.9
+TAIL_S = 0.5  # after the last note, so that its release is heard
+VALIDATION_PIECE = "prelude"
+FULL_SCALE = 32_768
+NOTE_COLUMNS = ("pitch", "velocity", "start_s", "end_s")  # as `Note` takes them
+
+# The training scores: a wheel carries them inside the package, a clone beside it.
+_PACKAGE = Path(__file__).parent
+_HOME = _PACKAGE if (_PACKAGE / "data" / "scores").is_dir() else _PACKAGE.parent
+DEFAULT_SCORES = _HOME / "data" / "scores"
+
+NOTE_NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
+BAR_COLUMNS = 56
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One recording: `n_samples` long, made from the file `source`; `peak` is the teacher's, before the gain."""
+
+    name: str
+    split: str
+    n_samples: int
+    peak: float
+    source: str
+    source_sha256: str
+    score_sha256: str
+    audio_sha256: str
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What the manifest says; the pieces are sorted by name. `program` is 0-based General MIDI."""
+
+    folder: Path
+    version: int
+    instrument: str
+    program: int
+    sample_rate_hz: int
+    soundfont: str
+    soundfont_sha256: str
+    fluidsynth: str
+    gain: float
+    pieces: tuple[Piece, ...]
+
+    def split(self, name: str) -> tuple[Piece, ...]:
+        """The pieces of "train" or "valid"."""
+        return tuple(piece for piece in self.pieces if piece.split == name)
+
+    def audio_path(self, piece: Piece) -> Path:
+        """The piece's FLAC file."""
+        return self.folder / "audio" / f"{piece.name}.flac"
+
+    def score_path(self, piece: Piece) -> Path:
+        """The piece's note events."""
+        return self.folder / "scores" / f"{piece.name}.json"
+
+    def read_samples(self, piece: Piece) -> np.ndarray:
+        """The piece's audio, int16 [n_samples]; InputError when the file is not what the manifest says."""
+        _check(self.audio_path(piece), piece.audio_sha256)
+        samples = read_audio(self.audio_path(piece)).samples
+        return np.round(samples * FULL_SCALE).astype(np.int16)
+
+    def read_notes(self, piece: Piece) -> tuple[Note, ...]:
+        """The piece's notes; InputError when the file is not what the manifest says."""
+        _check(self.score_path(piece), piece.score_sha256)
+        columns = json.loads(self.score_path(piece).read_text("utf-8"))
+        return tuple(Note(*event) for event in zip(*(columns[c] for c in NOTE_COLUMNS), strict=True))
+
+
+def _check(path: Path, checksum: str) -> None:
+    if not path.is_file() or sha256(path) != checksum:
+        raise InputError(f"{path}: missing, damaged or half rebuilt; build the corpus again")
+
+
+# ---------------------------------------------------------------------------------------------- building
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A score to be played, and the split it belongs to."""
+
+    path: Path
+    split: str
+    checksum: str
+    score: Score
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+
+def _say_nothing(line: str) -> None:
+    pass
+
+
+def build_corpus(
+    folder: Path,
+    instrument: Instrument,
+    scores: Sequence[Path],
+    sample_rate_hz: int = 16_000,
+    soundfont: Path | None = None,
+    valid: str | None = None,
+    report: Callable[[str], None] = _say_nothing,
+) -> Corpus:
+    """Have the teacher play `scores` (MIDI files, or folders of them) on `instrument`, into the folder.
+
+    Pieces with `valid` in their file name, in upper or lower case, are the validation split, all others the training
+    split; without `valid` these are the pieces with "prelude" in their name, if there are any. What is in the
+    folder already and still right is kept, pieces that are no longer among the scores are removed. `report` gets a
+    line for each step and for everything in a score that the corpus does not hold.
+
+    Raises InputError, before anything is written, when a score cannot be used (all of them are listed, a line
+    each), when no piece is left to train on, or when the teacher cannot play; and when the folder cannot be written.
+    """
+    folder = Path(folder)
+    sources = _read_sources(scores, valid)
+    soundfont = find_soundfont(soundfont)
+    teacher = Teacher(soundfont, instrument.program, sample_rate_hz)
+    corpus = Corpus(
+        folder=folder,
+        version=VERSION,
+        instrument=instrument.name,
+        program=instrument.program,
+        sample_rate_hz=sample_rate_hz,
+        soundfont=soundfont.name,
+        soundfont_sha256=sha256(soundfont),
+        fluidsynth=fluidsynth_version(),
+        gain=1.0,
+        pieces=(),
+    )
+    try:
+        before = _read_manifest(folder)
+    except InputError:
+        before = corpus
+    known: dict[str, Piece] = {}  # whose source and teacher are still the same
+    if replace(before, gain=1.0, pieces=()) == corpus:
+        checksums = {source.name: source.checksum for source in sources}
+        known = {piece.name: piece for piece in before.pieces if piece.source_sha256 == checksums.get(piece.name)}
+
+    peaks: dict[str, float] = {}
+    for source in sources:
+        for remark in _remarks(source.score, instrument):
+            report(f"{source.path}: {remark}")
+        if source.name in known:
+            peaks[source.name] = known[source.name].peak
+        else:
+            peaks[source.name] = float(np.abs(_play(teacher, source)).max())
+            report(f"{source.name}: level measured")
+    silent = [source.path for source in sources if peaks[source.name] == 0]
+    _raise_all([f"{path}: the sound font has no sound for its notes" for path in silent], len(sources))
+    corpus = replace(corpus, gain=PEAK / max(peaks.values()))
+
+    pieces = []
+    try:
+        for source in sources:
+            piece = known.get(source.name)
+            if piece is not None and before.gain == corpus.gain and _is_intact(corpus, piece):
+                pieces.append(replace(piece, split=source.split, source=source.path.name))
+                report(f"{source.name}: unchanged")
+            else:
+                pieces.append(_render(corpus, teacher, source, peaks[source.name]))
+                report(f"{source.name}: rendered, {_clock(pieces[-1].n_samples / sample_rate_hz)}")
+        corpus = replace(corpus, pieces=tuple(pieces))
+        _write_manifest(corpus)
+        for piece in before.pieces:
+            if piece.name not in peaks:
+                before.audio_path(piece).unlink(missing_ok=True)
+                before.score_path(piece).unlink(missing_ok=True)
+                report(f"{piece.name}: removed, its score is no longer given")
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
+    if not corpus.split("valid"):
+        report(f"no validation piece: none has {VALIDATION_PIECE!r} in its name")
+    return corpus
+
+
+def _read_sources(scores: Sequence[Path], valid: str | None) -> list[_Source]:
+    """The scores sorted by name; InputError that lists every one that cannot be used."""
+    faults = []
+    paths: list[Path] = []
+    for given in map(Path, scores):
+        found = _midi_files(given) if given.is_dir() else [given]
+        if not found:
+            faults.append(f"{given}: a folder without .mid or .midi files")
+        paths += found
+    paths = list({path.resolve(): path for path in paths}.values())
+    pattern = (VALIDATION_PIECE if valid is None else valid).lower()
+    sources: dict[str, _Source] = {}
+    for path in paths:
+        try:
+            score = read_score(path)
+        except InputError as fault:
+            faults.append(str(fault))
+            continue
+        if path.stem in sources:
+            faults.append(f"{path}: has the same name as {sources[path.stem].path}")
+            continue
+        split = "valid" if pattern in path.name.lower() else "train"
+        sources[path.stem] = _Source(path, split, sha256(path), score)
+    _raise_all(faults, max(len(paths), len(faults)))
+    if not sources:
+        raise InputError("no scores given")
+    splits = {source.split for source in sources.values()}
+    if valid is not None and "valid" not in splits:
+        raise InputError(f"{valid}: no score has this in its name")
+    if "train" not in splits:
+        raise InputError(f"no score is left to train on: all {len(sources)} have {pattern!r} in their names")
+    return [sources[name] for name in sorted(sources)]
+
+
+def _midi_files(folder: Path) -> list[Path]:
+    """The MIDI files in a folder and the folders below it, but not hidden ones."""
+    return sorted(
+        path for path in folder.rglob("*") if path.suffix.lower() in (".mid", ".midi") and not path.name.startswith(".")
+    )
+
+
+def _raise_all(faults: Sequence[str], n_scores: int) -> None:
+    if faults:
+        head = [f"{len(faults)} of {n_scores} scores cannot be used:"] if n_scores > 1 else []
+        raise InputError("\n".join([*head, *faults]))
+
+
+def _remarks(score: Score, instrument: Instrument) -> list[str]:
+    """What of a score the corpus does not hold, or an instrument does not usually play."""
+    remarks = []
+    left_out = score.left_out_line()
+    if left_out:
+        remarks.append(left_out)
+    low, high = instrument.lowest_pitch, instrument.highest_pitch
+    n_outside = sum(not low <= note.pitch <= high for note in score.notes)
+    if n_outside:
+        remarks.append(f"{n_outside} notes outside the range of the {instrument.name}, {low} to {high}")
+    return remarks
+
+
+def _play(teacher: Teacher, source: _Source) -> np.ndarray:
+    """The piece in the teacher's unit, with its tail: float32 [n_samples]."""
+    notes = teacher.snap(source.score.notes)
+    return teacher.play(notes, max(note.end_s for note in notes) + TAIL_S)
+
+
+def _is_intact(corpus: Corpus, piece: Piece) -> bool:
+    try:
+        _check(corpus.audio_path(piece), piece.audio_sha256)
+        _check(corpus.score_path(piece), piece.score_sha256)
+    except InputError:
+        return False
+    return True
+
+
+def _render(corpus: Corpus, teacher: Teacher, source: _Source, peak: float) -> Piece:
+    """Write the two files of a piece."""
+    samples = _play(teacher, source) * np.float32(corpus.gain)
+    piece = Piece(source.name, source.split, len(samples), peak, source.path.name, source.checksum, "", "")
+    write_audio(corpus.audio_path(piece), samples, corpus.sample_rate_hz)
+    notes = teacher.snap(source.score.notes)
+    columns = {column: [getattr(note, column) for note in notes] for column in NOTE_COLUMNS}
+    with written_whole(corpus.score_path(piece)) as beside:
+        beside.write_text(json.dumps(columns) + "\n", "utf-8")
+    return replace(
+        piece,
+        score_sha256=sha256(corpus.score_path(piece)),
+        audio_sha256=sha256(corpus.audio_path(piece)),
+    )
+
+
+# -------------------------------------------------------------------------------------------- manifest
+
+
+def _write_manifest(corpus: Corpus) -> None:
+    content = asdict(corpus)
+    del content["folder"]
+    with written_whole(corpus.folder / "manifest.json") as beside:
+        beside.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+
+
+def read_corpus(folder: Path) -> Corpus:
+    """The corpus in a folder.
+
+    Raises InputError when there is no manifest, when it is damaged or of another version, or when a file is missing.
+    The files' contents are checked when they are read.
+    """
+    corpus = _read_manifest(Path(folder))
+    for piece in corpus.pieces:
+        for path in (corpus.audio_path(piece), corpus.score_path(piece)):
+            if not path.is_file():
+                raise InputError(f"{path}: missing; build the corpus again")
+    return corpus
+
+
+def _read_manifest(folder: Path) -> Corpus:
+    path = folder / "manifest.json"
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{folder}: not a corpus, it has no manifest.json") from None
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{path}: damaged, not JSON") from error
+    version = content.get("version") if isinstance(content, dict) else None
+    if version != VERSION:
+        raise InputError(f"{path}: a corpus of version {version}, not {VERSION}; build it again")
+    try:
+        pieces = tuple(_from_json(Piece, piece) for piece in content.pop("pieces", ()))
+        corpus = _from_json(Corpus, {**content, "folder": folder, "pieces": pieces})
+        for piece in pieces:
+            if piece.split not in SPLITS or Path(piece.name).name != piece.name:
+                raise ValueError(f"piece {piece.name!r} of split {piece.split!r}")
+        if not pieces:
+            raise ValueError("no pieces")
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: damaged, {error}") from error
+    return corpus
+
+
+def _from_json(kind: type[T], values: Any) -> T:
+    """A dataclass from its fields; ValueError when one is missing, unknown or not of its type."""
+    types = get_type_hints(kind)
+    if not isinstance(values, dict) or values.keys() != types.keys():
+        raise ValueError(f"a {kind.__name__.lower()} needs {', '.join(types)}")
+    for name, value in values.items():
+        if not isinstance(value, get_origin(types[name]) or types[name]):
+            raise ValueError(f"{name} is {value!r}")
+    return kind(**values)
+
+
+# -------------------------------------------------------------------------------------------- description
+
+
+def corpus_info(corpus: Corpus) -> dict[str, Any]:
+    """Figures of a corpus, all of its files read and checked.
+
+    Keys: instrument, program, sample_rate_hz, soundfont, gain; splits, for each split that has pieces: pieces (name
+    to seconds), seconds, notes, peak_dbfs, rms_dbfs, dither_floor_nats (a sample, see `synthnet.metrics`);
+    notes_by_pitch, MIDI key to count, in all splits.
+    """
+    splits = {}
+    notes_by_pitch: Counter[int] = Counter()
+    for split in SPLITS:
+        pieces = corpus.split(split)
+        if not pieces:
+            continue
+        clean = np.concatenate([corpus.read_samples(piece) for piece in pieces]).astype(np.float32) / FULL_SCALE
+        notes = [note for piece in pieces for note in corpus.read_notes(piece)]
+        notes_by_pitch.update(note.pitch for note in notes)
+        splits[split] = {
+            "pieces": {piece.name: piece.n_samples / corpus.sample_rate_hz for piece in pieces},
+            "seconds": len(clean) / corpus.sample_rate_hz,
+            "notes": len(notes),
+            "peak_dbfs": _decibels(float(np.abs(clean).max())),
+            "rms_dbfs": _decibels(float(np.sqrt(np.mean(clean**2, dtype=np.float64)))),
+            "dither_floor_nats": dither_floor_nats(clean),
+        }
+    return {
+        "instrument": corpus.instrument,
+        "program": corpus.program,
+        "sample_rate_hz": corpus.sample_rate_hz,
+        "soundfont": corpus.soundfont,
+        "gain": corpus.gain,
+        "splits": splits,
+        "notes_by_pitch": dict(sorted(notes_by_pitch.items())),
+    }
+
+
+def format_info(info: Mapping[str, Any]) -> str:
+    """The figures of `corpus_info` as text for a terminal, at most 80 columns but for long names."""
+    lines = [
+        f"{info['instrument']}, program {info['program']} of {info['soundfont']}, "
+        f"{info['sample_rate_hz']} Hz, gain {info['gain']:.3f}",
+        "",
+        "split  pieces    time  notes  peak dBFS  RMS dBFS  dither floor, nats a sample",
+    ]
+    for name, split in info["splits"].items():
+        lines.append(
+            f"{name:5}  {len(split['pieces']):6}  {_clock(split['seconds']):>6}  {split['notes']:5}  "
+            f"{split['peak_dbfs']:9.1f}  {split['rms_dbfs']:8.1f}  {split['dither_floor_nats']:12.3f}"
+        )
+    for name, split in info["splits"].items():
+        lines += ["", f"{name}:"]
+        lines += [f"  {_clock(seconds):>6}  {piece}" for piece, seconds in split["pieces"].items()]
+    most = max(info["notes_by_pitch"].values())
+    lines += ["", "notes by pitch:"]
+    for pitch, count in info["notes_by_pitch"].items():
+        name = f"{NOTE_NAMES[pitch % 12]}{pitch // 12 - 1}"
+        lines.append(f"  {name:4} {pitch:3} {count:6}  {'#' * math.ceil(BAR_COLUMNS * count / most)}")
+    return "\n".join(lines)
+
+
+def _decibels(amplitude: float) -> float:
+    return 20.0 * math.log10(amplitude) if amplitude else -math.inf
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes}:{seconds:02}"

@@ -1,0 +1,108 @@
+"""Training slices: dithered audio classes, the piano roll and the style, aligned to the sample.
+
+Times are samples. Slice i of a dataset depends on its seed and on i alone: any number of workers, and a run resumed
+at slice i, see the same slices. Slices start before their piece, in dithered silence, as well as within it:
+generation begins in silence, and a network that has never seen a piece begin answers with a burst of noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from synthnet.audio import dither, encode_mu_law
+from synthnet.corpus import FULL_SCALE, Corpus
+from synthnet.files import InputError
+from synthnet.roll import RollEvents, oscillators, rasterise, roll_events
+
+
+@dataclass(frozen=True)
+class _Recording:
+    """A piece in memory: int16 [n_samples], shared with forked workers."""
+
+    samples: np.ndarray
+    events: RollEvents
+    style: int
+
+    def clean(self, start: int, stop: int) -> np.ndarray:
+        """float32 [stop - start], full scale +-1; silence before the piece and after it."""
+        inside = self.samples[max(start, 0) : max(stop, 0)].astype(np.float32) / FULL_SCALE
+        before = min(max(-start, 0), stop - start)
+        return np.pad(inside, (before, stop - start - before - len(inside)))
+
+
+class SliceDataset(Dataset[dict[str, Tensor]]):
+    """An endless map from i = 0, 1, ... to random slices of one split ("train" or "valid") of the corpora.
+
+    A slice predicts the T = `n_predicted` samples from s on, given the `n_context` + T samples before each of them:
+    at step t a network is given x[t - 1] and roll[t - 1], and predicts x[t] and roll[t]. The start s is uniform over
+    -T to n - T for all pieces, n samples long, together; for `cold_start_share` of the slices it is uniform over -T
+    to 0 instead, with pieces in proportion to their lengths. The dither is drawn anew for each slice.
+
+    Raises InputError when the corpora have different sample rates, or one has no piece in the split.
+    """
+
+    def __init__(
+        self,
+        corpora: Sequence[Corpus],
+        split: str,
+        *,
+        n_predicted: int,
+        n_context: int,
+        seed: int,
+        harmonics: int = 0,
+        cold_start_share: float = 0.02,
+    ) -> None:
+        rates = {corpus.sample_rate_hz for corpus in corpora}
+        if len(rates) > 1:
+            raise InputError(f"corpora of different sample rates: {', '.join(map(str, sorted(rates)))} Hz")
+        self.n_predicted = n_predicted
+        self.n_context = n_context
+        self.seed = seed
+        self.harmonics = harmonics
+        self.cold_start_share = cold_start_share
+        self._recordings = []
+        for style, corpus in enumerate(corpora):
+            pieces = corpus.split(split)
+            if not pieces:
+                raise InputError(f"{corpus.folder}: no piece in the {split} split")
+            for piece in pieces:
+                events = roll_events(corpus.read_notes(piece), corpus.sample_rate_hz)
+                self._recordings.append(_Recording(corpus.read_samples(piece), events, style))
+        # The starts of all recordings, -T to n - T, numbered one after another; each one's last number, plus 1.
+        self._numbered = np.cumsum([len(recording.samples) + 1 for recording in self._recordings])
+
+    def __getitem__(self, i: int) -> dict[str, Tensor]:
+        """Slice i, with C = `n_context` and H = `harmonics`.
+
+        "x" int64 [C + T], mu-law classes of the samples s - 1 - C to s + T - 2; "roll" uint8 [128, C + T] and, if
+        H > 0, "oscillators" float32 [2 H, C + T] for the same samples; "style" int64 [], the index of the corpus;
+        "target_x" int64 [T] and "target_roll" uint8 [128, T] for the samples s to s + T - 1.
+        """
+        rng = np.random.default_rng((self.seed, i))
+        number = int(rng.integers(self._numbered[-1]))
+        index = int(np.searchsorted(self._numbered, number, side="right"))
+        recording = self._recordings[index]
+        start = number - (int(self._numbered[index]) - len(recording.samples) - 1) - self.n_predicted
+        if rng.random() < self.cold_start_share:
+            start = int(rng.integers(-self.n_predicted, 1))
+        begin, end = start - 1 - self.n_context, start + self.n_predicted
+        dithered = recording.clean(begin, end) + dither(end - begin, rng)
+        classes = torch.from_numpy(encode_mu_law(dithered).astype(np.int64))  # [C + T + 1]
+        # Targets are copies: a training loop may corrupt its input in place.
+        item = {
+            "x": classes[:-1],
+            "roll": torch.from_numpy(rasterise(recording.events, begin, end - 1)),
+            "style": torch.tensor(recording.style),
+            "target_x": classes[self.n_context + 1 :].clone(),
+            "target_roll": torch.from_numpy(rasterise(recording.events, start, end)),
+        }
+        if self.harmonics:
+            waves = oscillators(recording.events, begin, end - 1, self.harmonics)
+            item["oscillators"] = torch.from_numpy(waves)
+        return item

@@ -1,0 +1,1 @@
+"""Turning a score into audio with a trained network."""

@@ -1,0 +1,151 @@
+"""Figures as PNG files: a sound beside its reference, and how a training run went.
+
+Drawn without pyplot, so that nothing global is touched and no display is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+
+from synthnet.files import InputError, written_whole
+from synthnet.metrics import BINS, FLOOR_DB, HOP_S, cqt_decibels, mean_and_ci95, rmse_cqt_db
+from synthnet.score import Note
+
+LOWEST_PITCH = 24  # C1, the transform's first bin
+WIDTH_IN, DPI = 14, 100  # 1400 pixels
+DIFFERENCE_LIMIT_DB = 40
+MOST_LABELS = 24  # figures of single seconds beside each other before they touch
+
+INK, GREY = "#222222", "#8a8a8a"
+BLUE, ORANGE, GREEN = "#2a6fbb", "#d9702b", "#3d8f5f"
+STYLE: dict[str, Any] = {"fontsize": 11, "color": INK}
+
+
+def plot_comparison(
+    path: Path,
+    reference: np.ndarray,
+    test: np.ndarray,
+    sample_rate_hz: int,
+    title: str = "",
+    notes: Iterable[Note] = (),
+) -> None:
+    """Draw the constant-Q spectrograms of samples [n] and [n], and their difference, one below the other.
+
+    Decibels are relative to the reference's maximum over the whole passage, whereas the RMSE-CQT figures (mean
+    with its 95% confidence interval in the heading, each second's above the difference) are relative to the
+    reference's maximum within each second. `notes`, when given, are lines at their fundamentals in the
+    difference.
+    Raises InputError as `rmse_cqt_db` does, and for a name that doesn't end in .png.
+    """
+    rmse_db = rmse_cqt_db(reference, test, sample_rate_hz)
+    reference_db, test_db = cqt_decibels(reference, test, sample_rate_hz)
+    duration_s = len(reference) / sample_rate_hz
+
+    mean, half_width = mean_and_ci95(rmse_db)
+    spread = "" if np.isnan(half_width) else f" ± {half_width:.2f}"
+    heading = f"RMSE-CQT {mean:.2f}{spread} dB"
+    figure = new_figure(9, f"{title}   ·   {heading}" if title else heading)
+    panels = figure.subplots(3, sharex=True, sharey=True)
+    for axes, name, decibels in zip(panels, ("Reference", "Test"), (reference_db, test_db), strict=False):
+        image = draw_spectrogram(axes, decibels, cmap="magma", vmin=FLOOR_DB, vmax=0)
+        axes.set_title(name, loc="left", **STYLE)
+    figure.colorbar(image, ax=list(panels[:2]), label="dB, 0 at the reference's maximum", pad=0.01, aspect=40)
+
+    limit = DIFFERENCE_LIMIT_DB
+    image = draw_spectrogram(panels[2], test_db - reference_db, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    figure.colorbar(image, ax=panels[2], label="dB", pad=0.01, extend="both")
+    panels[2].set_title("Test minus reference", loc="left", **STYLE)
+    for note in notes:
+        panels[2].hlines(note.pitch, note.start_s, note.end_s, colors=INK, linewidth=1.2)
+    if len(rmse_db) <= MOST_LABELS and duration_s >= 1:
+        seconds = np.arange(len(rmse_db))
+        panels[2].vlines(seconds[1:], *panels[2].get_ylim(), colors=GREY, linewidth=0.6, linestyles=(0, (2, 4)))
+        above = panels[2].secondary_xaxis("top")
+        above.set_xticks(seconds + 0.5, [f"{figure_db:.1f}" for figure_db in rmse_db])
+        above.tick_params(length=0, pad=1, labelsize=9, labelcolor=INK)
+        panels[2].set_title("RMSE-CQT of each second, dB", loc="right", **STYLE)
+    panels[2].set_xlim(0, duration_s)
+    panels[2].set_xlabel("seconds", **STYLE)
+    save(figure, path)
+
+
+def draw_spectrogram(axes: Axes, decibels: np.ndarray, **colours: Any) -> AxesImage:
+    """Draw decibels [84, frames] over seconds and MIDI pitch, the octaves named; the image, for a colour bar."""
+    left, right = -HOP_S / 2, (decibels.shape[1] - 0.5) * HOP_S  # a frame is drawn around its centre
+    bottom, top = LOWEST_PITCH - 0.5, LOWEST_PITCH + BINS - 0.5
+    image = axes.imshow(
+        decibels, origin="lower", aspect="auto", interpolation="nearest", extent=(left, right, bottom, top), **colours
+    )
+    octaves = range(BINS // 12)
+    axes.set_yticks([LOWEST_PITCH + 12 * k for k in octaves], [f"C{k + 1}" for k in octaves])
+    axes.tick_params(colors=INK, labelsize=10)
+    return image
+
+
+def plot_training(path: Path, rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
+    """Draw a run's metrics.jsonl: likelihood with the dither floor, score gain, free-running RMSE-CQT.
+
+    Each row has "step" and any of "train_nll", "valid_nll", "dither_floor", "score_gain" (nats a sample),
+    "rmse_cqt_db" and "rmse_cqt_expectation_db"; what is missing or None in a row is left out. Raises InputError
+    for no rows, or for a name that doesn't end in .png.
+    """
+    if not rows:
+        raise InputError(f"{path}: no training figures to draw")
+    figure = new_figure(4.6, title)
+    likelihood, gain, distance = figure.subplots(1, 3)
+
+    draw_curve(likelihood, rows, "train_nll", "training", BLUE, alpha=0.45)
+    draw_curve(likelihood, rows, "valid_nll", "validation", BLUE)
+    draw_curve(likelihood, rows, "dither_floor", "dither floor", INK, linestyle="--", marker="")
+    likelihood.set_title("Negative log likelihood, nats a sample", loc="left", **STYLE)
+
+    draw_curve(gain, rows, "score_gain", "", GREEN)
+    gain.axhline(0, color=GREY, linewidth=0.8)
+    gain.set_title("Score gain (wrong minus right score), nats a sample", loc="left", **STYLE)
+
+    draw_curve(distance, rows, "rmse_cqt_db", "sample", ORANGE)
+    draw_curve(distance, rows, "rmse_cqt_expectation_db", "expectation", ORANGE, alpha=0.45)
+    distance.axhline(10, color=GREY, linewidth=0.8, linestyle=":", label="reasonable quality below")
+    distance.set_ylim(bottom=0)
+    distance.set_title("Free-running RMSE-CQT, dB", loc="left", **STYLE)
+
+    for axes in (likelihood, gain, distance):
+        axes.set_xlabel("step", **STYLE)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(colors=INK, labelsize=10)
+        axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)
+        axes.set_axisbelow(True)
+    for axes in (likelihood, distance):
+        axes.legend(frameon=False, fontsize=10)
+    save(figure, path)
+
+
+def draw_curve(axes: Axes, rows: Iterable[Mapping[str, Any]], key: str, label: str, colour: str, **line: Any) -> None:
+    """Draw a figure over the steps of the rows that have it; nothing, not even a label, if none has."""
+    points = [(row["step"], row[key]) for row in rows if row.get(key) is not None]
+    if points:
+        line = {"marker": "o", "markersize": 3.5, "linewidth": 1.8, **line}
+        axes.plot(*zip(*points, strict=True), color=colour, label=label, **line)
+
+
+def new_figure(height_in: float, heading: str) -> Figure:
+    """An empty figure, 1400 pixels wide."""
+    figure = Figure(figsize=(WIDTH_IN, height_in), dpi=DPI)
+    figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.1)
+    figure.suptitle(heading, fontsize=15, color=INK, weight="bold")
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write the figure as PNG, whole or not at all."""
+    if Path(path).suffix.lower() != ".png":
+        raise InputError(f"{path}: the name of a figure must end in .png")
+    with written_whole(path) as beside:
+        figure.savefig(beside, format="png")

@@ -1,0 +1,319 @@
+"""A training run in a folder: what to train, for how long, validated and shown as it goes.
+
+Used by `synthnet train` and by the recipes; `synthnet.training` is the loop itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from tqdm import tqdm
+
+from synthnet import __version__
+from synthnet.checkpoint import load_tensors
+from synthnet.corpus import Corpus
+from synthnet.dataset import SliceDataset
+from synthnet.evaluation import free_run, likelihood, split_floor_nats
+from synthnet.files import InputError
+from synthnet.models import ModelConfig, Network, preset_config
+from synthnet.plots import plot_training
+from synthnet.training import Progress, Trainer, TrainingConfig, training_config
+
+PAPER_EPOCHS = 200
+PAPER_EVALUATION_EPOCHS = 20
+EVALUATION_MINUTES = 5.0
+
+
+@dataclass(frozen=True)
+class Span:
+    """A length of training: exactly one of the three is given; resumed parts count."""
+
+    minutes: float | None = None
+    epochs: float | None = None
+    steps: int | None = None
+
+    def in_steps(self, steps_an_epoch: int) -> int | None:
+        """Steps, or None for a span by the clock."""
+        return self.steps if self.epochs is None else max(1, round(self.epochs * steps_an_epoch))
+
+
+def fresh_settings(
+    model: str, preset: str, n_instruments: int, overrides: Mapping[str, Any]
+) -> tuple[ModelConfig, TrainingConfig]:
+    """Network and recipe of a preset; `overrides` are fields of either."""
+    shape = {field.name for field in dataclasses.fields(ModelConfig)}
+    config = preset_config(
+        model,
+        preset,
+        styles=n_instruments if n_instruments > 1 else 0,
+        **{name: value for name, value in overrides.items() if name in shape},
+    )
+    return config, training_config(preset, **{name: v for name, v in overrides.items() if name not in shape})
+
+
+def resumed_settings(folder: Path, overrides: Mapping[str, Any]) -> tuple[ModelConfig, TrainingConfig]:
+    """Network and recipe of the run in a folder.
+
+    Raises:
+        InputError: nothing to resume, or an override that contradicts what the run was begun with.
+    """
+    if not has_run(folder):
+        raise InputError(f"{folder}: no run to resume")
+    facts = load_tensors(folder / "state.safetensors")[1]
+    try:
+        config, training = ModelConfig.from_dict(facts["config"]), TrainingConfig(**facts["training"])
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{folder / 'state.safetensors'}: damaged ({error})") from None
+    begun_with = {**dataclasses.asdict(config), **dataclasses.asdict(training)}
+    for name, value in overrides.items():
+        if begun_with[name] != value:
+            raise InputError(f"{folder}: was begun with {name} {begun_with[name]}, not {value}")
+    return config, training
+
+
+def has_run(folder: Path) -> bool:
+    """Whether a run was saved in the folder."""
+    return (folder / "state.safetensors").exists()
+
+
+def annealed_over(training: TrainingConfig, span: Span) -> TrainingConfig:
+    """A recipe that anneals by the clock, with its annealing set to the minutes that it will be given.
+
+    A span in steps or epochs does not anneal by the clock: the same steps must give the same weights.
+    """
+    if training.anneal_minutes is None:
+        return training
+    return dataclasses.replace(training, anneal_minutes=span.minutes)
+
+
+def default_span(training: TrainingConfig) -> Span:
+    """What a recipe is meant for: its minutes, or the paper's 200 epochs."""
+    return Span(minutes=training.anneal_minutes) if training.anneal_minutes else Span(epochs=PAPER_EPOCHS)
+
+
+def join_processes(device: str) -> tuple[int, int]:
+    """Rank and number of the processes that torchrun has started; (0, 1) without it."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        return 0, 1
+    cuda = torch.cuda.is_available() and device != "cpu"
+    if cuda:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if cuda else "gloo")
+    return dist.get_rank(), world
+
+
+def choose_device(name: str) -> torch.device:
+    """The device asked for, or for "auto" a GPU if there is one; InputError if it is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {name}: {str(error).splitlines()[0]}") from None
+    return device
+
+
+def train_run(
+    folder: Path,
+    corpora: Sequence[Corpus],
+    config: ModelConfig,
+    training: TrainingConfig,
+    span: Span,
+    *,
+    device: torch.device,
+    resume: bool = False,
+    evaluate_every: Span | None = None,
+    validation_seconds: int = 4,
+    workers: int = 0,
+    say: Callable[[str], None],
+) -> None:
+    """Train in a folder until the span is over, showing progress; curves are drawn at the end.
+
+    Args:
+        evaluate_every: default 5 minutes, or the paper's 20 epochs if the span is in epochs.
+        validation_seconds: seconds generated in each evaluation.
+
+    Raises:
+        InputError, synthnet.training.Interrupted: see `Trainer.run`.
+    """
+    dataset = SliceDataset(
+        corpora,
+        "train",
+        n_predicted=training.n_predicted,
+        n_context=config.receptive_field - 1,
+        seed=training.seed,
+        harmonics=config.harmonics,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(
+        folder,
+        config,
+        training,
+        dataset,
+        sample_rate_hz=corpora[0].sample_rate_hz,
+        instruments=tuple(corpus.instrument for corpus in corpora),
+        provenance=provenance(corpora),
+        device=device,
+        resume=resume,
+        workers=workers,
+    )
+    n_samples = sum(piece.n_samples for corpus in corpora for piece in corpus.split("train"))
+    steps_an_epoch = max(1, round(n_samples / (training.n_predicted * trainer.slices_per_step)))
+    if evaluate_every is None:
+        by_epochs = span.epochs is not None
+        evaluate_every = Span(epochs=PAPER_EVALUATION_EPOCHS) if by_epochs else Span(minutes=EVALUATION_MINUTES)
+    monitor = Monitor(corpora, trainer, span, evaluate_every, steps_an_epoch, validation_seconds, say)
+    try:
+        trainer.run(
+            until_step=span.in_steps(steps_an_epoch),
+            until_s=None if span.minutes is None else 60 * span.minutes,
+            on_step=monitor.show,
+            validate=monitor.validate,
+            validate_now=monitor.is_due,
+        )
+    finally:
+        monitor.close()
+    if trainer.rank == 0:
+        with open(folder / "metrics.jsonl", encoding="utf-8") as rows:
+            plot_training(folder / "curves.png", [json.loads(row) for row in rows])
+
+
+def provenance(corpora: Sequence[Corpus]) -> dict[str, Any]:
+    """Where the training data comes from, for the checkpoint."""
+    return {
+        "synthnet": __version__,
+        "torch": torch.__version__,
+        "corpora": [
+            {
+                "instrument": corpus.instrument,
+                "program": corpus.program,
+                "soundfont": corpus.soundfont,
+                "soundfont_sha256": corpus.soundfont_sha256,
+                "gain": corpus.gain,
+                "train": {piece.name: piece.audio_sha256 for piece in corpus.split("train")},
+                "valid": {piece.name: piece.audio_sha256 for piece in corpus.split("valid")},
+            }
+            for corpus in corpora
+        ],
+    }
+
+
+class Monitor:
+    """Shows a run's progress and validates it; silent on all processes but the first."""
+
+    def __init__(
+        self,
+        corpora: Sequence[Corpus],
+        trainer: Trainer,
+        span: Span,
+        evaluate_every: Span,
+        steps_an_epoch: int,
+        validation_seconds: int,
+        say: Callable[[str], None],
+    ) -> None:
+        self.corpora, self.trainer, self.say = corpora, trainer, say
+        self.validation_seconds = validation_seconds
+        self.every_steps = evaluate_every.in_steps(steps_an_epoch)
+        self.every_s = None if evaluate_every.minutes is None else 60 * evaluate_every.minutes
+        self.next_s = self.every_s + trainer.elapsed_s if self.every_s else math.inf
+        self.floor = {split: split_floor_nats(corpora, split) for split in ("train", "valid") if self.has(split)}
+        self.begun: tuple[Progress, int] | None = None
+        self.bar: tqdm | None = None
+        if trainer.rank == 0:
+            steps = span.in_steps(steps_an_epoch)
+            n_parameters = sum(parameter.numel() for parameter in trainer.network.parameters())
+            length = f"{span.minutes:g} minutes" if steps is None else f"{steps} steps"
+            say(
+                f"{trainer.config.model}, {n_parameters:,} parameters, for {length} ({steps_an_epoch} steps an epoch); "
+                f"dither floor {self.floor['train']:.3f} nats a sample: no loss can be lower"
+            )
+            self.bar = tqdm(
+                total=100,
+                initial=0,
+                bar_format="{percentage:3.0f}%|{bar}| {postfix}",
+                mininterval=0.3 if sys.stderr.isatty() else 20.0,
+                file=sys.stderr,
+                dynamic_ncols=True,
+            )
+
+    def has(self, split: str) -> bool:
+        return any(corpus.split(split) for corpus in self.corpora)
+
+    def show(self, progress: Progress) -> None:
+        """Move the bar."""
+        if self.bar is None:
+            return
+        if self.begun is None:  # the first step, which is slower than the rest, is not timed
+            self.begun = progress, self.trainer.samples
+        first, samples = self.begun
+        passed_s = max(progress.elapsed_s - first.elapsed_s, 1e-9)
+        rate = (self.trainer.samples - samples) / passed_s
+        left_s = passed_s * (1 - progress.share_done) / max(progress.share_done - first.share_done, 1e-9)
+        excess = progress.nll - self.floor["train"]
+        self.bar.set_postfix_str(
+            f"step {progress.step}, loss {progress.loss:.3f}, {excess:+.3f} over the floor, {rate:,.0f} samples/s, "
+            f"{clock(left_s)} left",
+            refresh=False,
+        )
+        self.bar.update(100 * progress.share_done - self.bar.n)
+
+    def is_due(self, step: int, elapsed_s: float) -> bool:
+        """Whether to validate after this step."""
+        if self.every_steps is not None:
+            return step % self.every_steps == 0
+        if elapsed_s < self.next_s:
+            return False
+        while self.next_s <= elapsed_s:
+            self.next_s += self.every_s or math.inf
+        return True
+
+    def validate(self, network: Network) -> dict[str, float]:
+        """Likelihood and free-running seconds on the validation pieces."""
+        network.eval()
+        told = likelihood(network, self.corpora, n_slices=16)
+        runs = []
+        for number, corpus in enumerate(self.corpora):
+            if corpus.split("valid"):
+                style = np.eye(len(self.corpora))[number] if network.config.styles else None
+                runs.append(free_run(network, corpus, self.validation_seconds, style=style))
+        figures = {
+            "valid_nll": told.nll,
+            "dither_floor": self.floor["valid"],
+            "valid_excess": told.nll - self.floor["valid"],
+            "score_gain": told.score_gain,
+            "rmse_cqt_db": float(np.mean([run.sample_rmse_db.mean() for run in runs])),
+            "rmse_cqt_expectation_db": float(np.mean([run.expectation_rmse_db.mean() for run in runs])),
+        }
+        network.train()
+        if self.bar is not None:
+            self.bar.clear()
+        self.say(
+            f"step {self.trainer.step}: validation {told.nll:.3f} nats, {figures['valid_excess']:+.3f} over the floor, "
+            f"score gain {told.score_gain:.2f}; free-running RMSE-CQT {figures['rmse_cqt_db']:.1f} dB "
+            f"(expectation {figures['rmse_cqt_expectation_db']:.1f})"
+        )
+        return figures
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, or hours and minutes, to read at a glance."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes}:{rest:02d}"

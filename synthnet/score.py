@@ -1,0 +1,365 @@
+"""Scores: standard MIDI files (SMF types 0 and 1) in and out, as notes in seconds.
+
+Times are seconds from the start of the score, pitches MIDI keys (A4 = 69), velocities 1 to 127.
+
+mido reads and writes the bytes; their meaning in seconds and notes is worked out here, because pretty_midi lets
+no pedal lengthen notes and follows tempo events on the first track only. Where a file leaves room:
+
+- tempo events count on every track;
+- a note-off ends the oldest open note of its key, on its own track and channel; one that ends nothing is
+  passed over; notes still open at the end of the file end there;
+- the sustain pedal (controller 64, down from value 64) works on its channel, on all tracks: a note whose key
+  is let go sounds on until the pedal comes up or the key is struck again;
+- each track, channel and program makes a `Track`, as in pretty_midi; a track that sets no program for its
+  channel takes the channel's, as a General MIDI synthesiser would (pretty_midi takes 0);
+- keys, velocities and other data above 127, which a file should not hold, count as 127.
+
+What a binary piano roll cannot hold is left out and counted in `Score.left_out`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import re
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from operator import attrgetter, itemgetter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import mido
+
+from synthnet.files import InputError, written_whole
+
+LONGEST_SCORE_S = 24 * 3600
+LARGEST_FILE_BYTES = 2 << 20  # hours of recorded piano with every pedal movement stay below 1 MiB
+LONGEST_HIGH_RUN = 4000  # bytes above 127 in a row; text in Chinese has hundreds
+
+SUSTAIN_PEDAL = 64
+DRUM_CHANNEL = 9  # counted from 0; musicians call it channel 10
+# Controllers that shape the notes themselves; pan, reverb, chorus and the like belong to a mixing desk.
+CONTROLS_LEFT_OUT = {
+    1: "modulation changes",
+    7: "volume changes",
+    11: "expression changes",
+    66: "sostenuto pedal changes",
+    67: "soft pedal changes",
+}
+
+WRITTEN_TICKS_PER_BEAT = 10_000  # at 120 beats a minute a tick is 0.05 ms
+WRITTEN_TICKS_PER_S = 2 * WRITTEN_TICKS_PER_BEAT
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A note: MIDI key 0 to 127, velocity 1 to 127, onset and end in seconds."""
+
+    pitch: int
+    velocity: int
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Track:
+    """The notes of one part, sorted by onset, then pitch; its 0-based General MIDI program and its name."""
+
+    notes: tuple[Note, ...]
+    program: int = 0
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Score:
+    """The tracks of a piece, and what of it was left out: a count for each kind, named in the plural."""
+
+    tracks: tuple[Track, ...]
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """The notes of all tracks, sorted by onset, then pitch."""
+        return _in_order(note for track in self.tracks for note in track.notes)
+
+    @property
+    def end_s(self) -> float:
+        """The end of the last note in seconds, 0.0 if there are no notes."""
+        return max((note.end_s for track in self.tracks for note in track.notes), default=0.0)
+
+    def excerpt(self, start_s: float, duration_s: float | None = None) -> Score:
+        """What sounds in a window of the score (to its end, if no duration is given), with the window's start at 0.
+
+        Notes are cut at both ends of the window; tracks that are silent in it are dropped; `left_out` stays that
+        of the whole score. Raises InputError for a start that is negative, not a number or at or beyond the end
+        of the score, and for a duration that is not positive.
+        """
+        if not start_s >= 0.0:
+            raise InputError(f"excerpt: the start must be 0 s or later, not {start_s:g} s")
+        if duration_s is not None and not duration_s > 0.0:
+            raise InputError(f"excerpt: the duration must be above 0 s, not {duration_s:g} s")
+        if start_s >= self.end_s and start_s > 0.0:
+            raise InputError(f"excerpt: the start, {start_s:g} s, is beyond the end of the score, {self.end_s:g} s")
+        stop_s = math.inf if duration_s is None else start_s + duration_s
+        tracks = []
+        for track in self.tracks:
+            notes = _in_order(
+                replace(note, start_s=max(note.start_s, start_s) - start_s, end_s=min(note.end_s, stop_s) - start_s)
+                for note in track.notes
+                if note.start_s < stop_s and note.end_s > start_s
+            )
+            if notes:
+                tracks.append(replace(track, notes=notes))
+        return replace(self, tracks=tuple(tracks))
+
+    def left_out_line(self) -> str | None:
+        """One line, such as "left out: 12 drum notes, 1 pitch bend"; None if nothing was left out."""
+        if not self.left_out:
+            return None
+        parts = (f"{n} {kind.removesuffix('s') if n == 1 else kind}" for kind, n in self.left_out.items())
+        return f"left out: {', '.join(parts)}"
+
+
+def read_score(path: Path) -> Score:
+    """Read a MIDI file that must hold notes: as `read_midi`, and InputError if there are none."""
+    score = read_midi(path)
+    if not score.tracks:
+        line = score.left_out_line()
+        raise InputError(f"{path}: no notes" + (f" ({line})" if line else ""))
+    return score
+
+
+def read_midi(path: Path) -> Score:
+    """Read a standard MIDI file of type 0 or 1 (see the module's docstring); tracks without notes are dropped.
+
+    Raises InputError, naming the file, if it is missing, unreadable, too large, damaged, cut short, of type 2, timed
+    in SMPTE frames, or longer than 24 hours.
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            data = file.read(LARGEST_FILE_BYTES + 1)
+        if len(data) > LARGEST_FILE_BYTES:
+            raise InputError(f"larger than {LARGEST_FILE_BYTES >> 20} MiB, not a score")
+        return _to_score(_parse(data))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+
+
+def write_midi(score: Score, path: Path) -> None:
+    """Write a MIDI file of type 1, whole or not at all: a tempo track, then one track for each of the score's.
+
+    A tick is 0.05 ms, so that times come back within 0.025 ms, and those of a 1 ms grid exactly; a note lasts at
+    least a tick. The tracks take the 15 channels that are not drums in turn. Raises InputError if the file cannot
+    be written.
+    """
+    midi = mido.MidiFile(type=1, ticks_per_beat=WRITTEN_TICKS_PER_BEAT, charset="utf-8")
+    midi.add_track().append(mido.MetaMessage("set_tempo", tempo=500_000))
+    channels = [channel for channel in range(16) if channel != DRUM_CHANNEL]
+    for index, track in enumerate(score.tracks):
+        channel = channels[index % len(channels)]
+        events = []
+        for note in track.notes:
+            start = round(note.start_s * WRITTEN_TICKS_PER_S)
+            end = max(start + 1, round(note.end_s * WRITTEN_TICKS_PER_S))
+            on = mido.Message("note_on", channel=channel, note=note.pitch, velocity=note.velocity)
+            events += [(start, on), (end, mido.Message("note_off", channel=channel, note=note.pitch))]
+        # The sort is stable: a key's end stays before its next onset at the same time.
+        events.sort(key=itemgetter(0))
+        written = midi.add_track(track.name)
+        written.append(mido.Message("program_change", channel=channel, program=track.program))
+        now = 0
+        for tick, message in events:
+            written.append(message.copy(time=tick - now))
+            now = tick
+    try:
+        with written_whole(Path(path)) as beside:
+            midi.save(beside)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+
+
+def _in_order(notes: Iterable[Note]) -> tuple[Note, ...]:
+    return tuple(sorted(notes, key=attrgetter("start_s", "pitch")))
+
+
+# ---------------------------------------------------------------------------------------- bytes to messages
+
+
+def _teach_mido() -> None:
+    """Make mido keep the time before meta events that it does not know, and forgive impossible values in others.
+
+    mido 1.3 drops the former and refuses a whole file for the latter, though no note depends on them.
+    """
+    meta = mido.midifiles.meta
+    known = {spec.type_byte for spec in vars(meta).values() if hasattr(spec, "type_byte")}
+    bytes_spec = meta.MetaSpec_sequencer_specific
+    for type_byte in set(range(256)) - known:
+        meta.add_meta_spec(type(f"MetaSpec_unknown_{type_byte}", (bytes_spec,), {"type_byte": type_byte}))
+    for name in ("sequence_number", "channel_prefix", "smpte_offset", "time_signature", "key_signature"):
+        meta.add_meta_spec(_forgiving(getattr(meta, f"MetaSpec_{name}")))
+
+
+def _forgiving(spec: Any) -> type:
+    def decode(self: Any, message: mido.MetaMessage, data: list[int]) -> None:
+        with contextlib.suppress(mido.KeySignatureError, LookupError, ValueError):
+            spec.decode(self, message, data)
+
+    return type(spec.__name__, (spec,), {"decode": decode})
+
+
+_teach_mido()
+
+
+def _parse(data: bytes) -> mido.MidiFile:
+    """The file in `data`; InputError, without the file's name, if it cannot be read."""
+    # mido would take such a run for one number, in time that grows as the square of its length.
+    if re.search(rb"[\x80-\xFF]{%d}" % LONGEST_HIGH_RUN, data):
+        raise InputError(f"damaged, or not a MIDI file: {LONGEST_HIGH_RUN} bytes above 127 in a row")
+    try:
+        midi = mido.MidiFile(file=io.BytesIO(data), clip=True)
+    except (EOFError, OSError, LookupError, ValueError) as error:
+        raise InputError(f"damaged, or not a MIDI file: {str(error) or 'cut short'}") from error
+    if midi.type not in (0, 1):
+        raise InputError(f"a MIDI file of type {midi.type}; only types 0 and 1 can be read")
+    if midi.ticks_per_beat <= 0:
+        raise InputError("no ticks per beat: the header is damaged or gives SMPTE time, which cannot be read")
+    return midi
+
+
+def _timed(midi: mido.MidiFile) -> Iterator[tuple[float, int, mido.Message]]:
+    """The messages of all tracks in order of time, after their times in seconds and the numbers of their tracks.
+
+    Those of one time stay in the order of their tracks. The clock is an integer, microseconds times ticks per beat,
+    so that nothing is rounded before the last step.
+    """
+    messages = []
+    for track, track_messages in enumerate(midi.tracks):
+        tick = 0
+        for message in track_messages:
+            tick += message.time
+            messages.append((tick, track, message))
+            if message.type == "end_of_track":
+                break
+    messages.sort(key=itemgetter(0))
+    units_per_s = midi.ticks_per_beat * 1_000_000
+    tempo_us = 500_000  # microseconds per beat
+    clock = last_tick = 0
+    for tick, track, message in messages:
+        clock += (tick - last_tick) * tempo_us
+        last_tick = tick
+        if clock > LONGEST_SCORE_S * units_per_s:
+            raise InputError(f"lasts longer than {LONGEST_SCORE_S // 3600} hours, probably damaged")
+        yield clock / units_per_s, track, message
+        if message.type == "set_tempo":
+            tempo_us = message.tempo
+
+
+# ---------------------------------------------------------------------------------------- messages to notes
+
+
+class _Part(NamedTuple):
+    track: int
+    channel: int
+    program: int
+
+
+class _Strike(NamedTuple):
+    part: _Part
+    pitch: int
+    velocity: int
+    start_s: float
+
+
+class _Keyboard:
+    """Follows keys and sustain pedals, and collects the notes that have ended in `notes`, part by part."""
+
+    def __init__(self) -> None:
+        self.notes: defaultdict[_Part, list[Note]] = defaultdict(list)
+        self.n_zero_length = 0
+        self._held: defaultdict[tuple[int, int, int], deque[_Strike]] = defaultdict(deque)  # track, channel, key
+        # Channel whose pedal is down -> key -> notes whose key was let go since.
+        self._sustained: dict[int, defaultdict[int, list[_Strike]]] = {}
+
+    def strike(self, part: _Part, pitch: int, velocity: int, now_s: float) -> None:
+        if part.channel in self._sustained:
+            self._end(self._sustained[part.channel].pop(pitch, ()), now_s)
+        self._held[part.track, part.channel, pitch].append(_Strike(part, pitch, velocity, now_s))
+
+    def let_go(self, track: int, channel: int, pitch: int, now_s: float) -> None:
+        held = self._held[track, channel, pitch]
+        if not held:
+            return
+        strike = held.popleft()
+        if channel in self._sustained and not held:  # the key was not struck again
+            self._sustained[channel][pitch].append(strike)
+        else:
+            self._end((strike,), now_s)
+
+    def pedal(self, channel: int, down: bool, now_s: float) -> None:
+        if down:
+            self._sustained.setdefault(channel, defaultdict(list))
+        else:
+            for strikes in self._sustained.pop(channel, {}).values():
+                self._end(strikes, now_s)
+
+    def close(self, now_s: float) -> None:
+        """End everything that still sounds."""
+        for channel in tuple(self._sustained):
+            self.pedal(channel, False, now_s)
+        for strikes in self._held.values():
+            self._end(strikes, now_s)
+
+    def _end(self, strikes: Iterable[_Strike], now_s: float) -> None:
+        for strike in strikes:
+            if now_s > strike.start_s:
+                self.notes[strike.part].append(Note(strike.pitch, strike.velocity, strike.start_s, now_s))
+            else:
+                self.n_zero_length += 1
+
+
+def _to_score(midi: mido.MidiFile) -> Score:
+    keyboard = _Keyboard()
+    programs: dict[tuple[int | None, int], int] = {}  # of a track and channel; of a channel on whatever track
+    left_out: Counter[str] = Counter()
+    now_s = 0.0
+    for now_s, track, message in _timed(midi):
+        channel: int = getattr(message, "channel", -1)  # -1: a message to no channel
+        struck = message.type == "note_on" and message.velocity > 0  # a note-on of velocity 0 is a note-off
+        if channel == DRUM_CHANNEL:
+            left_out["drum notes"] += struck
+            continue
+        match message.type:
+            case "note_on" if struck:
+                program = programs.get((track, channel), programs.get((None, channel), 0))
+                keyboard.strike(_Part(track, channel, program), message.note, message.velocity, now_s)
+            case "note_on" | "note_off":
+                keyboard.let_go(track, channel, message.note, now_s)
+            case "program_change":
+                programs[track, channel] = programs[None, channel] = message.program
+            case "control_change" if message.control == SUSTAIN_PEDAL:
+                keyboard.pedal(channel, message.value >= 64, now_s)
+            case "control_change" if message.control in CONTROLS_LEFT_OUT:
+                left_out[CONTROLS_LEFT_OUT[message.control]] += 1
+            case "pitchwheel":
+                left_out["pitch bends"] += message.pitch != 0
+            case "polytouch" | "aftertouch":
+                left_out["aftertouch changes"] += 1
+    keyboard.close(now_s)
+    left_out["zero-length notes"] = keyboard.n_zero_length
+    tracks = (
+        Track(_in_order(notes), part.program, _one_line(midi.tracks[part.track].name))
+        for part, notes in sorted(keyboard.notes.items())
+    )
+    return Score(tuple(tracks), {kind: n for kind, n in left_out.items() if n})
+
+
+def _one_line(text: str) -> str:
+    """The printable part of a name, which mido has read as Latin-1, though most programs write UTF-8."""
+    with contextlib.suppress(UnicodeDecodeError):
+        text = text.encode("latin-1").decode("utf-8")
+    return "".join(character for character in text if character.isprintable()).strip()

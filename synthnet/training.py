@@ -1,0 +1,458 @@
+"""The training loop: Adam on random slices of the corpora, resumable to the bit, data-parallel under torchrun.
+
+All randomness is a function of (seed, slice number): the slices (`synthnet.dataset`) and their corruption. There is
+no generator state to save, and N steps followed by N resumed steps are the same computation as 2N steps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import json
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+from torch.utils.tensorboard import SummaryWriter
+
+from synthnet.checkpoint import Checkpoint, load_tensors, save_checkpoint, save_tensors
+from synthnet.dataset import SliceDataset
+from synthnet.files import InputError
+from synthnet.models import ModelConfig, Network, build_model
+from synthnet.models.config import CLASSES
+
+ADAM_BETAS = (0.9, 0.999)
+ADAM_EPSILON = 1e-8
+EMA_EVERY_STEPS = 5
+LOSSES_IN_A_ROW = 20  # losses, of every tenth step, averaged in one row of metrics.jsonl
+LEARNING_RATE_END = 0.05  # share of the learning rate left when annealing ends
+CORRUPTION_END = 0.1  # share of the corruption left when annealing ends
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How to train; the defaults are the paper's.
+
+    Args:
+        learning_rate: of Adam, after the warm-up.
+        weight_decay: L2 penalty inside Adam.
+        batch: slices a step on each process.
+        n_predicted: samples predicted in a slice.
+        warmup_steps: steps over which the learning rate rises linearly.
+        corruption: in each slice a share p, uniform on 0 to this, of the past samples is replaced by random
+            classes, so that the score is worth listening to (0: off).
+        ema_decay: the checkpoint holds an exponential moving average of the weights, updated every 5 steps
+            with this decay (0: the weights themselves).
+        anneal_steps: learning rate (cosine) and corruption (linear) fall until this step; None: constant,
+            or over `anneal_minutes`.
+        anneal_minutes: the same by the clock. Runs annealed by the clock are not bit-reproducible.
+        seed: of the weights, slices and corruption.
+    """
+
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-5
+    batch: int = 1
+    n_predicted: int = 16_000
+    warmup_steps: int = 0
+    corruption: float = 0.0
+    ema_decay: float = 0.0
+    anneal_steps: int | None = None
+    anneal_minutes: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        ranges: dict[str, tuple[float, float]] = {
+            "learning_rate": (1e-9, 10.0),
+            "weight_decay": (0.0, 1.0),
+            "batch": (1, 4096),
+            "n_predicted": (1, 10_000_000),
+            "warmup_steps": (0, 10_000_000),
+            "corruption": (0.0, 1.0),
+            "ema_decay": (0.0, 0.99999),
+            "seed": (0, 2**31 - 1),
+        }
+        for name, (low, high) in ranges.items():
+            if not low <= getattr(self, name) <= high:
+                raise InputError(f"{name} must lie between {low:g} and {high:g}, not {getattr(self, name)!r}")
+        for name in ("anneal_steps", "anneal_minutes"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InputError(f"{name} must be positive, not {value!r}")
+
+
+PAPER = TrainingConfig()
+SMALL = TrainingConfig(
+    learning_rate=4e-3,
+    weight_decay=0.0,
+    n_predicted=8_000,
+    warmup_steps=100,
+    corruption=0.8,
+    ema_decay=0.98,
+    anneal_minutes=30.0,
+)
+RECIPES = {"small": SMALL, "tiny": dataclasses.replace(SMALL, n_predicted=1_000, warmup_steps=10)}
+
+
+def training_config(preset: str, **changes: Any) -> TrainingConfig:
+    """The recipe of a preset (the paper's, unless the preset has one of its own) with some values changed."""
+    return dataclasses.replace(RECIPES.get(preset, PAPER), **changes)
+
+
+def annealed(training: TrainingConfig, step: int, elapsed_s: float) -> tuple[float, float]:
+    """Learning rate and corruption at a step: warm-up, then cosine and linear over the annealing span."""
+    share = 0.0
+    if training.anneal_steps:
+        share = step / training.anneal_steps
+    elif training.anneal_minutes:
+        share = elapsed_s / (60 * training.anneal_minutes)
+    share = min(share, 1.0)
+    rate = training.learning_rate * (
+        LEARNING_RATE_END + (1 - LEARNING_RATE_END) * 0.5 * (1 + math.cos(math.pi * share))
+    )
+    if training.warmup_steps:
+        rate *= min(1.0, (step + 1) / training.warmup_steps)
+    return rate, training.corruption * (1 - (1 - CORRUPTION_END) * share)
+
+
+def corrupt(x: Tensor, most: float, seed: int, first_slice: int) -> Tensor:
+    """Replace a share of each row's samples, drawn from 0 to `most`, by random classes; [B, N] classes."""
+    rows = []
+    for number, row in enumerate(x):
+        generator = torch.Generator().manual_seed((seed << 32) + first_slice + number)
+        share = most * torch.rand((), generator=generator)
+        noise = torch.randint(0, CLASSES, row.shape, generator=generator)
+        rows.append(torch.where(torch.rand(row.shape, generator=generator) < share, noise, row))
+    return torch.stack(rows)
+
+
+@dataclass
+class Progress:
+    """What the loop tells whoever shows it, every ten steps."""
+
+    step: int
+    elapsed_s: float  # of the whole run, resumed parts included
+    loss: float  # minimised, nats a sample
+    nll: float  # cross-entropy of the audio alone, nats a sample
+    share_done: float  # of what this call was asked to reach
+
+
+class Interrupted(Exception):
+    """Training was stopped by a signal, after saving."""
+
+
+class Trainer:
+    """A run: network, optimiser, slices, and the folder that they are saved in.
+
+    Args:
+        folder: of the run; `last.safetensors`, `best.safetensors` (playable), `state.safetensors` (to resume)
+            and `metrics.jsonl` are written there, by rank 0 alone.
+        dataset: makes the training slices.
+        facts: for the checkpoints: sample rate, instruments, provenance.
+
+    Raises:
+        InputError: when resuming, the state is missing, damaged, or of another network or recipe.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: ModelConfig,
+        training: TrainingConfig,
+        dataset: SliceDataset,
+        *,
+        sample_rate_hz: int,
+        instruments: tuple[str, ...],
+        provenance: dict[str, Any],
+        device: torch.device,
+        resume: bool,
+        workers: int = 0,
+    ) -> None:
+        self.folder, self.config, self.training, self.dataset = folder, config, training, dataset
+        self.sample_rate_hz, self.instruments, self.provenance = sample_rate_hz, instruments, provenance
+        self.device, self.workers = device, workers
+        self.rank = dist.get_rank() if dist.is_initialized() else 0
+        self.world = dist.get_world_size() if dist.is_initialized() else 1
+        torch.manual_seed(training.seed)
+        self.network = build_model(config).to(device)
+        self.average = copy.deepcopy(self.network) if training.ema_decay else self.network
+        self.optimiser = torch.optim.Adam(
+            self.network.parameters(),
+            lr=training.learning_rate,
+            betas=ADAM_BETAS,
+            eps=ADAM_EPSILON,
+            weight_decay=training.weight_decay,
+        )
+        self.step, self.elapsed_s, self.best = 0, 0.0, math.inf
+        self.board = SummaryWriter(str(folder / "tensorboard")) if self.rank == 0 else None
+        if resume:
+            self.load_state()
+
+    @property
+    def slices_per_step(self) -> int:
+        """Over all processes."""
+        return self.training.batch * self.world
+
+    @property
+    def samples(self) -> int:
+        """Predicted so far, over all processes."""
+        return self.step * self.slices_per_step * self.training.n_predicted
+
+    def run(
+        self,
+        *,
+        until_step: int | None,
+        until_s: float | None,
+        on_step: Callable[[Progress], None],
+        validate: Callable[[Network], dict[str, float]],
+        validate_now: Callable[[int, float], bool],
+        save_every_s: float = 120.0,
+    ) -> None:
+        """Train until a step or a time (of the whole run, resumed parts included) is reached.
+
+        Args:
+            validate: figures of the averaged network; the lowest "rmse_cqt_db" among them is the best checkpoint.
+                Called by rank 0 alone, and once more at the end.
+            validate_now: whether to validate after (step, elapsed seconds).
+
+        Raises:
+            Interrupted: SIGINT or SIGTERM came; the state is saved.
+            InputError: the loss is not finite; the checkpoints saved before stay as they were.
+        """
+        module: torch.nn.Module = LossModule(self.network)
+        if self.world > 1:
+            module = DistributedDataParallel(module, static_graph=True)
+        begun, last_saved = time.monotonic() - self.elapsed_s, time.monotonic()
+        validated_at = -1
+        recent: list[tuple[float, float]] = []
+        with stop_on_signals() as stopped:
+            for batch in self.batches():
+                self.elapsed_s = time.monotonic() - begun
+                share = max(self.step / until_step if until_step else 0.0, self.elapsed_s / until_s if until_s else 0.0)
+                finish, interrupted, elapsed_s = self.agree(share >= 1.0, stopped(), self.elapsed_s)
+                if finish or interrupted:
+                    break
+                loss, nll = self.train_step(module, batch, elapsed_s)
+                self.step += 1
+                if self.step % 10 == 0 or self.step == 1:  # reading a loss waits for a GPU
+                    self.check_finite(loss)
+                    recent.append((loss.item(), nll.item()))
+                    if len(recent) == LOSSES_IN_A_ROW:
+                        mean_loss, mean_nll = (sum(values) / len(values) for values in zip(*recent, strict=True))
+                        self.record({"loss": mean_loss, "train_nll": mean_nll})
+                        recent.clear()
+                    on_step(
+                        Progress(
+                            self.step,
+                            self.elapsed_s,
+                            loss.item(),
+                            nll.item(),
+                            share,
+                        )
+                    )
+                if self.rank == 0 and validate_now(self.step, self.elapsed_s):
+                    self.check_finite(loss)
+                    self.keep_if_best(validate(self.average))
+                    validated_at = self.step
+                if self.rank == 0 and time.monotonic() - last_saved > save_every_s:
+                    self.check_finite(loss)
+                    self.save()
+                    last_saved = time.monotonic()
+        if self.step:
+            self.check_finite(*self.network.parameters())
+        if self.rank == 0:
+            self.elapsed_s = time.monotonic() - begun
+            if not interrupted and validated_at != self.step:
+                self.keep_if_best(validate(self.average))
+            self.save()
+        if interrupted:
+            raise Interrupted(f"stopped at step {self.step}")
+
+    def batches(self) -> Iterator[dict[str, Tensor]]:
+        """Batches of this process from the present step on, endlessly."""
+        size, first = self.training.batch, self.step * self.slices_per_step + self.rank * self.training.batch
+        loader = DataLoader(
+            self.dataset,
+            batch_sampler=SliceNumbers(first, size, self.slices_per_step),
+            num_workers=self.workers,
+            pin_memory=self.device.type == "cuda",
+            worker_init_fn=leave_signals_to_parent,
+        )
+        yield from loader
+
+    def train_step(self, module: torch.nn.Module, batch: dict[str, Tensor], elapsed_s: float) -> tuple[Tensor, Tensor]:
+        """One optimiser step; the loss before it, and its audio part."""
+        rate, corruption = annealed(self.training, self.step, elapsed_s)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        if corruption > 0:
+            first = self.step * self.slices_per_step + self.rank * self.training.batch
+            batch["x"] = corrupt(batch["x"], corruption, self.training.seed, first)
+        batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            loss, nll = module(batch)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimiser.step()
+        if self.training.ema_decay and (self.step + 1) % EMA_EVERY_STEPS == 0:
+            updates = (self.step + 1) // EMA_EVERY_STEPS
+            decay = min(self.training.ema_decay, (1 + updates) / (10 + updates))  # follows closely at first
+            with torch.no_grad():
+                for mean, value in zip(self.average.parameters(), self.network.parameters(), strict=True):
+                    mean.lerp_(value, 1 - decay)
+        return loss.detach(), nll.detach()
+
+    def agree(self, finish: bool, interrupted: bool, elapsed_s: float) -> tuple[bool, bool, float]:
+        """Rank 0's word on whether to go on and what time it is, so that all processes do the same."""
+        if self.world == 1:
+            return finish, interrupted, elapsed_s
+        word = torch.tensor([finish, interrupted, elapsed_s], dtype=torch.float64, device=self.device)
+        dist.broadcast(word, src=0)
+        return bool(word[0]), bool(word[1]), float(word[2])
+
+    def check_finite(self, *tensors: Tensor) -> None:
+        """Raise InputError if any value is not finite; what was saved before stays."""
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
+            raise InputError(
+                f"{self.folder}: the loss is no longer finite at step {self.step}; the last good checkpoint is kept "
+                "(train again with a lower --learning-rate)"
+            )
+
+    def record(self, figures: dict[str, float]) -> None:
+        """Append figures to metrics.jsonl and to TensorBoard; rank 0 alone."""
+        if self.board is None:
+            return
+        row = {"step": self.step, "elapsed_s": round(self.elapsed_s, 2), **figures}
+        with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        for name, value in figures.items():
+            self.board.add_scalar(name, value, self.step)
+
+    def keep_if_best(self, figures: dict[str, float]) -> None:
+        """Record validation figures, and keep the network if no earlier one was as good."""
+        self.record(figures)
+        if figures["rmse_cqt_db"] < self.best:
+            self.best = figures["rmse_cqt_db"]
+            save_checkpoint(self.folder / "best.safetensors", self.checkpoint(figures))
+
+    def checkpoint(self, figures: dict[str, float]) -> Checkpoint:
+        """The playable network as it is now."""
+        training = {
+            **self.provenance,
+            "steps": self.step,
+            "samples": self.samples,
+            "elapsed_s": round(self.elapsed_s, 1),
+            "settings": dataclasses.asdict(self.training),
+            "figures": figures,
+        }
+        return Checkpoint(self.config, self.sample_rate_hz, self.instruments, training, self.average.state_dict())
+
+    def save(self) -> None:
+        """Write the playable network and the state to resume from."""
+        save_checkpoint(self.folder / "last.safetensors", self.checkpoint({}))
+        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        if self.average is not self.network:
+            tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
+        for number, moments in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"adam.{number}.{name}": value for name, value in moments.items()}
+        facts = {
+            "config": self.config.as_dict(),
+            "training": dataclasses.asdict(self.training),
+            "world": self.world,
+            "step": self.step,
+            "elapsed_s": self.elapsed_s,
+            "best": None if math.isinf(self.best) else self.best,
+        }
+        save_tensors(self.folder / "state.safetensors", tensors, facts)
+
+    def load_state(self) -> None:
+        """Go on where `save` left off."""
+        path = self.folder / "state.safetensors"
+        tensors, facts = load_tensors(path)
+        for name, mine in (("config", self.config.as_dict()), ("training", dataclasses.asdict(self.training))):
+            theirs = facts.get(name, {})
+            for key, value in mine.items():
+                if theirs.get(key) != value and not key.startswith("anneal"):  # a longer budget anneals longer
+                    raise InputError(f"{path}: was trained with {key} {theirs.get(key)!r}, not {value!r}")
+        if facts.get("world") != self.world:
+            raise InputError(f"{path}: was trained by {facts.get('world')} processes, not {self.world}")
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+
+        try:
+            self.network.load_state_dict(part("network."))
+            if self.average is not self.network:
+                self.average.load_state_dict(part("average."))
+            groups = self.optimiser.state_dict()["param_groups"]
+            moments: dict[int, dict[str, Tensor]] = {}
+            for name, value in part("adam.").items():
+                number, moment = name.split(".")
+                moments.setdefault(int(number), {})[moment] = value
+            self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
+            self.step, self.elapsed_s = int(facts["step"]), float(facts["elapsed_s"])
+            self.best = math.inf if facts["best"] is None else float(facts["best"])
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise InputError(f"{path}: damaged ({str(error).splitlines()[0]})") from None
+
+
+class LossModule(torch.nn.Module):
+    """Makes the loss the forward pass, which is what DistributedDataParallel synchronises."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        return self.network.loss(batch)
+
+
+class SliceNumbers:
+    """Batch sampler without end: `size` consecutive slice numbers from `first`, then again `stride` further on."""
+
+    def __init__(self, first: int, size: int, stride: int) -> None:
+        self.first, self.size, self.stride = first, size, stride
+
+    def __iter__(self) -> Iterator[list[int]]:
+        start = self.first
+        while True:
+            yield list(range(start, start + self.size))
+            start += self.stride
+
+
+@contextlib.contextmanager
+def stop_on_signals() -> Iterator[Callable[[], bool]]:
+    """Within it, the first SIGINT or SIGTERM only sets a flag, so that a step is finished and saved; a second kills."""
+    seen = False
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal seen
+        seen = True
+        restore()
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield lambda: seen
+    finally:
+        restore()
+
+
+def leave_signals_to_parent(worker: int) -> None:
+    """For a worker process: Ctrl-C reaches the whole group, but only the trainer decides when to stop."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

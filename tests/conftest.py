@@ -1,0 +1,39 @@
+"""Fixtures that several test modules share: two short scores and the trumpet corpus built from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from synthnet.corpus import Corpus, build_corpus
+from synthnet.instruments import find_instrument
+from synthnet.score import Note, Score, Track, write_midi
+
+
+def melody(seed: int, n_notes: int = 14) -> Score:
+    """Notes of 0.15 to 0.35 s one after another, at times off every grid, some struck again without a gap."""
+    rng = np.random.default_rng(seed)
+    notes = []
+    now_s = 0.1
+    for _ in range(n_notes):
+        length_s = float(rng.uniform(0.15, 0.35))
+        notes.append(Note(int(rng.choice([50, 57, 57, 64])), 90, now_s, now_s + length_s))
+        now_s += length_s
+    return Score((Track(tuple(notes)),))
+
+
+@pytest.fixture(scope="session")
+def tiny_scores(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with tiny_gigue.mid, for training, and tiny_prelude.mid, for validation, about 3.5 s each."""
+    folder = tmp_path_factory.mktemp("tiny_scores")
+    write_midi(melody(1), folder / "tiny_gigue.mid")
+    write_midi(melody(2), folder / "tiny_prelude.mid")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus(tiny_scores: Path, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """The corpus of `tiny_scores`, trumpet at 16 kHz. Tests must not change its files."""
+    return build_corpus(tmp_path_factory.mktemp("tiny_corpus"), find_instrument("trumpet"), [tiny_scores])

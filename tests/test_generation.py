@@ -1,0 +1,165 @@
+"""The reference engine and what is built on it: equal to the full pass, seeded, mixed without clipping, in any block."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from synthnet.audio import decode_mu_law, read_audio
+from synthnet.checkpoint import Checkpoint
+from synthnet.generation import streams as streams_module
+from synthnet.generation.reference import TorchEngine
+from synthnet.generation.rendering import render_score, rendering_samples
+from synthnet.generation.streams import Stream, generate, score_inputs
+from synthnet.generation.voices import assign_voices
+from synthnet.models import MODELS, Network, build_model, preset_config
+from synthnet.roll import rasterise, roll_events
+from synthnet.score import Note, Score, Track
+
+RATE = 16_000
+EVENTS = roll_events([Note(60, 100, 0.01, 0.05), Note(64, 100, 0.02, 0.06), Note(60, 100, 0.05, 0.08)], RATE)
+
+
+def network_of(model: str = "synthnet", **changes: int) -> Network:
+    torch.manual_seed(0)
+    network = build_model(preset_config(model, "tiny", **changes))
+    with torch.no_grad():  # sharper than a fresh network, so that the score and the past matter
+        network.head.logits.weight.mul_(8)
+    return network.eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_teacher_forced_logits_equal_the_full_pass_over_a_passage(model: str) -> None:
+    network = network_of(model, harmonics=2)
+    field, n = network.config.receptive_field, 600
+    roll, tones = score_inputs(network, [Stream(EVENTS, 0), Stream(EVENTS, 1)], -field, n - 1)
+    x = torch.randint(0, 256, (2, field - 1 + n), generator=torch.Generator().manual_seed(0))
+    # Full pass: input t of these arrays is sample and frame t - field; its outputs are samples 0 to n - 1.
+    past = torch.cat([torch.full((2, 1), 128), x], dim=1)[:, : field - 1 + n]
+    full = network(past, roll, None, tones)
+    engine = TorchEngine(network)
+    engine.prime(past[:, :field], roll[:, :, :field], None, tones[:, :, :field])
+    terms = network.condition(roll, None, tones, [n] * (1 + len(network.stack)))
+    given = torch.cat([past[:, field:], torch.zeros(2, 1, dtype=torch.long)], dim=1)
+    stepped = engine.teacher_forced(terms, given)
+    assert full.shape == (2, 256, n)
+    torch.testing.assert_close(stepped, full, rtol=1e-4, atol=1e-4)
+
+
+def test_frames_reach_the_network_one_sample_late() -> None:
+    """Teacher forcing gives roll frame t - 1 with sample t - 1: so does generation."""
+    network = network_of()
+    roll, _ = score_inputs(network, [Stream(EVENTS, 0)], 100, 300)
+    assert torch.equal(roll[0], torch.from_numpy(rasterise(EVENTS, 100, 300)))
+
+
+def test_same_seed_same_audio_other_seed_other_audio() -> None:
+    network = network_of()
+
+    def audio(seed: int) -> np.ndarray:
+        return np.concatenate([block.sample[0] for block in generate(network, [Stream(EVENTS, seed)], 800)])
+
+    assert np.array_equal(audio(3), audio(3))
+    assert not np.array_equal(audio(3), audio(4))
+
+
+def test_a_stream_does_not_depend_on_its_company_nor_on_the_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = network_of(harmonics=2)
+    n = 900
+    alone = np.concatenate([block.sample[0] for block in generate(network, [Stream(EVENTS, 5)], n)])
+    company = [Stream(roll_events([], RATE), 1), Stream(EVENTS, 5)]
+    together = np.concatenate([block.sample[1] for block in generate(network, company, n)])
+    assert np.array_equal(alone, together)
+    monkeypatch.setattr(streams_module, "BLOCK_SAMPLES", 77)
+    in_pieces = [block.sample for block in generate(network, [Stream(EVENTS, 5)], n)]
+    assert {piece.shape[1] for piece in in_pieces} == {77, n % 77}
+    assert np.array_equal(alone, np.concatenate(in_pieces, axis=1)[0])
+
+
+def test_samples_follow_the_distribution_and_the_expectation_is_its_mean() -> None:
+    """With all weights of the head 0 but the last bias, the distribution is that bias's softmax, at every step."""
+    network = network_of()
+    with torch.no_grad():
+        network.head.logits.weight.zero_()
+        network.head.logits.bias.copy_(torch.linspace(-3, 3, 256))
+    expected = torch.softmax(network.head.logits.bias.double() / 0.7, 0).numpy()
+    blocks = list(generate(network, [Stream(EVENTS, seed) for seed in range(4)], 4_000, temperature=0.7))
+    levels = decode_mu_law(np.arange(256))
+    sample = np.concatenate([block.sample for block in blocks], axis=1)
+    counts = np.array([(sample == level).sum() for level in levels])
+    assert counts.sum() == sample.size
+    # Chi-square with 255 degrees of freedom: mean 255, standard deviation 22.6.
+    assert ((counts - sample.size * expected) ** 2 / (sample.size * expected)).sum() < 255 + 5 * 22.6
+    mean = np.concatenate([block.expectation for block in blocks], axis=1)
+    np.testing.assert_allclose(mean, (expected * levels).sum(), atol=1e-5)
+
+
+def render(network: Network, score: Score, path: Path, **options) -> object:
+    return render_score(
+        network,
+        score,
+        path,
+        sample_rate_hz=RATE,
+        n_samples=rendering_samples(score, RATE, None),
+        styles=[None] * len(score.tracks),
+        progress=options.pop("progress", lambda n: None),
+        **options,
+    )
+
+
+def one_class_network(class_number: int) -> Network:
+    """A network that always plays the same class."""
+    network = network_of()
+    with torch.no_grad():
+        network.head.logits.weight.zero_()
+        network.head.logits.bias.fill_(-100)
+        network.head.logits.bias[class_number] = 100
+    return network
+
+
+TWO_TRACKS = Score((Track((Note(60, 90, 0.0, 0.1),), 0, "a"), Track((Note(67, 90, 0.05, 0.15),), 40, "b")))
+
+
+def test_mix_is_the_sum_of_the_stems_turned_down_only_if_it_would_clip(tmp_path: Path) -> None:
+    for class_number, turned_down in [(178, False), (250, True)]:
+        rendering = render(one_class_network(class_number), TWO_TRACKS, tmp_path / "mix.wav", stems=tmp_path / "stems")
+        level = float(decode_mu_law(np.array(class_number)))
+        mix = read_audio(tmp_path / "mix.wav").samples
+        stems = [read_audio(tmp_path / "stems" / f"0{number}.wav").samples for number in (1, 2)]
+        assert len(mix) == rendering.n_samples == round((0.15 + 0.5) * RATE)
+        np.testing.assert_allclose(stems, level, atol=1e-4)
+        np.testing.assert_allclose(mix, min(2 * level, 0.99), atol=2e-4)
+        assert (rendering.gain < 1) == turned_down
+        assert rendering.silent_tracks == ()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mix.wav", "stems"]
+
+
+def test_silence_while_notes_sound_is_noticed(tmp_path: Path) -> None:
+    rendering = render(one_class_network(128), TWO_TRACKS, tmp_path / "mix.flac")
+    assert rendering.silent_tracks == (0, 1)
+    assert read_audio(tmp_path / "mix.flac").sample_rate_hz == RATE
+
+
+def test_interrupted_rendering_leaves_playable_audio_under_another_name(tmp_path: Path) -> None:
+    def interrupt(n: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        render(one_class_network(200), TWO_TRACKS, tmp_path / "mix.wav", progress=interrupt)
+    assert [path.name for path in tmp_path.iterdir()] == ["mix.partial.wav"]
+    assert len(read_audio(tmp_path / "mix.partial.wav").samples) == streams_module.BLOCK_SAMPLES
+
+
+def test_tracks_go_to_the_nearest_instrument() -> None:
+    config = preset_config("synthnet", "tiny", styles=3)
+    many = Checkpoint(config, RATE, ("piano", "cello", "trumpet"), {}, {})
+    score = Score(tuple(Track((Note(60, 90, 0, 1),), program) for program in (0, 1, 41, 56, 57, 100)))
+    names = [voice.name for voice in assign_voices(score, many, None)]
+    assert names == ["piano", "piano", "cello", "trumpet", "trumpet", "piano"]
+    assert {voice.name for voice in assign_voices(score, many, "cello")} == {"cello"}
+    one = dataclasses.replace(many, config=preset_config("synthnet", "tiny"), instruments=("trumpet",))
+    assert {voice.name for voice in assign_voices(score, one, None)} == {"trumpet"}

@@ -1,0 +1,238 @@
+"""The networks against the paper's parameter counts, causality, torch's own convolutions, and themselves step by step."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+
+from synthnet.files import InputError
+from synthnet.models import MODELS, ModelConfig, Network, build_model, preset_config
+from synthnet.models.layers import CausalConv, DepthwiseGates, along_runs, distinct_windows
+
+PARAMETERS = {  # counted by hand from the definitions; they agree with the paper's Table 3 to its three digits
+    ("synthnet", "L24"): 7_354_112,
+    ("synthnet", "L26"): 7_795_456,
+    ("synthnet", "L48"): 13_641_472,
+    ("wavenet", "L24"): 82_345_088,
+    ("wavenet", "L26"): 61_836_928,
+    ("wavenet", "L48"): 113_797_760,
+    ("deepvoice", "L24"): 89_040_512,
+    ("deepvoice", "L26"): 68_927_104,
+    ("deepvoice", "L48"): 126_666_368,
+}
+VARIANTS = [
+    pytest.param(model, changes, id=f"{model}-{name}")
+    for model in MODELS
+    for name, changes in {
+        "plain": {},
+        "wide": {"filter_width": 3, "blocks": 2, "dilations": 3},
+        "styles-oscillators": {"styles": 3, "harmonics": 2},
+    }.items()
+]
+
+
+def small_network(model: str, changes: dict[str, int]) -> Network:
+    torch.manual_seed(1)
+    return build_model(preset_config(model, "tiny", **changes)).double()
+
+
+def inputs_for(config: ModelConfig, n_predicted: int, batch: int = 2) -> dict[str, torch.Tensor]:
+    """Random audio and a roll with events at random places, among them runs that begin within a filter's width."""
+    generator = torch.Generator().manual_seed(2)
+    length = config.receptive_field - 1 + n_predicted
+    roll = torch.zeros(batch, 128, length, dtype=torch.uint8)
+    for piece in range(batch):
+        for onset in torch.randint(0, length - 3, (12,), generator=generator).tolist():
+            key, held = torch.randint(0, 128, (1,), generator=generator).item(), 1 + onset % 9
+            roll[piece, key, onset : onset + held] = 1
+    inputs = {"x": torch.randint(0, 256, (batch, length), generator=generator), "roll": roll}
+    if config.styles:
+        inputs["style"] = torch.eye(config.styles, dtype=torch.double)[[0, config.styles - 1][:batch]]
+    if config.harmonics:
+        inputs["oscillators"] = torch.randn(
+            batch, 2 * config.harmonics, length, generator=generator, dtype=torch.double
+        )
+    return inputs
+
+
+@pytest.mark.parametrize(("model", "preset"), PARAMETERS)
+def test_parameter_counts_are_the_papers(model: str, preset: str) -> None:
+    with torch.device("meta"):
+        network = build_model(preset_config(model, preset))
+    assert sum(parameter.numel() for parameter in network.parameters()) == PARAMETERS[model, preset]
+
+
+@pytest.mark.parametrize(("preset", "field"), [("L24", 16_383), ("L26", 16_384), ("L48", 16_382)])
+def test_receptive_fields_are_the_papers(preset: str, field: int) -> None:
+    assert preset_config("synthnet", preset).receptive_field == field
+
+
+@pytest.mark.parametrize(("model", "changes"), VARIANTS)
+def test_output_depends_on_exactly_its_receptive_field(model: str, changes: dict[str, int]) -> None:
+    """A changed input moves no output before it, and none a receptive field after it; in between, the ends do move."""
+    network = small_network(model, changes)
+    field, n_predicted = network.config.receptive_field, 40
+    inputs = inputs_for(network.config, n_predicted)
+    before = network(**inputs)
+    changed = field - 1 + 17  # an input of the stretch that is predicted: output t sees inputs t to t + field - 1
+    for name in ("x", "roll"):
+        other = {key: value.clone() for key, value in inputs.items()}
+        if name == "x":
+            other["x"][:, changed] = (other["x"][:, changed] + 100) % 256
+        else:
+            other["roll"][:, :, changed] = 1 - other["roll"][:, :, changed]
+        moved = (network(**other) - before).abs().amax(dim=(0, 1)) > 0
+        assert not moved[:17].any(), f"a later {name} moved an earlier output"
+        assert moved[17], f"an output ignores the latest {name}"
+        if name == "x":
+            assert not moved[17 + field :].any()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_first_output_sees_the_oldest_input(model: str) -> None:
+    network = small_network(model, {})
+    inputs = inputs_for(network.config, 1, batch=1)
+    before = network(**inputs)
+    # SynthNet's audio enters through an embedding, so only its score reaches the very first input.
+    if model == "synthnet":
+        inputs["roll"][:, 60, 0] = 1 - inputs["roll"][:, 60, 0]
+    else:
+        inputs["x"][:, 0] = (inputs["x"][:, 0] + 100) % 256
+    assert (network(**inputs) - before).abs().max() > 0
+
+
+@pytest.mark.parametrize(("model", "changes"), VARIANTS)
+def test_cached_steps_equal_the_full_pass(model: str, changes: dict[str, int]) -> None:
+    network = small_network(model, changes)
+    n_predicted, past = 60, network.config.receptive_field - 1
+    inputs = inputs_for(network.config, n_predicted)
+    full = network(**inputs)
+    history = {name: value if name == "style" else value[..., :past] for name, value in inputs.items()}
+    cache = network.prime(**history)
+    terms = network.condition(
+        inputs["roll"],
+        inputs.get("style"),
+        inputs.get("oscillators"),
+        [n_predicted] * (1 + len(network.stack)),
+    )
+    for t in range(n_predicted):
+        entry = None if terms.entry is None else terms.entry[:, :, t]
+        gates = [None if gate is None else gate[:, :, min(t, gate.shape[2] - 1)] for gate in terms.gates]
+        step = network.step(inputs["x"][:, past + t], entry, gates, cache)
+        torch.testing.assert_close(step, full[:, :, t], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("model", "changes"), VARIANTS)
+def test_gradient_reaches_every_parameter(model: str, changes: dict[str, int]) -> None:
+    network = small_network(model, changes)
+    inputs = inputs_for(network.config, 50)
+    style = inputs.pop("style", None)
+    batch = {
+        **inputs,
+        "target_x": torch.randint(0, 256, (2, 50)),
+        "target_roll": torch.randint(0, 2, (2, 128, 50), dtype=torch.uint8),
+    }
+    if style is not None:
+        batch["style"] = style.argmax(dim=1)
+        network = network.float()
+        batch["oscillators"] = batch["oscillators"].float()
+    network.loss(batch)[0].backward()
+    without = {name for name, parameter in network.named_parameters() if parameter.grad is None}
+    # Deep Voice's skips leave the last layer's residual 1x1 unused, in the paper's parameter counts too.
+    last = f"layers.{len(network.stack) - 1}.residual"
+    assert without == ({f"{last}.weight", f"{last}.bias"} if model == "deepvoice" else set())
+    for name, parameter in network.named_parameters():
+        if parameter.grad is not None:
+            assert parameter.grad.abs().sum() > 0, name
+
+
+def test_depthwise_taps_equal_a_grouped_convolution() -> None:
+    torch.manual_seed(3)
+    for width, dilation in [(2, 1), (2, 8), (3, 4), (4, 3)]:
+        gates = DepthwiseGates(6, width, dilation).double()
+        x = torch.randn(2, 6, 50, dtype=torch.double)
+        # torch keeps a group's outputs together: filter and gate of channel 0, filter and gate of channel 1, ...
+        weight = gates.weight.transpose(0, 1).reshape(12, 1, width)
+        bias = gates.bias.transpose(0, 1).reshape(12)
+        grouped = functional.conv1d(x, weight, bias, dilation=dilation, groups=6)
+        expected = torch.cat([grouped[:, 0::2], grouped[:, 1::2]], dim=1)
+        torch.testing.assert_close(gates(x), expected, rtol=0, atol=1e-12)
+
+
+def test_one_hot_look_up_equals_the_convolution_of_one_hot_vectors() -> None:
+    network = small_network("deepvoice", {"filter_width": 3})
+    x = torch.randint(0, 256, (2, 30))
+    one_hot = functional.one_hot(x, 256).double().transpose(1, 2)
+    expected = torch.tanh(network.audio_convolution(one_hot))
+    torch.testing.assert_close(network.enter(x, None), expected, rtol=0, atol=1e-12)
+
+
+def test_scalar_input_equals_the_convolution_of_the_scaled_classes() -> None:
+    network = small_network("wavenet", {"filter_width": 3})
+    x = torch.randint(0, 256, (2, 30))
+    expected = network.audio_convolution(x[:, None].double() / 127.5 - 1)
+    torch.testing.assert_close(network.enter(x, None), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("width", [2, 3])
+def test_score_vectors_once_an_event_equal_the_convolution_of_every_sample(width: int) -> None:
+    network = small_network("synthnet", {"filter_width": width})
+    inputs = inputs_for(network.config, 80)
+    roll = inputs["roll"]
+    n = roll.shape[2] - width + 1
+    hidden = torch.tanh(network.score_convolution(roll.double()))  # [B, C, n], every sample by itself
+    expected = torch.tanh(network.score_hidden(hidden.transpose(1, 2))).transpose(1, 2)
+    entry = network.score_terms(roll, [n]).entry
+    torch.testing.assert_close(entry, expected, rtol=0, atol=1e-12)
+
+
+def test_auxiliary_loss_equals_the_sum_over_every_sample() -> None:
+    network = small_network("synthnet", {})
+    roll = inputs_for(network.config, 80)["roll"]
+    n_predicted, width = 50, network.config.filter_width
+    inputs, target = roll[:, :, :-1], roll[:, :, -n_predicted:].double()
+    v = network.score_terms(inputs[:, :, -(n_predicted + width - 1) :], [n_predicted]).entry
+    logits = network.score_output(v.transpose(1, 2)).transpose(1, 2)
+    expected = functional.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(1).mean()
+    torch.testing.assert_close(network.auxiliary_loss(roll, n_predicted).double(), expected, rtol=1e-5, atol=0)
+
+
+def test_runs_of_windows_put_together_are_the_sequence() -> None:
+    torch.manual_seed(4)
+    frames = torch.randint(0, 2, (3, 2, 8)).repeat_interleave(5, dim=2)
+    for width in (1, 2, 4):
+        windows, lengths = distinct_windows(frames, width)
+        n = 40 - width + 1
+        assert lengths.sum() == 3 * n
+        assert len(lengths) < 3 * n
+        for tap in range(width):
+            rebuilt = along_runs(windows[:, :, tap].double(), lengths, 3)
+            assert torch.equal(rebuilt, frames[:, :, tap : tap + n].double())
+
+
+def test_causal_convolution_step_equals_the_convolution() -> None:
+    torch.manual_seed(5)
+    convolution = CausalConv(3, 4, 3, dilation=2).double()
+    x = torch.randn(2, 3, 20, dtype=torch.double)
+    full = convolution(x)
+    for t in range(full.shape[2]):
+        step = convolution.step(x[:, :, t + 4], [x[:, :, t], x[:, :, t + 2]])
+        torch.testing.assert_close(step, full[:, :, t], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("call", "fault"),
+    [
+        (lambda: preset_config("synthnet", "L25"), "unknown preset 'L25'; known: L24, L26, L48, small, tiny"),
+        (lambda: build_model(preset_config("synthnot", "L24")), "unknown model 'synthnot'"),
+        (lambda: preset_config("synthnet", "L24", channels=0), "channels must be a whole number from 4 to 8192"),
+        (lambda: ModelConfig.from_dict({"model": "synthnet", "chanels": 3}), "unknown model setting 'chanels'"),
+        (lambda: ModelConfig.from_dict({"model": "synthnet"}), "incomplete model settings"),
+    ],
+)
+def test_faults_are_named(call, fault: str) -> None:
+    with pytest.raises(InputError) as caught:
+        call()
+    assert fault in str(caught.value)
+    assert "\n" not in str(caught.value)

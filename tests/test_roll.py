@@ -1,0 +1,188 @@
+"""Rolls against a loop over samples and pretty_midi's, oscillators against their closed form."""
+
+from __future__ import annotations
+
+import numpy as np
+import pretty_midi
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from synthnet.roll import RollEvents, oscillators, rasterise, roll_events, to_samples
+from synthnet.score import Note
+
+RATE_HZ = 16_000
+
+
+def whole_roll(events: RollEvents) -> np.ndarray:
+    return rasterise(events, 0, events.n_samples)
+
+
+def roll_by_definition(notes: list[Note], n_samples: int, gap: int) -> np.ndarray:
+    """The roll at 1 kHz from the rules, key by key and sample by sample; the times of the notes are whole ms."""
+    roll = np.zeros((128, n_samples), dtype=np.uint8)
+    for pitch in {note.pitch for note in notes}:
+        spans = [(round(n.start_s * 1000), round(n.end_s * 1000)) for n in notes if n.pitch == pitch]
+        onsets = {onset for onset, _ in spans}
+        for t in range(n_samples):
+            down = any(onset <= t < release for onset, release in spans)
+            onset_near = any(t < onset <= t + gap for onset in onsets)
+            roll[pitch, t] = t in onsets or (down and not onset_near)
+    return roll
+
+
+notes_on_a_millisecond_grid = st.lists(
+    st.builds(
+        lambda pitch, start_ms, length_ms: Note(pitch, 80, start_ms / 1000, (start_ms + length_ms) / 1000),
+        st.sampled_from((0, 60, 61, 127)),
+        st.integers(0, 60),
+        st.integers(0, 40),
+    ),
+    max_size=12,
+)
+
+
+# ------------------------------------------------------------------------------------------ samples
+
+
+def test_seconds_become_the_nearest_sample_and_halves_the_later() -> None:
+    assert to_samples(1.0, RATE_HZ) == 16_000
+    assert to_samples(0.0, RATE_HZ) == 0
+    assert to_samples(2.5 / 16_000, RATE_HZ) == 3
+    assert to_samples(2.49 / 16_000, RATE_HZ) == 2
+    assert to_samples(-2.5 / 16_000, RATE_HZ) == -2
+    samples = to_samples(np.array([[0.0, 0.25], [0.5, 3600.0]]), 44_100)
+    assert samples.dtype == np.int64
+    np.testing.assert_array_equal(samples, [[0, 11_025], [22_050, 158_760_000]])
+
+
+# ------------------------------------------------------------------------------------------ events and rolls
+
+
+@settings(deadline=None)
+@given(notes=notes_on_a_millisecond_grid)
+def test_the_roll_follows_its_definition(notes: list[Note]) -> None:
+    events = roll_events(notes, 1000)
+    roll = rasterise(events, 0, 120)
+    np.testing.assert_array_equal(roll, roll_by_definition(notes, 120, gap=5))
+    assert events.n_samples == (np.flatnonzero(roll.any(axis=0)).max(initial=-1) + 1)
+
+
+def test_a_roll_without_overlaps_is_pretty_midi_s() -> None:
+    # At 1024 samples a second, and times that are multiples of that, pretty_midi's truncation is exact.
+    rng = np.random.default_rng(0)
+    part = pretty_midi.Instrument(0)
+    notes = []
+    for pitch in (40, 60, 61, 100):
+        now = 0
+        for wait, length in rng.integers(10, 500, (20, 2)):
+            start, now = now + wait, now + wait + length
+            part.notes.append(pretty_midi.Note(80, pitch, start / 1024, now / 1024))
+            notes.append(Note(pitch, 80, start / 1024, now / 1024))
+    roll = whole_roll(roll_events(notes, 1024))
+    np.testing.assert_array_equal(roll, part.get_piano_roll(fs=1024) > 0)
+
+
+@settings(deadline=None)
+@given(notes=notes_on_a_millisecond_grid, start=st.integers(-50, 150), length=st.integers(0, 200))
+def test_any_slice_is_that_slice_of_the_whole_roll(notes: list[Note], start: int, length: int) -> None:
+    events = roll_events(notes, 1000)
+    whole = rasterise(events, -50, 350)
+    np.testing.assert_array_equal(rasterise(events, start, start + length), whole[:, start + 50 : start + length + 50])
+
+
+def test_a_struck_again_key_drops_for_five_milliseconds() -> None:
+    events = roll_events([Note(60, 80, 0.0, 0.5), Note(60, 80, 0.5, 1.0)], RATE_HZ)
+    np.testing.assert_array_equal(events.onset, [0, 8000])
+    np.testing.assert_array_equal(events.release, [8000 - 80, 16_000])
+
+
+def test_an_overlapped_key_stays_down_until_the_later_release() -> None:
+    events = roll_events([Note(60, 80, 0.0, 1.0), Note(60, 80, 0.25, 0.5)], RATE_HZ)
+    np.testing.assert_array_equal(events.onset, [0, 4000])
+    np.testing.assert_array_equal(events.release, [4000 - 80, 16_000])
+
+
+def test_events_are_in_order_of_their_onsets_then_pitches() -> None:
+    notes = [Note(64, 80, 0.5, 1.0), Note(60, 80, 0.5, 1.0), Note(72, 80, 0.0, 2.0), Note(60, 80, 0.0, 0.1)]
+    events = roll_events(notes, RATE_HZ)
+    np.testing.assert_array_equal(events.pitch, [60, 72, 60, 64])
+    np.testing.assert_array_equal(events.onset, [0, 0, 8000, 8000])
+    assert {array.dtype for array in (events.pitch, events.onset, events.release)} == {np.dtype(np.int64)}
+    assert events.n_samples == 32_000
+
+
+def test_no_notes_make_an_empty_roll() -> None:
+    events = roll_events([], RATE_HZ)
+    assert events.n_samples == 0
+    assert not rasterise(events, -3, 7).any()
+    assert rasterise(events, -3, 7).shape == (128, 10)
+    assert rasterise(events, 0, 1).dtype == np.uint8
+    assert not oscillators(events, 0, 10, 8).any()
+
+
+# ------------------------------------------------------------------------------------------ oscillators
+
+
+def closed_form(pitch: int, onset: int, release: int, n_samples: int, harmonics: int) -> np.ndarray:
+    """One note's sines, then cosines, at 16 kHz, in double precision from the definition."""
+    t = np.arange(n_samples)
+    frequency_hz = 440.0 * 2.0 ** ((pitch - 69) / 12)
+    amplitude = np.interp(t, [release, release + 640], [1.0, 0.0]) * (t >= onset)
+    waves = np.zeros((2 * harmonics, n_samples))
+    for k in range(1, harmonics + 1):
+        if k * frequency_hz < 7600.0:
+            angle = 2.0 * np.pi * k * frequency_hz * (t - onset) / 16_000
+            waves[k - 1], waves[harmonics + k - 1] = amplitude * np.sin(angle), amplitude * np.cos(angle)
+    return waves
+
+
+@pytest.mark.parametrize("pitch", [0, 36, 69, 81, 100, 127])
+@pytest.mark.parametrize("harmonics", [1, 8])
+def test_one_note_is_its_closed_form(pitch: int, harmonics: int) -> None:
+    events = roll_events([Note(pitch, 80, 0.25, 1.0)], RATE_HZ)
+    waves = oscillators(events, 0, 20_000, harmonics)
+    assert waves.dtype == np.float32
+    np.testing.assert_allclose(waves, closed_form(pitch, 4000, 16_000, 20_000, harmonics), atol=1e-5)
+
+
+def test_the_phase_stays_true_through_a_note_of_an_hour() -> None:
+    events = roll_events([Note(69, 80, 0.0, 3600.0)], RATE_HZ)
+    n = events.n_samples
+    t = np.arange(n - 500, n)
+    angle = 2.0 * np.pi * (440 * 8 * t % 16_000) / 16_000  # reduced in whole numbers
+    waves = oscillators(events, n - 500, n, 8)
+    np.testing.assert_allclose(waves[7], np.sin(angle), atol=1e-4)
+    np.testing.assert_allclose(waves[15], np.cos(angle), atol=1e-4)
+
+
+def test_harmonics_from_7600_hz_on_are_left_out() -> None:
+    # A5 is 880 Hz: its eighth harmonic, 7040 Hz, is in, its ninth, 7920 Hz, is not.
+    waves = oscillators(roll_events([Note(81, 80, 0.0, 1.0)], RATE_HZ), 0, 16_000, 10)
+    np.testing.assert_array_equal(np.abs(waves).max(axis=1) > 0.5, ([True] * 8 + [False] * 2) * 2)
+
+
+def test_notes_add_up_and_tails_overlap_a_struck_again_key() -> None:
+    notes = [Note(60, 80, 0.0, 0.5), Note(67, 80, 0.1, 0.6), Note(60, 80, 0.5, 0.7)]
+    waves = oscillators(roll_events(notes, RATE_HZ), 0, 12_000, 8)
+    expected = (
+        closed_form(60, 0, 8000 - 80, 12_000, 8)
+        + closed_form(67, 1600, 9600, 12_000, 8)
+        + closed_form(60, 8000, 11_200, 12_000, 8)
+    )
+    np.testing.assert_allclose(waves, expected, atol=2e-5)
+
+
+def test_the_decay_ends_forty_milliseconds_after_the_release() -> None:
+    waves = oscillators(roll_events([Note(60, 80, 0.0, 0.5)], RATE_HZ), 0, 9000, 8)
+    np.testing.assert_allclose(np.hypot(waves[0], waves[8])[8000:8640], 1.0 - np.arange(640) / 640, atol=1e-5)
+    assert not waves[:, 8640:].any()
+
+
+@settings(deadline=None)
+@given(notes=notes_on_a_millisecond_grid, start=st.integers(-800, 2000), length=st.integers(0, 2500))
+def test_any_slice_is_that_slice_of_the_whole_waves(notes: list[Note], start: int, length: int) -> None:
+    events = roll_events(notes, RATE_HZ)
+    whole = oscillators(events, -800, 4500, 4)
+    part = oscillators(events, start, start + length, 4)
+    np.testing.assert_allclose(part, whole[:, start + 800 : start + length + 800], atol=1e-6)

@@ -1,0 +1,603 @@
+"""Reading MIDI files: bytes built by hand for each property of files in the wild, other readers, mutated files.
+
+Hand-built files have 500 ticks a beat: at the default tempo of 120 beats a minute a tick is a millisecond.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import random
+import tracemalloc
+from pathlib import Path
+
+import mido
+import pretty_midi
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from synthnet.files import InputError
+from synthnet.score import Note, Score, Track, read_midi, read_score, write_midi
+
+END = "00 FF2F00"
+
+
+def smf(*tracks: str, division: int = 500, smf_type: int = 1) -> bytes:
+    """A MIDI file from tracks in hexadecimal."""
+    chunks = b"".join(b"MTrk" + len(body).to_bytes(4, "big") + body for body in map(bytes.fromhex, tracks))
+    return b"MThd" + bytes.fromhex(f"00000006 {smf_type:04X} {len(tracks):04X} {division & 0xFFFF:04X}") + chunks
+
+
+def delta(ticks: int) -> str:
+    """A variable-length quantity in hexadecimal."""
+    groups = [ticks & 0x7F]
+    while ticks := ticks >> 7:
+        groups.append(ticks & 0x7F | 0x80)
+    return bytes(reversed(groups)).hex()
+
+
+MS_100, MS_200, MS_500 = delta(100), delta(200), delta(500)
+
+
+@pytest.fixture
+def read(tmp_path: Path):
+    """Reads a file of the given bytes."""
+
+    def read_bytes(data: bytes) -> Score:
+        path = tmp_path / "score.mid"
+        path.write_bytes(data)
+        return read_midi(path)
+
+    return read_bytes
+
+
+@pytest.fixture
+def refusal(tmp_path: Path):
+    """The line with which a file of the given bytes is refused, without the path that it must begin with."""
+
+    def refuse(data: bytes) -> str:
+        path = tmp_path / "score.mid"
+        path.write_bytes(data)
+        with pytest.raises(InputError) as caught:
+            read_midi(path)
+        message = str(caught.value)
+        assert "\n" not in message
+        assert message.startswith(f"{path}: ")
+        return message.removeprefix(f"{path}: ")
+
+    return refuse
+
+
+def pitches_and_times(score: Score) -> list[tuple[int, float, float]]:
+    return [(note.pitch, note.start_s, note.end_s) for note in score.notes]
+
+
+# ------------------------------------------------------------------------------------------ notes
+
+
+def test_note_on_and_note_off_make_a_note(read) -> None:
+    score = read(smf(f"{MS_100} 90 3C 50 {MS_500} 80 3C 40 {END}", smf_type=0))
+    assert score == Score((Track((Note(60, 80, 0.1, 0.6),)),))
+    assert score.end_s == 0.6
+
+
+def test_running_status_and_zero_velocity_ends(read) -> None:
+    score = read(smf(f"00 90 3C 50 {MS_100} 3C 00 00 40 50 {MS_200} 40 00 {END}"))
+    assert pitches_and_times(score) == [(60, 0.0, 0.1), (64, 0.1, 0.3)]
+
+
+def test_running_status_outlives_meta_and_system_exclusive_events(read) -> None:
+    score = read(smf(f"00 90 3C 50 00 FF 01 02 4142 {MS_100} 3C 00 00 F0 02 43F7 00 40 50 {MS_100} 40 00 {END}"))
+    assert pitches_and_times(score) == [(60, 0.0, 0.1), (64, 0.1, 0.2)]
+
+
+def test_overlapping_notes_of_a_key_are_paired_first_in_first_out(read) -> None:
+    score = read(smf(f"00 90 3C 50 {MS_100} 90 3C 60 {MS_100} 80 3C 00 {MS_100} 80 3C 00 {END}"))
+    assert score.notes == (Note(60, 80, 0.0, 0.2), Note(60, 96, 0.1, 0.3))
+
+
+def test_a_key_struck_again_before_its_end_is_written_keeps_both_notes(read) -> None:
+    score = read(smf(f"00 90 3C 50 {MS_100} 90 3C 50 00 80 3C 00 {MS_100} 80 3C 00 {END}"))
+    assert pitches_and_times(score) == [(60, 0.0, 0.1), (60, 0.1, 0.2)]
+
+
+def test_notes_without_an_end_last_to_the_end_of_the_file(read) -> None:
+    score = read(smf(f"00 90 3C 50 {END}", f"{MS_500} 91 40 50 {MS_500} FF2F00"))
+    assert pitches_and_times(score) == [(60, 0.0, 1.0), (64, 0.5, 1.0)]
+
+
+def test_ends_without_a_note_are_passed_over(read) -> None:
+    score = read(smf(f"00 80 3C 40 {MS_100} 90 3C 50 {MS_100} 80 3C 40 00 80 3C 40 {END}"))
+    assert pitches_and_times(score) == [(60, 0.1, 0.2)]
+    assert score.left_out_line() is None
+
+
+def test_keys_of_two_tracks_on_one_channel_do_not_end_each_other(read) -> None:
+    long = f"00 90 3C 50 {MS_500} 80 3C 00 {END}"
+    short = f"{MS_100} 90 3C 50 {MS_100} 80 3C 00 {END}"
+    score = read(smf(long, short))
+    assert [pitches_and_times(Score((track,))) for track in score.tracks] == [[(60, 0.0, 0.5)], [(60, 0.1, 0.2)]]
+
+
+@pytest.mark.parametrize("data", [smf(), smf(END), smf(f"00 C0 05 {END}", smf_type=0)])
+def test_a_file_without_notes_reads_but_is_no_score(data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "silent.mid"
+    path.write_bytes(data)
+    assert read_midi(path) == Score(())
+    assert read_midi(path).end_s == 0.0
+    with pytest.raises(InputError, match=r"silent\.mid: no notes$"):
+        read_score(path)
+
+
+def test_a_score_of_drums_alone_says_why_it_has_no_notes(tmp_path: Path) -> None:
+    path = tmp_path / "drums.mid"
+    path.write_bytes(smf(f"00 99 24 50 {MS_100} 89 24 00 {END}"))
+    with pytest.raises(InputError, match=r"drums\.mid: no notes \(left out: 1 drum note\)$"):
+        read_score(path)
+
+
+# ------------------------------------------------------------------------------------------ tracks
+
+
+def test_each_track_channel_and_program_is_a_track(read) -> None:
+    first = f"00 FF 03 05 4365 6C6C 6F 00 C0 2A 00 90 3C 50 {MS_100} 80 3C 00 00 91 40 50 {MS_100} 81 40 00 {END}"
+    second = f"00 C0 38 00 90 43 50 {MS_100} 80 43 00 00 C0 4B 00 90 45 50 {MS_100} 80 45 00 {END}"
+    tracks = read(smf(first, second)).tracks
+    assert [(track.name, track.program, [note.pitch for note in track.notes]) for track in tracks] == [
+        ("Cello", 42, [60]),
+        ("Cello", 0, [64]),
+        ("", 56, [67]),
+        ("", 75, [69]),
+    ]
+
+
+def test_a_program_is_that_of_the_onset_not_of_the_end(read) -> None:
+    score = read(smf(f"00 C0 2A 00 90 3C 50 {MS_100} C0 38 {MS_100} 80 3C 00 {END}"))
+    assert [track.program for track in score.tracks] == [42]
+
+
+def test_a_track_without_a_program_takes_its_channel_s(read) -> None:
+    score = read(smf(f"00 C0 2A 00 C1 38 {END}", f"00 90 3C 50 {MS_100} 80 3C 00 {END}"))
+    assert [track.program for track in score.tracks] == [42]
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [("Prélude".encode(), "Prélude"), ("Prélude".encode("latin-1"), "Prélude"), (b"  Cello\r\nI\0", "CelloI")],
+)
+def test_names_are_utf_8_or_latin_1_and_one_line(read, written: bytes, name: str) -> None:
+    score = read(smf(f"00 FF 03 {len(written):02X} {written.hex()} 00 90 3C 50 {MS_100} 80 3C 00 {END}"))
+    assert score.tracks[0].name == name
+
+
+# ------------------------------------------------------------------------------------------ tempo
+
+
+def test_tempo_changes_on_any_track_hold_for_all(read) -> None:
+    # Tempi of 1 s a beat from tick 0 and of 0.25 s a beat from tick 500, on the second and on the third track.
+    score = read(
+        smf(
+            f"{delta(250)} 90 3C 50 {MS_500} 80 3C 00 {END}",
+            f"00 FF 51 03 0F4240 {END}",
+            f"{MS_500} FF 51 03 03D090 {END}",
+        )
+    )
+    assert pitches_and_times(score) == [(60, 0.5, 1.0 + 250 * 0.0005)]
+
+
+def test_many_tempo_changes_against_their_closed_form(read) -> None:
+    # The n-th beat lasts 100,000 + 1,000 n microseconds, so n beats last 0.1 n + 0.001 n (n - 1) / 2 seconds.
+    changes = "".join(f"{'00' if n == 0 else MS_500} FF 51 03 {100_000 + 1_000 * n:06X}" for n in range(200))
+    notes = "".join(f"00 90 3C 50 {MS_500} 80 3C 00" for _ in range(200))
+    score = read(smf(changes + END, notes + END))
+    beats = [0.1 * n + 0.001 * n * (n - 1) / 2 for n in range(201)]
+    assert [note.start_s for note in score.notes] == pytest.approx(beats[:-1], abs=1e-12)
+    assert [note.end_s for note in score.notes] == pytest.approx(beats[1:], abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("division", "tick_s"),
+    [(0xE728, 1 / 25 / 40), (0xE850, 1 / 24 / 80), (0xE250, 1 / 30 / 80), (0xE364, 1001 / 30_000 / 100)],
+)
+def test_smpte_division_is_in_seconds_and_knows_no_tempo(read, division: int, tick_s: float) -> None:
+    score = read(smf(f"00 FF 51 03 03D090 {MS_500} 90 3C 50 {MS_500} 80 3C 00 {END}", division=division))
+    assert score.notes[0].start_s == pytest.approx(500 * tick_s, rel=1e-12)
+    assert score.notes[0].end_s == pytest.approx(1000 * tick_s, rel=1e-12)
+
+
+@pytest.mark.parametrize("division", [0, 0xE700, 0xE028])
+def test_a_division_that_gives_no_time_is_refused(refusal, division: int) -> None:
+    assert "ticks per beat" in (line := refusal(smf(END, division=division))) or "SMPTE" in line
+
+
+# ------------------------------------------------------------------------------------------ sustain pedal
+
+PEDAL_DOWN, PEDAL_UP = "B0 40 40", "B0 40 3F"
+
+
+def test_the_pedal_holds_notes_until_it_comes_up(read) -> None:
+    score = read(
+        smf(f"00 {PEDAL_DOWN} 00 90 3C 50 {MS_100} 80 3C 00 00 90 40 50 {MS_200} {PEDAL_UP} {MS_100} 80 40 00 {END}")
+    )
+    assert pitches_and_times(score) == [(60, 0.0, 0.3), (64, 0.1, 0.4)]
+
+
+def test_the_pedal_holds_what_is_down_when_it_is_pressed_and_not_what_has_ended(read) -> None:
+    score = read(
+        smf(
+            f"00 90 3C 50 00 90 40 50 {MS_100} 80 40 00 {MS_100} {PEDAL_DOWN}"
+            f"{MS_100} 80 3C 00 {MS_200} {PEDAL_UP} {END}"
+        )
+    )
+    assert pitches_and_times(score) == [(60, 0.0, 0.5), (64, 0.0, 0.1)]
+
+
+def test_a_key_struck_again_under_the_pedal_ends_its_former_note(read) -> None:
+    score = read(
+        smf(
+            f"00 {PEDAL_DOWN} 00 90 3C 50 {MS_100} 80 3C 00"
+            f"{MS_100} 90 3C 60 {MS_100} 80 3C 00 {MS_200} {PEDAL_UP} {END}"
+        )
+    )
+    assert score.notes == (Note(60, 80, 0.0, 0.2), Note(60, 96, 0.2, 0.5))
+
+
+def test_overlapping_notes_of_a_key_under_the_pedal_hold_only_the_last(read) -> None:
+    score = read(
+        smf(
+            f"00 {PEDAL_DOWN} 00 90 3C 50 {MS_100} 90 3C 60 {MS_100} 80 3C 00"
+            f"{MS_100} 80 3C 00 {MS_200} {PEDAL_UP} {END}"
+        )
+    )
+    assert score.notes == (Note(60, 80, 0.0, 0.2), Note(60, 96, 0.1, 0.5))
+
+
+def test_the_pedal_works_on_its_channel_on_all_tracks(read) -> None:
+    pedal = f"00 {PEDAL_DOWN} {MS_500} {PEDAL_UP} {END}"
+    score = read(smf(pedal, f"00 90 3C 50 00 91 40 50 {MS_100} 80 3C 00 00 81 40 00 {END}"))
+    assert pitches_and_times(score) == [(60, 0.0, 0.5), (64, 0.0, 0.1)]
+
+
+def test_a_pedal_that_never_comes_up_holds_to_the_end_of_the_file(read) -> None:
+    score = read(smf(f"00 {PEDAL_DOWN} 00 90 3C 50 {MS_100} 80 3C 00 {MS_500} FF2F00"))
+    assert pitches_and_times(score) == [(60, 0.0, 0.6)]
+
+
+# ------------------------------------------------------------------------------------------ what is left out
+
+
+def test_everything_left_out_is_counted_by_kind(read) -> None:
+    score = read(
+        smf(
+            "00 99 24 50 00 99 26 50 00 89 24 40"  # two drum notes and the end of one
+            "00 E0 00 50 00 E0 00 40"  # a bend and the way back to the centre
+            "00 B0 07 64 00 B0 0A 40 00 B0 42 7F 00 D0 20 00 A0 3C 20"  # volume, pan, sostenuto, two aftertouches
+            "00 90 3E 50 00 80 3E 00"  # a note of no length
+            "00 90 BC 50 00 90 3C D0 00 C0 A0"  # a key, a velocity and a program that do not exist
+            f"00 90 3C 50 {MS_100} 80 3C 00 {END}"
+        )
+    )
+    assert pitches_and_times(score) == [(60, 0.0, 0.1)]
+    assert dict(score.left_out) == {
+        "drum notes": 2,
+        "pitch bends": 1,
+        "volume changes": 1,
+        "sostenuto pedal changes": 1,
+        "aftertouch changes": 2,
+        "zero-length notes": 1,
+        "out-of-range notes": 2,
+        "out-of-range messages": 1,
+    }
+    line = score.left_out_line()
+    assert line is not None
+    assert line.startswith("left out: ")
+    assert sorted(line.removeprefix("left out: ").split(", ")) == [
+        "1 out-of-range message",
+        "1 pitch bend",
+        "1 sostenuto pedal change",
+        "1 volume change",
+        "1 zero-length note",
+        "2 aftertouch changes",
+        "2 drum notes",
+        "2 out-of-range notes",
+    ]
+
+
+# ------------------------------------------------------------------------------------------ files at fault
+
+
+def test_time_before_unknown_meta_events_counts_and_impossible_key_signatures_do_not_matter(read) -> None:
+    score = read(smf(f"{MS_100} FF 60 01 61 00 FF 59 02 2A07 {MS_100} 90 3C 50 {MS_100} 80 3C 00 {END}"))
+    assert pitches_and_times(score) == [(60, 0.2, 0.3)]
+
+
+def test_chunks_of_other_kinds_longer_headers_and_bytes_after_the_last_track_are_passed_over(read) -> None:
+    track = f"00 90 3C 50 {MS_100} 80 3C 00 {END}"
+    data = smf(track)
+    longer = data[:4] + (9).to_bytes(4, "big") + data[8:14] + b"abc" + b"XFIH\0\0\0\2ab" + data[14:] + b"junk"
+    assert read(longer) == read(data)
+
+
+def test_events_after_the_end_of_a_track_are_not_read(read) -> None:
+    assert read(smf(f"00 90 3C 50 {MS_100} 80 3C 00 {END} 00 90 40 50 {MS_100} 80 40 00")).end_s == 0.1
+
+
+@pytest.mark.parametrize(
+    ("data", "fault"),
+    [
+        (b"", "an empty file"),
+        (b"RIFF\0\0\0\0WAVEfmt ", "not a MIDI file"),
+        (b"MThd", "cut short"),
+        (b"MThd\0\0\0\4\0\1\0\1", "header is too short"),
+        (smf(END, smf_type=2), "a MIDI file of type 2"),
+        (smf("00 F4 00"), "undefined kind 0xF4"),
+        (smf("00 3C 50"), "data that belong to no event"),
+        (smf(f"00 FF 51 02 0F42 {END}"), "a tempo event of the wrong size"),
+        (smf(f"FFFFFFFF7F 90 3C 50 {END}"), "more than 4 bytes"),
+        (smf(f"00 FF 01 FFFFFF7F 41 {END}"), "cut short"),
+        (smf(f"00 F0 FFFFFF7F 41 {END}"), "cut short"),
+        (smf(f"FFFFFF7F 90 3C 50 {END}"), "longer than 24 hours"),
+        (b"MThd\xff\xff\xff\xff" + smf(END)[8:], "cut short"),
+        (smf(END).replace(b"\0\0\0\4", b"\xff\xff\xff\xff"), "cut short"),
+        (smf(END)[:10] + b"\xff\xff" + smf(END)[12:], "cut short"),
+        (smf(END) + bytes(4 << 20), "larger than 4 MiB"),
+    ],
+)
+def test_damaged_files_are_refused_in_one_line_and_little_memory(refusal, data: bytes, fault: str) -> None:
+    tracemalloc.start()
+    try:
+        assert fault in refusal(data)
+        assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_every_truncation_of_a_file_is_refused(refusal) -> None:
+    data = smf(f"00 FF 51 03 0F4240 {END}", f"00 90 3C 50 {MS_100} 80 3C 00 {END}")
+    for length in range(len(data)):
+        assert refusal(data[:length])
+
+
+def test_missing_files_folders_and_impossible_names_are_refused(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.mid", tmp_path, tmp_path / ("a" * 300)):
+        with pytest.raises(InputError) as caught:
+            read_midi(path)
+        assert str(caught.value).startswith(f"{path}: ")
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="the superuser may read everything")
+def test_a_file_without_permission_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "secret.mid"
+    path.write_bytes(smf(END))
+    path.chmod(0)
+    with pytest.raises(InputError, match=r"secret\.mid: Permission denied$"):
+        read_midi(path)
+
+
+def ordinary_file(rng: random.Random) -> bytes:
+    """A file with all that the reader looks at: several tracks, tempi, pedals, programs, drums, names, SysEx."""
+    tracks = [f"00 FF 51 03 07A120 {delta(rng.randrange(2000))} FF 51 03 0B71B0 {END}"]
+    for channel in (0, 1, 9):
+        events = f"00 FF 03 03 {rng.randbytes(3).hex()} 00 C{channel} {rng.randrange(128):02X} 00 F0 03 4301F7"
+        for _ in range(12):
+            key, velocity = rng.randrange(128), rng.randrange(1, 128)
+            events += f"{delta(rng.randrange(300))} 9{channel} {key:02X} {velocity:02X}"
+            events += f"{delta(rng.randrange(100))} B{channel} 40 {rng.choice((0, 127)):02X}"
+            events += f"{delta(rng.randrange(300))} 8{channel} {key:02X} 40"
+        tracks.append(events + END)
+    return smf(*tracks, division=rng.choice((96, 480, 0xE728)))
+
+
+def mutated(data: bytes, rng: random.Random) -> bytes:
+    """The file with a bit flipped, cut off, with bytes put in or with bytes taken out, one to three times."""
+    changed = bytearray(data)
+    for _ in range(rng.randint(1, 3)):
+        position = rng.randrange(len(changed) + 1)
+        match rng.choice(("flip", "flip", "cut", "insert", "delete")):
+            case "flip" if position < len(changed):
+                changed[position] ^= 1 << rng.randrange(8)
+            case "cut" if rng.random() < 0.2:
+                del changed[position:]
+            case "insert":
+                changed[position:position] = rng.choice((rng.randbytes(3), b"\xff" * 40, bytes(5)))
+            case "delete":
+                del changed[position : position + rng.randint(1, 6)]
+    return bytes(changed)
+
+
+def test_mutated_files_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
+    rng = random.Random(1007)
+    scores = sorted((Path(__file__).parents[1] / "data" / "scores").glob("*.mid"))
+    originals = [ordinary_file(rng) for _ in range(20)] + [path.read_bytes() for path in scores]
+    path = tmp_path / "mutated.mid"
+    notes, refusals = [], []
+    for index in range(1000):
+        path.write_bytes(mutated(originals[index % len(originals)], rng))
+        try:
+            notes += read_midi(path).notes
+        except InputError as error:
+            refusals.append(str(error))
+    assert 100 < len(refusals) < 900  # both happen often, or the mutations would test nothing
+    for refusal in refusals:
+        assert refusal.startswith(f"{path}: ")
+        assert "\n" not in refusal
+    for note in notes:
+        assert 0 <= note.pitch <= 127
+        assert 1 <= note.velocity <= 127
+        assert 0.0 <= note.start_s < note.end_s <= 24 * 3600
+
+
+# ------------------------------------------------------------------------------------------ other readers
+
+
+def written_by_mido(path: Path, rng: random.Random, tempo_track: int) -> None:
+    """Three tracks of notes that do not overlap, their keys and programs at random, and 30 tempo changes."""
+    midi = mido.MidiFile(type=1, ticks_per_beat=rng.choice((96, 384, 480)))
+    for track_index in range(4):
+        track = midi.add_track(f"track {track_index}")
+        if track_index == tempo_track:
+            tempi = [rng.randrange(200_000, 1_500_000) for _ in range(30)]
+            track += [
+                mido.MetaMessage("set_tempo", tempo=tempo, time=rng.randrange(800) if index else 0)
+                for index, tempo in enumerate(tempi)
+            ]
+            continue
+        channel = track_index
+        track.append(mido.Message("program_change", channel=channel, program=rng.randrange(128)))
+        for _ in range(40):
+            key, velocity = rng.randrange(128), rng.randrange(1, 128)
+            track.append(mido.Message("note_on", channel=channel, note=key, velocity=velocity, time=rng.randrange(500)))
+            track.append(mido.Message("note_off", channel=channel, note=key, time=rng.randrange(1, 500)))
+    midi.save(path)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_notes_programs_and_names_agree_with_pretty_midi(tmp_path: Path, seed: int) -> None:
+    path = tmp_path / "score.mid"
+    written_by_mido(path, random.Random(seed), tempo_track=0)
+    score = read_midi(path)
+    parts = pretty_midi.PrettyMIDI(str(path)).instruments
+    assert [(track.name, track.program) for track in score.tracks] == [(part.name, part.program) for part in parts]
+    for track, part in zip(score.tracks, parts, strict=True):
+        for note, other in zip(track.notes, sorted(part.notes, key=lambda note: note.start), strict=True):
+            assert (note.pitch, note.velocity) == (other.pitch, other.velocity)
+            assert (note.start_s, note.end_s) == pytest.approx((other.start, other.end), abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_times_agree_with_mido_when_the_tempi_are_on_a_later_track(tmp_path: Path, seed: int) -> None:
+    path = tmp_path / "score.mid"
+    written_by_mido(path, random.Random(seed), tempo_track=2)
+    times: dict[str, list[float]] = {"note_on": [], "note_off": []}
+    now_s = 0.0
+    for message in mido.MidiFile(path):  # in seconds, all tracks merged
+        now_s += message.time
+        if message.type in times:
+            times[message.type].append(now_s)
+    notes = read_midi(path).notes
+    assert len(notes) == 120
+    assert [note.start_s for note in notes] == pytest.approx(times["note_on"], abs=1e-9)
+    assert sorted(note.end_s for note in notes) == pytest.approx(times["note_off"], abs=1e-9)
+
+
+# ------------------------------------------------------------------------------------------ writing
+
+
+@st.composite
+def scores(draw: st.DrawFn) -> Score:
+    """Tracks of notes on a grid of 1 ms, in which notes of one key follow one another with or without a gap."""
+    tracks = []
+    for _ in range(draw(st.integers(1, 20))):
+        notes = []
+        for pitch in draw(st.lists(st.integers(0, 127), min_size=1, max_size=3, unique=True)):
+            now_ms = 0
+            for wait_ms, length_ms in draw(
+                st.lists(st.tuples(st.integers(0, 2000), st.integers(1, 60_000)), min_size=1, max_size=4)
+            ):
+                start_ms = now_ms + wait_ms
+                now_ms = start_ms + length_ms
+                notes.append(Note(pitch, draw(st.integers(1, 127)), start_ms / 1000, now_ms / 1000))
+        notes.sort(key=lambda note: (note.start_s, note.pitch))
+        name = draw(st.sampled_from(("", "Cello", "Prélude", "前奏曲")))
+        tracks.append(Track(tuple(notes), draw(st.integers(0, 127)), name))
+    return Score(tuple(tracks))
+
+
+@settings(max_examples=40, deadline=None)
+@given(score=scores())
+def test_a_written_score_reads_back(tmp_path_factory: pytest.TempPathFactory, score: Score) -> None:
+    path = tmp_path_factory.mktemp("written") / "score.mid"
+    write_midi(score, path)
+    again = read_midi(path)
+    assert [(track.name, track.program) for track in again.tracks] == [
+        (track.name, track.program) for track in score.tracks
+    ]
+    for track, original in zip(again.tracks, score.tracks, strict=True):
+        assert [(note.pitch, note.velocity) for note in track.notes] == [
+            (note.pitch, note.velocity) for note in original.notes
+        ]
+        for note, other in zip(track.notes, original.notes, strict=True):
+            assert (note.start_s, note.end_s) == pytest.approx((other.start_s, other.end_s), abs=1e-9)
+
+
+def test_times_off_the_grid_come_back_within_a_tenth_of_a_millisecond(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    starts = sorted(rng.uniform(0.0, 600.0) for _ in range(300))
+    notes = tuple(Note(60, 80, start, stop) for start, stop in zip(starts[::2], starts[1::2], strict=True))
+    write_midi(Score((Track(notes),)), tmp_path / "score.mid")
+    for note, other in zip(read_midi(tmp_path / "score.mid").notes, notes, strict=True):
+        assert abs(note.start_s - other.start_s) < 1e-4
+        assert abs(note.end_s - other.end_s) < 1e-4
+
+
+def test_pretty_midi_reads_what_was_written(tmp_path: Path) -> None:
+    score = Score((Track((Note(60, 80, 0.125, 1.5), Note(64, 90, 0.25, 2.0)), 42, "Cello"),))
+    write_midi(score, tmp_path / "score.mid")
+    (part,) = pretty_midi.PrettyMIDI(str(tmp_path / "score.mid")).instruments
+    assert (part.program, part.name, part.is_drum) == (42, "Cello", False)
+    read_notes = {Note(note.pitch, note.velocity, note.start, note.end) for note in part.notes}
+    assert read_notes == set(score.notes)
+
+
+def test_a_file_that_cannot_be_written_is_a_user_s_fault_and_leaves_nothing(tmp_path: Path) -> None:
+    target = tmp_path / "folder.mid"
+    target.mkdir()
+    with pytest.raises(InputError, match=r"folder\.mid: "):
+        write_midi(Score(()), target)
+    assert list(tmp_path.iterdir()) == [target]
+
+
+# ------------------------------------------------------------------------------------------ excerpts
+
+PIECE = Score(
+    (
+        Track((Note(60, 80, 0.0, 2.0), Note(62, 81, 2.0, 4.0)), 42, "Cello"),
+        Track((Note(64, 82, 1.0, 3.0), Note(65, 83, 3.5, 5.0)), 56),
+    ),
+    {"drum notes": 3},
+)
+
+
+def test_the_notes_of_all_tracks_are_merged_in_order() -> None:
+    assert [note.pitch for note in PIECE.notes] == [60, 64, 62, 65]
+    assert PIECE.end_s == 5.0
+
+
+def test_an_excerpt_is_cut_at_both_ends_and_starts_at_zero() -> None:
+    assert PIECE.excerpt(1.5, 1.0) == Score(
+        (
+            Track((Note(60, 80, 0.0, 0.5), Note(62, 81, 0.5, 1.0)), 42, "Cello"),
+            Track((Note(64, 82, 0.0, 1.0),), 56),
+        ),
+        {"drum notes": 3},
+    )
+
+
+def test_notes_that_only_touch_the_window_and_silent_tracks_are_not_in_it() -> None:
+    assert PIECE.excerpt(3.0, 0.5) == Score((Track((Note(62, 81, 0.0, 0.5),), 42, "Cello"),), {"drum notes": 3})
+    assert PIECE.excerpt(4.0).tracks == (Track((Note(65, 83, 0.0, 1.0),), 56),)
+
+
+def test_an_excerpt_of_everything_is_the_score() -> None:
+    assert PIECE.excerpt(0.0) == PIECE
+    assert PIECE.excerpt(0.0, math.inf) == PIECE
+    empty = dataclasses.replace(PIECE, tracks=())
+    assert empty.excerpt(0.0) == empty
+
+
+def test_cut_chords_stay_sorted() -> None:
+    score = Score((Track((Note(67, 80, 0.0, 2.0), Note(60, 80, 0.5, 2.0))),))
+    assert [note.pitch for note in score.excerpt(1.0).notes] == [60, 67]
+    assert [note.pitch for note in score.excerpt(1.0).tracks[0].notes] == [60, 67]
+
+
+@pytest.mark.parametrize(
+    ("start_s", "duration_s"),
+    [(-0.1, None), (math.nan, None), (math.inf, None), (5.0, None), (0.0, 0.0), (0.0, -1.0), (0.0, math.nan)],
+)
+def test_windows_that_make_no_sense_are_refused(start_s: float, duration_s: float | None) -> None:
+    with pytest.raises(InputError, match=r"^excerpt: "):
+        PIECE.excerpt(start_s, duration_s)

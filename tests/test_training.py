@@ -1,0 +1,219 @@
+"""The loop: resuming to the bit, interruption, divergence, annealing, corruption, and the classic fit of one slice."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from synthnet.checkpoint import load_checkpoint, load_tensors
+from synthnet.corpus import Corpus
+from synthnet.dataset import SliceDataset
+from synthnet.files import InputError
+from synthnet.models import build_model, preset_config
+from synthnet.training import Interrupted, Trainer, TrainingConfig, annealed, corrupt, training_config
+
+
+def trainer_for(
+    folder: Path, corpus: Corpus, training: TrainingConfig, *, resume: bool = False, workers: int = 0
+) -> Trainer:
+    folder.mkdir(exist_ok=True)
+    config = preset_config("synthnet", "tiny")
+    dataset = SliceDataset(
+        [corpus],
+        "train",
+        n_predicted=training.n_predicted,
+        n_context=config.receptive_field - 1,
+        seed=training.seed,
+    )
+    return Trainer(
+        folder,
+        config,
+        training,
+        dataset,
+        sample_rate_hz=16_000,
+        instruments=("trumpet",),
+        provenance={},
+        device=torch.device("cpu"),
+        resume=resume,
+        workers=workers,
+    )
+
+
+def run(trainer: Trainer, steps: int, on_step=lambda progress: None) -> None:
+    trainer.run(
+        until_step=steps,
+        until_s=None,
+        on_step=on_step,
+        validate=lambda network: {"rmse_cqt_db": next(network.parameters()).detach().abs().sum().item()},
+        validate_now=lambda step, elapsed_s: step == 7,
+    )
+
+
+TINY = training_config("tiny", n_predicted=300, batch=2)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_interrupted_and_resumed_is_the_same_to_the_bit(tmp_path: Path, tiny_corpus: Corpus, workers: int) -> None:
+    training = dataclasses.replace(TINY, anneal_steps=25, anneal_minutes=None)
+    run(trainer_for(tmp_path / "whole", tiny_corpus, training), 20)
+    run(trainer_for(tmp_path / "parts", tiny_corpus, training, workers=workers), 9)
+    resumed = trainer_for(tmp_path / "parts", tiny_corpus, training, resume=True, workers=workers)
+    assert resumed.step == 9
+    run(resumed, 20)
+    for name in ("last.safetensors", "state.safetensors"):
+        whole, parts = (load_tensors(tmp_path / run_name / name)[0] for run_name in ("whole", "parts"))
+        assert whole.keys() == parts.keys()
+        for key in whole:
+            assert torch.equal(whole[key], parts[key]), (name, key)
+
+
+def test_two_seeds_differ(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    weights = []
+    for seed in (0, 1):
+        run(trainer_for(tmp_path / str(seed), tiny_corpus, dataclasses.replace(TINY, seed=seed)), 3)
+        weights.append(load_checkpoint(tmp_path / str(seed) / "last.safetensors").weights)
+    assert not torch.equal(weights[0]["embedding.weight"], weights[1]["embedding.weight"])
+
+
+def test_a_run_leaves_its_files(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    seen = []
+    run(trainer_for(tmp_path / "run", tiny_corpus, TINY), 20, seen.append)
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {"best.safetensors", "last.safetensors", "state.safetensors", "metrics.jsonl", "tensorboard"}
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "rmse_cqt_db" in row] == [7, 20]
+    assert [progress.step for progress in seen] == [1, 10, 20]
+    assert seen[-1].loss > seen[-1].nll > 0  # the auxiliary loss comes on top
+    last = load_checkpoint(tmp_path / "run" / "last.safetensors")
+    assert last.training["steps"] == 20
+    assert last.training["samples"] == 20 * 2 * 300
+
+
+def test_a_signal_saves_and_stops(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    trainer = trainer_for(tmp_path / "run", tiny_corpus, TINY)
+    for number in (signal.SIGINT, signal.SIGTERM):
+
+        def interrupt(progress: object, number: int = number) -> None:
+            os.kill(os.getpid(), number)
+
+        before = trainer.step
+        with pytest.raises(Interrupted):
+            run(trainer, 1000, interrupt)
+        assert before < trainer.step < before + 12
+        trainer = trainer_for(tmp_path / "run", tiny_corpus, TINY, resume=True)
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(
+    tmp_path: Path, tiny_corpus: Corpus
+) -> None:
+    run(trainer_for(tmp_path / "run", tiny_corpus, TINY), 5)
+    good = {path.name: path.read_bytes() for path in (tmp_path / "run").glob("*.safetensors")}
+    trainer = trainer_for(tmp_path / "run", tiny_corpus, TINY, resume=True)
+    with torch.no_grad():
+        trainer.network.head.logits.bias[3] = math.nan
+    with pytest.raises(InputError, match="no longer finite"):
+        run(trainer, 30)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").glob("*.safetensors")} == good
+
+
+def test_resuming_something_else_is_refused(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    run(trainer_for(tmp_path / "run", tiny_corpus, TINY), 2)
+    with pytest.raises(InputError, match="was trained with seed 0, not 5"):
+        trainer_for(tmp_path / "run", tiny_corpus, dataclasses.replace(TINY, seed=5), resume=True)
+    (tmp_path / "run" / "state.safetensors").write_bytes(b"x" * 100)
+    with pytest.raises(InputError, match=r"state\.safetensors: damaged"):
+        trainer_for(tmp_path / "run", tiny_corpus, TINY, resume=True)
+
+
+def test_one_slice_can_be_learned_by_heart(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    trainer = trainer_for(tmp_path / "run", tiny_corpus, dataclasses.replace(TINY, corruption=0.0, ema_decay=0.0))
+    batch = next(trainer.batches())
+    losses = [trainer.network.loss(batch)[1].item()]
+    for _ in range(150):
+        trainer.train_step(trainer.network.loss, dict(batch), 0.0)
+        trainer.step += 1
+    losses.append(trainer.network.loss(batch)[1].item())
+    assert losses[1] < losses[0] - 2
+
+
+def test_adam_is_torchs_on_the_first_step(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    """Closed form: Adam's first step moves every weight that has a gradient by the learning rate, whatever its size."""
+    training = dataclasses.replace(TINY, warmup_steps=0, corruption=0.0, ema_decay=0.0, learning_rate=1e-3)
+    trainer = trainer_for(tmp_path / "run", tiny_corpus, training)
+    before = trainer.network.head.logits.bias.clone()
+    trainer.train_step(trainer.network.loss, next(trainer.batches()), 0.0)
+    moved = (trainer.network.head.logits.bias - before).abs()
+    torch.testing.assert_close(moved, torch.full_like(moved, 1e-3), rtol=1e-3, atol=0)
+
+
+def test_annealing_is_a_cosine_with_a_warm_up() -> None:
+    training = TrainingConfig(learning_rate=1.0, warmup_steps=10, corruption=0.8, anneal_steps=100)
+    assert annealed(training, 0, 0.0) == (pytest.approx(0.1), pytest.approx(0.8))
+    assert annealed(training, 50, 0.0) == (pytest.approx(0.525), pytest.approx(0.44))
+    assert annealed(training, 100, 0.0) == (pytest.approx(0.05), pytest.approx(0.08))
+    assert annealed(training, 1000, 0.0) == annealed(training, 100, 0.0)
+    by_clock = dataclasses.replace(training, anneal_steps=None, anneal_minutes=2.0)
+    assert annealed(by_clock, 50, 60.0) == (pytest.approx(0.525), pytest.approx(0.44))
+    paper = TrainingConfig()
+    assert annealed(paper, 0, 0.0) == annealed(paper, 10**6, 1e6) == (1e-3, 0.0)
+
+
+def test_corruption_replaces_shares_up_to_the_most() -> None:
+    x = torch.full((200, 2_000), 300)  # a class that noise never draws
+    share = (corrupt(x, 0.6, seed=1, first_slice=0) != 300).double().mean(dim=1)
+    assert share.max() < 0.65
+    assert share.mean() == pytest.approx(0.3, abs=0.04)
+    assert share.std() == pytest.approx(0.6 / math.sqrt(12), abs=0.02)
+    # A slice's corruption depends on its number alone, not on the batch that it comes in.
+    assert torch.equal(corrupt(x, 0.6, seed=1, first_slice=0)[5:7], corrupt(x[:2], 0.6, seed=1, first_slice=5))
+
+
+def test_average_of_the_weights_is_the_recurrence(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    trainer = trainer_for(tmp_path / "run", tiny_corpus, TINY)
+    mean = trainer.network.head.logits.bias.detach().clone()
+    for batch, _ in zip(trainer.batches(), range(20), strict=False):
+        trainer.train_step(trainer.network.loss, batch, 0.0)
+        trainer.step += 1
+        if trainer.step % 5 == 0:
+            updates = trainer.step // 5
+            decay = min(TINY.ema_decay, (1 + updates) / (10 + updates))
+            mean = decay * mean + (1 - decay) * trainer.network.head.logits.bias.detach()
+    torch.testing.assert_close(trainer.average.head.logits.bias.detach(), mean)
+
+
+def test_two_processes_train_as_one_with_twice_the_batch(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    common = ["train", "--preset", "tiny", "--corpus", str(tiny_corpus.folder), "--slice", "300", "--steps", "6"]
+    common += ["--device", "cpu", "--evaluate-every", "100steps"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "synthnet"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    pair = subprocess.run(
+        [*launch, *common, "--out", str(tmp_path / "pair")],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=300,
+    )
+    assert pair.returncode == 0, pair.stderr
+    assert pair.stderr.count("dither floor") == 1  # rank 0 alone talks
+    single = subprocess.run(
+        [sys.executable, "-m", "synthnet", *common, "--batch", "2", "--out", str(tmp_path / "single")],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=300,
+    )
+    assert single.returncode == 0, single.stderr
+    theirs, mine = (load_checkpoint(tmp_path / name / "last.safetensors").weights for name in ("pair", "single"))
+    for name in mine:
+        torch.testing.assert_close(theirs[name], mine[name], rtol=1e-3, atol=1e-4)
+    before = build_model(preset_config("synthnet", "tiny")).state_dict()
+    assert not torch.allclose(before["embedding.weight"], mine["embedding.weight"])
