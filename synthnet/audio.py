@@ -190,6 +190,8 @@ class _Sink(io.FileIO):
             while left:  # a nearly full disk takes a part and refuses at the next call
                 left = left[super().write(left) :]
         except BaseException as fault:
+            if isinstance(fault, OSError):
+                fault.filename = fault.filename or self.name  # "no space left" comes without a name
             self.fault = fault
         return len(data) - len(left)
 

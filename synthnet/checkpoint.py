@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from synthnet.files import InputError, written_whole
@@ -70,7 +70,8 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, 
     """Write tensors with a JSON dictionary of facts, whole or not at all."""
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     with written_whole(path) as beside:
-        save_file(plain, beside, metadata={METADATA_KEY: json.dumps({"format": FORMAT, **facts})})
+        # Not safetensors' own save_file: it hides a full disk behind an error of its own.
+        beside.write_bytes(save(plain, metadata={METADATA_KEY: json.dumps({"format": FORMAT, **facts})}))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

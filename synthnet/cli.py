@@ -25,7 +25,9 @@ from synthnet.checkpoint import Checkpoint, load_checkpoint
 from synthnet.corpus import DEFAULT_SCORES, Corpus, build_corpus, corpus_info, format_info, read_corpus
 from synthnet.evaluation import evaluate as evaluate_network
 from synthnet.files import InputError
+from synthnet.generation.chunks import chunks_that_pay
 from synthnet.generation.rendering import render_score, rendering_samples
+from synthnet.generation.streams import ENGINES
 from synthnet.generation.voices import assign_voices
 from synthnet.instruments import INSTRUMENTS, Instrument, find_instrument
 from synthnet.metrics import mean_and_ci95, rmse_cqt_db
@@ -50,7 +52,19 @@ DEFAULT_CORPORA = Path("data/corpora")
 DEFAULT_RUNS = Path("runs")
 
 path_type = click.Path(path_type=Path)
-positive = click.FloatRange(min=0, min_open=True)
+
+
+class FiniteRange(click.FloatRange):
+    """A range of floats that NaN and infinity are not in."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
+        number = float(super().convert(value, parameter, context))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number", parameter, context)
+        return number
+
+
+positive = FiniteRange(min=0, min_open=True)
 
 
 def say(line: str) -> None:
@@ -139,6 +153,20 @@ def corpora_for(names: str, folders: tuple[Path, ...]) -> list[Corpus]:
 
 
 # -------------------------------------------------------------------------------------------------- training
+
+
+class ChunksType(click.ParamType):
+    """auto (None), off (1), or a number."""
+
+    name = "auto|N|off"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> int | None:
+        if value is None or value in ("auto", "off"):
+            return None if value != "off" else 1
+        with contextlib.suppress(ValueError):
+            if 1 <= int(value) <= 1000:
+                return int(value)
+        self.fail(f"{value!r} is not auto, off or a number from 1 to 1000", parameter, context)
 
 
 class SpanType(click.ParamType):
@@ -270,10 +298,10 @@ def newest_checkpoint() -> Path:
     "--checkpoint", "checkpoint_path", type=path_type, help="A trained network.  [default: the newest in runs/]"
 )
 @click.option("--instrument", help="Of a network that learned several.  [default: by each track's MIDI program]")
-@click.option("--seed", default=0, help="The same seed gives the same audio.")
-@click.option("--temperature", default=1.0, type=click.FloatRange(0.01, 10.0), help="Below 1 tamer, above 1 wilder.")
-@click.option("--start", "start_s", default=0.0, help="Second of the song to start from.")
-@click.option("--duration", "duration_s", type=float, help="Seconds to render.  [default: to the end]")
+@click.option("--seed", default=0, type=click.IntRange(min=0), help="The same seed gives the same audio.")
+@click.option("--temperature", default=1.0, type=FiniteRange(0.01, 10.0), help="Below 1 tamer, above 1 wilder.")
+@click.option("--start", "start_s", default=0.0, type=FiniteRange(min=0), help="Second of the song to start from.")
+@click.option("--duration", "duration_s", type=positive, help="Seconds to render.  [default: to the end]")
 @click.option(
     "--output",
     default="sample",
@@ -281,6 +309,8 @@ def newest_checkpoint() -> Path:
     help="The samples drawn, or the mean of what each was drawn from: less noise.",
 )
 @click.option("--stems", type=path_type, help="A folder in which to keep each track by itself.")
+@click.option("--engine", default="auto", help=f"How samples are computed: {', '.join(ENGINES)}; auto is the fastest.")
+@click.option("--chunks", default="auto", type=ChunksType(), help="How many stretches to make side by side; off: none.")
 def render(
     song: Path,
     out: Path | None,
@@ -292,6 +322,8 @@ def render(
     duration_s: float | None,
     output: str,
     stems: Path | None,
+    engine: str,
+    chunks: int | None,
 ) -> None:
     """Play a MIDI file."""
     score = read_score(song)
@@ -309,10 +341,14 @@ def render(
     voices = assign_voices(score, checkpoint, instrument)
     out = out or Path(f"{song.stem}.wav")
     rate = checkpoint.sample_rate_hz
+    network = checkpoint.build()
     n_samples = rendering_samples(score, rate, duration_s)
+    n_chunks = chunks_that_pay(network, len(score.tracks), n_samples, rate) if chunks is None else chunks
     say(f"{song}: {n_samples / rate:.1f} s for {checkpoint_path} at {rate} Hz, into {out}")
     for track, voice in zip(score.tracks, voices, strict=True):
         say(f"  {track.name or 'track'} ({len(track.notes)} notes): {voice.name}")
+    if n_chunks > 1:
+        say(f"  {n_chunks} chunks side by side; --chunks off makes the piece in one go")
     begun = time.monotonic()
     with tqdm(
         total=n_samples,
@@ -323,7 +359,7 @@ def render(
         dynamic_ncols=True,
     ) as progress:
         rendering = render_score(
-            checkpoint.build(),
+            network,
             score,
             out,
             sample_rate_hz=rate,
@@ -333,6 +369,8 @@ def render(
             temperature=temperature,
             expectation=output == "expectation",
             stems=stems,
+            engine=engine,
+            n_chunks=n_chunks,
             progress=progress.update,
         )
     passed_s = time.monotonic() - begun
@@ -362,11 +400,14 @@ def compare(reference: Path, test: Path, plot_path: Path | None, as_json: bool) 
     rate = theirs.sample_rate_hz
     if len(theirs.samples) != len(mine.samples):
         say(
-            f"lengths differ ({len(theirs.samples) / rate:.2f} and {len(mine.samples) / rate:.2f} s): the shorter counts"
+            f"lengths differ, the shorter counts: {len(theirs.samples) / rate:.2f} and {len(mine.samples) / rate:.2f} s"
         )
     samples = theirs.samples[:length], mine.samples[:length]
     figures = rmse_cqt_db(*samples, rate)
     mean, width = mean_and_ci95(figures)
+    if plot_path:
+        plot_comparison(plot_path, *samples, rate, title=test.name)
+        say(f"{plot_path}: the picture")
     if as_json:
         click.echo(
             json.dumps({"rmse_cqt_db": mean, "ci95_db": none_if_nan(width), "seconds": figures.tolist()}, indent=2)
@@ -375,9 +416,6 @@ def compare(reference: Path, test: Path, plot_path: Path | None, as_json: bool) 
         for second, figure in enumerate(figures):
             click.echo(f"{second:4d} s  {figure:6.2f} dB")
         click.echo(f"mean    {mean:6.2f} dB" + ("" if math.isnan(width) else f" ± {width:.2f} (95%)"))
-    if plot_path:
-        plot_comparison(plot_path, *samples, rate, title=test.name)
-        say(f"{plot_path}: the picture")
 
 
 def none_if_nan(value: float) -> float | None:
@@ -390,7 +428,7 @@ def none_if_nan(value: float) -> float | None:
 @click.option("--corpus", "folder", type=path_type, help="Corpus folder.  [default: that of the instrument]")
 @click.option("--instrument", help="Of a network that learned several.  [default: its first]")
 @click.option("--seconds", default=20, type=click.IntRange(1, 600), help="One-second passages to generate.")
-@click.option("--seed", default=0, help="Of the passages.")
+@click.option("--seed", default=0, type=click.IntRange(min=0), help="Of the passages.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def evaluate(
     checkpoint_path: Path, folder: Path | None, instrument: str | None, seconds: int, seed: int, as_json: bool

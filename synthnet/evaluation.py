@@ -17,7 +17,7 @@ from synthnet.generation.reference import device_of
 from synthnet.generation.streams import Stream, generate
 from synthnet.metrics import dither_floor_nats, mean_and_ci95, rmse_cqt_db
 from synthnet.models import Network
-from synthnet.roll import RollEvents, roll_events
+from synthnet.roll import events_from, roll_events
 
 VALIDATION_SEED = 20_190_810
 LEAD_IN_S = 0.5  # generated before each second that is measured, so that notes already sounding are in it
@@ -108,7 +108,7 @@ def free_run(
     events = {piece.name: roll_events(corpus.read_notes(piece), rate) for piece, _ in places}
     streams, target = [], []
     for number, (piece, start) in enumerate(places):
-        streams.append(Stream(events_from(events[piece.name], start - lead), seed + number, style))
+        streams.append(Stream(events_from(events[piece.name], start - lead), (seed, number), style))
         second = audio[piece.name][start : start + rate].astype(np.float32) / FULL_SCALE
         target.append(np.pad(second, (0, rate - len(second))))
     blocks = list(generate(network, streams, lead + rate))
@@ -136,14 +136,6 @@ def evenly_spread(pieces: tuple[Piece, ...], n: int, rate: int) -> list[tuple[Pi
                 break
             position -= piece.n_samples
     return places
-
-
-def events_from(events: RollEvents, start: int) -> RollEvents:
-    """The same events with time 0 at sample `start`; a note that sounds across it keeps its onset before 0."""
-    still = events.release > start
-    return RollEvents(
-        events.pitch[still], events.onset[still] - start, events.release[still] - start, events.sample_rate_hz
-    )
 
 
 def split_floor_nats(corpora: Sequence[Corpus], split: str) -> float:

@@ -13,11 +13,13 @@ NaN gives NaN, so that a diverging network is seen.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
 # No fast-math flag that assumes finite numbers or reorders sums: only fused multiply-add.
-COMPILE = {"fastmath": {"contract", "nsz"}, "error_model": "numpy", "nogil": True, "cache": True}
+COMPILE: dict[str, Any] = {"fastmath": {"contract", "nsz"}, "error_model": "numpy", "nogil": True, "cache": True}
 
 # numba would compute in float64 with Python's numbers, hence the typed constants, highest power first.
 ONE = np.float32(1.0)

@@ -29,6 +29,9 @@ def written_whole(path: Path) -> Iterator[Path]:
     try:
         yield beside
         os.replace(beside, path)
+    except OSError as fault:
+        fault.filename = fault.filename or str(path)  # "no space left" comes without a name
+        raise
     finally:
         beside.unlink(missing_ok=True)
 

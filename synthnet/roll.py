@@ -74,6 +74,14 @@ def roll_events(notes: Iterable[Note], sample_rate_hz: int) -> RollEvents:
     return RollEvents(pitch[order], onset[order], release[order], sample_rate_hz)
 
 
+def events_from(events: RollEvents, start: int) -> RollEvents:
+    """The same events with time 0 at sample `start`; what sounds across it keeps its onset, now before 0."""
+    still = events.release > start
+    return RollEvents(
+        events.pitch[still], events.onset[still] - start, events.release[still] - start, events.sample_rate_hz
+    )
+
+
 def rasterise(events: RollEvents, start: int, stop: int) -> np.ndarray:
     """The roll from sample `start` to before `stop`, any integers: uint8 [128, stop - start], 1 while a key is down."""
     roll = np.zeros((N_KEYS, stop - start), dtype=np.uint8)

@@ -205,6 +205,8 @@ def _teach_mido() -> None:
 
 
 def _forgiving(spec: Any) -> type:
+    """A class like `spec`, one of mido's for a type of meta event, that leaves out values it cannot decode."""
+
     def decode(self: Any, message: mido.MetaMessage, data: list[int]) -> None:
         with contextlib.suppress(mido.KeySignatureError, LookupError, ValueError):
             spec.decode(self, message, data)
@@ -223,7 +225,7 @@ def _parse(data: bytes) -> mido.MidiFile:
     try:
         midi = mido.MidiFile(file=io.BytesIO(data), clip=True)
     except (EOFError, OSError, LookupError, ValueError) as error:
-        raise InputError(f"damaged, or not a MIDI file: {str(error) or 'cut short'}") from error
+        raise InputError(f"damaged, or not a MIDI file: {str(error) or 'cut short':.80}") from error
     if midi.type not in (0, 1):
         raise InputError(f"a MIDI file of type {midi.type}; only types 0 and 1 can be read")
     if midi.ticks_per_beat <= 0:

@@ -41,6 +41,15 @@ def test_voices(checkpoint: Checkpoint) -> None:
         checkpoint.voice("horn")
 
 
+def fault_of(path: Path) -> str | None:
+    """What a file is refused with; None if it is not."""
+    try:
+        load_checkpoint(path)
+    except InputError as fault:
+        return str(fault)
+    return None
+
+
 def test_every_truncation_and_damage_of_the_header_is_refused_in_one_line(
     tmp_path: Path, checkpoint: Checkpoint
 ) -> None:
@@ -57,12 +66,11 @@ def test_every_truncation_and_damage_of_the_header_is_refused_in_one_line(
             for _ in range(4):
                 damaged[rng.randrange(header)] = rng.randrange(256)
         path.write_bytes(damaged)
-        try:
-            load_checkpoint(path)
-        except InputError as fault:
-            assert str(path) in str(fault)
-            assert "\n" not in str(fault)
-        else:  # damage that only renames a fact, such as an instrument, cannot be seen
+        fault = fault_of(path)
+        if fault is not None:
+            assert str(path) in fault
+            assert "\n" not in fault
+        else:  # damage that only renames a fact, such as an instrument, cannot be seen; a file cut short always can
             assert number % 2 == 0
     path.write_bytes(data[:-1])
     with pytest.raises(InputError, match="damaged"):

@@ -15,15 +15,12 @@ from synthnet.evaluation import (
     VALIDATION_SEED,
     evaluate,
     evenly_spread,
-    events_from,
     free_run,
     likelihood,
     split_floor_nats,
 )
 from synthnet.metrics import rmse_cqt_db
 from synthnet.models import Network, build_model, preset_config
-from synthnet.roll import rasterise, roll_events
-from synthnet.score import Note
 
 
 def uniform_network(**changes: int) -> Network:
@@ -94,9 +91,3 @@ def test_places_are_spread_over_the_pieces_and_never_past_an_end(tiny_corpus: Co
     assert len(places) == 7
     assert {piece.name for piece, _ in places} == {piece.name for piece in pieces}
     assert all(0 <= start <= piece.n_samples - 16_000 for piece, start in places)
-
-
-def test_events_moved_in_time_give_the_same_roll() -> None:
-    events = roll_events([Note(60, 90, 0.0, 0.5), Note(62, 90, 0.3, 0.9), Note(60, 90, 0.5, 0.7)], 1_000)
-    moved = events_from(events, 400)
-    assert np.array_equal(rasterise(moved, 0, 500), rasterise(events, 400, 900))

@@ -1,4 +1,4 @@
-"""The networks against the paper's parameter counts, causality, torch's own convolutions, and themselves step by step."""
+"""The networks against the paper's parameter counts, causality, torch's convolutions, and themselves step by step."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synthnet.roll import RollEvents, oscillators, rasterise, roll_events, to_samples
+from synthnet.roll import RollEvents, events_from, oscillators, rasterise, roll_events, to_samples
 from synthnet.score import Note
 
 RATE_HZ = 16_000
@@ -186,3 +186,9 @@ def test_any_slice_is_that_slice_of_the_whole_waves(notes: list[Note], start: in
     whole = oscillators(events, -800, 4500, 4)
     part = oscillators(events, start, start + length, 4)
     np.testing.assert_allclose(part, whole[:, start + 800 : start + length + 800], atol=1e-6)
+
+
+def test_events_moved_in_time_give_the_same_roll() -> None:
+    events = roll_events([Note(60, 90, 0.0, 0.5), Note(62, 90, 0.3, 0.9), Note(60, 90, 0.5, 0.7)], 1_000)
+    moved = events_from(events, 400)
+    assert np.array_equal(rasterise(moved, 0, 500), rasterise(events, 400, 900))

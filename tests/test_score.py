@@ -55,7 +55,7 @@ def read(tmp_path: Path):
 
 @pytest.fixture
 def refusal(tmp_path: Path):
-    """The line with which a file of the given bytes is refused, without the path that it must begin with."""
+    """The short line with which a file of the given bytes is refused, without the path that it must begin with."""
 
     def refuse(data: bytes) -> str:
         path = tmp_path / "score.mid"
@@ -65,6 +65,7 @@ def refusal(tmp_path: Path):
         message = str(caught.value)
         assert "\n" not in message
         assert message.startswith(f"{path}: ")
+        assert len(message) < len(f"{path}: ") + 120
         return message.removeprefix(f"{path}: ")
 
     return refuse
@@ -88,8 +89,11 @@ def test_running_status_and_zero_velocity_ends(read) -> None:
     assert pitches_and_times(score) == [(60, 0.0, 0.1), (64, 0.1, 0.3)]
 
 
-def test_running_status_outlives_meta_and_system_exclusive_events(read) -> None:
-    score = read(smf(f"00 90 3C 50 00 FF 01 02 4142 {MS_100} 3C 00 00 F0 02 43F7 00 40 50 {MS_100} 40 00 {END}"))
+def test_running_status_outlives_meta_events_and_system_exclusive_data_are_passed_over(read) -> None:
+    system_exclusive = "00 F0 02 43F7 00 F7 03 F8C390"
+    score = read(
+        smf(f"00 90 3C 50 00 FF 01 02 4142 {MS_100} 3C 00 {system_exclusive} 00 90 40 50 {MS_100} 40 00 {END}")
+    )
     assert pitches_and_times(score) == [(60, 0.0, 0.1), (64, 0.1, 0.2)]
 
 
@@ -197,19 +201,9 @@ def test_many_tempo_changes_against_their_closed_form(read) -> None:
     assert [note.end_s for note in score.notes] == pytest.approx(beats[1:], abs=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("division", "tick_s"),
-    [(0xE728, 1 / 25 / 40), (0xE850, 1 / 24 / 80), (0xE250, 1 / 30 / 80), (0xE364, 1001 / 30_000 / 100)],
-)
-def test_smpte_division_is_in_seconds_and_knows_no_tempo(read, division: int, tick_s: float) -> None:
-    score = read(smf(f"00 FF 51 03 03D090 {MS_500} 90 3C 50 {MS_500} 80 3C 00 {END}", division=division))
-    assert score.notes[0].start_s == pytest.approx(500 * tick_s, rel=1e-12)
-    assert score.notes[0].end_s == pytest.approx(1000 * tick_s, rel=1e-12)
-
-
-@pytest.mark.parametrize("division", [0, 0xE700, 0xE028])
-def test_a_division_that_gives_no_time_is_refused(refusal, division: int) -> None:
-    assert "ticks per beat" in (line := refusal(smf(END, division=division))) or "SMPTE" in line
+@pytest.mark.parametrize("division", [0, 0xE728, 0xE000])
+def test_smpte_time_and_no_time_are_refused(refusal, division: int) -> None:
+    assert refusal(smf(f"00 90 3C 50 {MS_100} 80 3C 00 {END}", division=division)).startswith("no ticks per beat")
 
 
 # ------------------------------------------------------------------------------------------ sustain pedal
@@ -275,7 +269,6 @@ def test_everything_left_out_is_counted_by_kind(read) -> None:
             "00 E0 00 50 00 E0 00 40"  # a bend and the way back to the centre
             "00 B0 07 64 00 B0 0A 40 00 B0 42 7F 00 D0 20 00 A0 3C 20"  # volume, pan, sostenuto, two aftertouches
             "00 90 3E 50 00 80 3E 00"  # a note of no length
-            "00 90 BC 50 00 90 3C D0 00 C0 A0"  # a key, a velocity and a program that do not exist
             f"00 90 3C 50 {MS_100} 80 3C 00 {END}"
         )
     )
@@ -287,37 +280,65 @@ def test_everything_left_out_is_counted_by_kind(read) -> None:
         "sostenuto pedal changes": 1,
         "aftertouch changes": 2,
         "zero-length notes": 1,
-        "out-of-range notes": 2,
-        "out-of-range messages": 1,
     }
     line = score.left_out_line()
     assert line is not None
     assert line.startswith("left out: ")
     assert sorted(line.removeprefix("left out: ").split(", ")) == [
-        "1 out-of-range message",
         "1 pitch bend",
         "1 sostenuto pedal change",
         "1 volume change",
         "1 zero-length note",
         "2 aftertouch changes",
         "2 drum notes",
-        "2 out-of-range notes",
     ]
 
 
 # ------------------------------------------------------------------------------------------ files at fault
 
 
-def test_time_before_unknown_meta_events_counts_and_impossible_key_signatures_do_not_matter(read) -> None:
-    score = read(smf(f"{MS_100} FF 60 01 61 00 FF 59 02 2A07 {MS_100} 90 3C 50 {MS_100} 80 3C 00 {END}"))
+@pytest.mark.parametrize(
+    "meta",
+    [
+        "60 01 61",  # unknown to mido, as are the next two
+        "08 00",
+        "FE 02 FFFF",
+        "59 02 2A07",  # a key of 42 sharps
+        "59 00",
+        "58 04 04FF1808",  # a time signature of 4/2^255
+        "58 01 04",
+        "54 05 FF7FFFFFFF",  # a SMPTE offset of no frame rate
+        "54 05 00FFFFFFFF",
+        "20 00",
+        "00 01 05",
+        "7F 03 00FFFF",
+    ],
+)
+def test_meta_events_of_no_use_keep_their_time_and_may_hold_anything(read, meta: str) -> None:
+    score = read(smf(f"{MS_100} FF {meta} {MS_100} 90 3C 50 {MS_100} 80 3C 00 {END}"))
     assert pitches_and_times(score) == [(60, 0.2, 0.3)]
 
 
-def test_chunks_of_other_kinds_longer_headers_and_bytes_after_the_last_track_are_passed_over(read) -> None:
-    track = f"00 90 3C 50 {MS_100} 80 3C 00 {END}"
-    data = smf(track)
-    longer = data[:4] + (9).to_bytes(4, "big") + data[8:14] + b"abc" + b"XFIH\0\0\0\2ab" + data[14:] + b"junk"
-    assert read(longer) == read(data)
+def test_other_readers_that_use_mido_still_see_these_events(tmp_path: Path) -> None:
+    path = tmp_path / "score.mid"
+    path.write_bytes(smf(f"00 FF 59 02 0200 {MS_100} FF 58 04 03021808 {END}", smf_type=0))
+    midi = pretty_midi.PrettyMIDI(str(path))
+    assert [(change.key_number, change.time) for change in midi.key_signature_changes] == [(2, 0.0)]
+    assert [(change.numerator, change.denominator) for change in midi.time_signature_changes] == [(3, 4)]
+    again = tmp_path / "again.mid"
+    path.write_bytes(smf(f"{MS_100} FF 60 02 61FF {END}", smf_type=0))
+    mido.MidiFile(path).save(again)
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_data_above_127_count_as_127(read) -> None:
+    score = read(smf(f"00 C0 A0 00 90 BC 50 {MS_100} 80 BC 00 00 90 3C D0 {MS_100} 80 3C 00 {END}"))
+    assert score == Score((Track((Note(127, 80, 0.0, 0.1), Note(60, 127, 0.1, 0.2)), 127),))
+
+
+def test_longer_headers_and_chunks_after_the_last_track_are_passed_over(read) -> None:
+    data = smf(f"00 90 3C 50 {MS_100} 80 3C 00 {END}")
+    assert read(data[:4] + (9).to_bytes(4, "big") + data[8:14] + b"abc" + data[14:] + b"XFIH\0\0\0\2ab") == read(data)
 
 
 def test_events_after_the_end_of_a_track_are_not_read(read) -> None:
@@ -327,22 +348,25 @@ def test_events_after_the_end_of_a_track_are_not_read(read) -> None:
 @pytest.mark.parametrize(
     ("data", "fault"),
     [
-        (b"", "an empty file"),
+        (b"", "cut short"),
         (b"RIFF\0\0\0\0WAVEfmt ", "not a MIDI file"),
         (b"MThd", "cut short"),
-        (b"MThd\0\0\0\4\0\1\0\1", "header is too short"),
+        (b"MThd\0\0\0\4\0\1\0\1", "cut short"),
         (smf(END, smf_type=2), "a MIDI file of type 2"),
-        (smf("00 F4 00"), "undefined kind 0xF4"),
-        (smf("00 3C 50"), "data that belong to no event"),
-        (smf(f"00 FF 51 02 0F42 {END}"), "a tempo event of the wrong size"),
-        (smf(f"FFFFFFFF7F 90 3C 50 {END}"), "more than 4 bytes"),
-        (smf(f"00 FF 01 FFFFFF7F 41 {END}"), "cut short"),
-        (smf(f"00 F0 FFFFFF7F 41 {END}"), "cut short"),
+        (smf("00 F4 00"), "undefined status byte"),
+        (smf("00 3C 50"), "running status"),
+        (smf("00 F8 3C"), "damaged"),
+        (smf(f"00 FF 51 02 0F42 {END}"), "damaged"),
+        (smf(f"{'FF' * 3000}7F 90 3C 50 {END}"), "longer than 24 hours"),
+        (smf(f"00 FF 01 {'FF' * 3000}7F 41 {END}"), "damaged"),
+        (smf("FF" * 1_000_000), "4000 bytes above 127 in a row"),
+        (smf(f"00 FF 01 FFFFFF7F 41 {END}"), "exceeds maximum length"),
+        (smf(f"00 F0 FFFFFF7F 41 {END}"), "exceeds maximum length"),
         (smf(f"FFFFFF7F 90 3C 50 {END}"), "longer than 24 hours"),
         (b"MThd\xff\xff\xff\xff" + smf(END)[8:], "cut short"),
         (smf(END).replace(b"\0\0\0\4", b"\xff\xff\xff\xff"), "cut short"),
-        (smf(END)[:10] + b"\xff\xff" + smf(END)[12:], "cut short"),
-        (smf(END) + bytes(4 << 20), "larger than 4 MiB"),
+        (smf(END)[:10] + b"\x7f\xff" + smf(END)[12:], "cut short"),
+        (smf(END) + bytes(2 << 20), "larger than 2 MiB"),
     ],
 )
 def test_damaged_files_are_refused_in_one_line_and_little_memory(refusal, data: bytes, fault: str) -> None:
@@ -388,7 +412,7 @@ def ordinary_file(rng: random.Random) -> bytes:
             events += f"{delta(rng.randrange(100))} B{channel} 40 {rng.choice((0, 127)):02X}"
             events += f"{delta(rng.randrange(300))} 8{channel} {key:02X} 40"
         tracks.append(events + END)
-    return smf(*tracks, division=rng.choice((96, 480, 0xE728)))
+    return smf(*tracks, division=rng.choice((96, 480, 960)))
 
 
 def mutated(data: bytes, rng: random.Random) -> bytes:
@@ -414,13 +438,13 @@ def test_mutated_files_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
     originals = [ordinary_file(rng) for _ in range(20)] + [path.read_bytes() for path in scores]
     path = tmp_path / "mutated.mid"
     notes, refusals = [], []
-    for index in range(1000):
+    for index in range(500):
         path.write_bytes(mutated(originals[index % len(originals)], rng))
         try:
             notes += read_midi(path).notes
         except InputError as error:
             refusals.append(str(error))
-    assert 100 < len(refusals) < 900  # both happen often, or the mutations would test nothing
+    assert 50 < len(refusals) < 450  # both happen often, or the mutations would test nothing
     for refusal in refusals:
         assert refusal.startswith(f"{path}: ")
         assert "\n" not in refusal

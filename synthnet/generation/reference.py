@@ -71,9 +71,10 @@ class TorchEngine:
     def teacher_forced(self, terms: Conditioning, x: Tensor) -> Tensor:
         """Logits [B, 256, T] where the samples x [B, T] are given instead of drawn."""
         logits = []
-        for t in range(x.shape[1]):
-            logits.append(self.step(terms, t))
-            self.present = x[:, t]
+        with one_thread_if_small(self.network, len(x)):
+            for t in range(x.shape[1]):
+                logits.append(self.step(terms, t))
+                self.present = x[:, t]
         return torch.stack(logits, 2)
 
     def step(self, terms: Conditioning, t: int) -> Tensor:

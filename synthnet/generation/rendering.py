@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from synthnet.audio import AudioWriter, scale_audio
+from synthnet.generation.chunks import generate_in_chunks
 from synthnet.generation.streams import Stream, generate
 from synthnet.models import Network
 from synthnet.roll import roll_events, to_samples
@@ -54,6 +55,8 @@ def render_score(
     temperature: float = 1.0,
     expectation: bool = False,
     stems: Path | None = None,
+    engine: str = "auto",
+    n_chunks: int = 1,
     progress: Callable[[int], None],
 ) -> Rendering:
     """Generate every track of a score and write the mix to `path`, in constant memory.
@@ -61,12 +64,14 @@ def render_score(
     Args:
         styles: one a track, None for a network with a single instrument.
         stems: a folder in which each track is kept by itself, as `01.wav`, `02.wav`, ...
+        n_chunks: the piece is cut into chunks, so many of which advance side by side (`synthnet.generation.chunks`);
+            1 generates it in one go.
         progress: called with the samples finished since the last call.
 
     Interrupted, what was made so far stays as a playable `NAME.partial.wav` (see `AudioWriter`).
     """
     streams = [
-        Stream(roll_events(track.notes, sample_rate_hz), seed + number, style)
+        Stream(roll_events(track.notes, sample_rate_hz), (seed, number), style)
         for number, (track, style) in enumerate(zip(score.tracks, styles, strict=True))
     ]
     energy, sounding, peak = np.zeros(len(streams)), np.zeros(len(streams)), 0.0
@@ -77,7 +82,13 @@ def render_score(
             names = [stems / f"{number + 1:02d}{path.suffix}" for number in range(len(streams))]
             singles = [files.enter_context(AudioWriter(name, sample_rate_hz)) for name in names]
         done = 0
-        for made in generate(network, streams, n_samples, temperature=temperature):
+        if n_chunks > 1:
+            blocks = generate_in_chunks(
+                network, streams, n_samples, n_chunks, temperature=temperature, engine=engine, progress=progress
+            )
+        else:
+            blocks = generate(network, streams, n_samples, temperature=temperature, engine=engine)
+        for made in blocks:
             block = made.expectation if expectation else made.sample
             # A sum of tracks can pass full scale: it is written as their mean and scaled up afterwards.
             mean = block.mean(axis=0)
@@ -92,10 +103,11 @@ def render_score(
                 energy[number] += float((block[number, sounds] ** 2).sum())
                 sounding[number] += sounds.sum()
             done += block.shape[1]
-            progress(block.shape[1])
+            if n_chunks == 1:
+                progress(block.shape[1])
     n_streams, gain = len(streams), 1.0
     if n_streams > 1:
-        gain = min(n_streams, HIGHEST_PEAK / peak) if peak else 1.0
+        gain = min(n_streams, HIGHEST_PEAK / peak) if peak else n_streams
         scale_audio(path, gain)
     rms = np.sqrt(energy / np.maximum(sounding, 1))
     silent = tuple(int(number) for number in np.flatnonzero((rms < SILENT_RMS) & (sounding > 0)))

@@ -10,11 +10,14 @@ import torch
 from torch import Tensor
 
 from synthnet.audio import decode_mu_law, dither, encode_mu_law
-from synthnet.generation.reference import TorchEngine, device_of
+from synthnet.files import InputError
+from synthnet.generation.compiled import CompiledEngine
+from synthnet.generation.reference import Engine, TorchEngine, device_of
 from synthnet.models import Network
 from synthnet.roll import RollEvents, oscillators, rasterise
 
 BLOCK_SAMPLES = 4_000
+ENGINES = ("auto", "torch", "compiled")
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Stream:
     """
 
     events: RollEvents
-    seed: int
+    seed: tuple[int, ...]
     style: np.ndarray | None = None
 
 
@@ -45,47 +48,73 @@ class Block:
     expectation: np.ndarray
 
 
-def generate(
-    network: Network,
-    streams: Sequence[Stream],
-    n_samples: int,
-    *,
-    temperature: float = 1.0,
-) -> Iterator[Block]:
-    """Blocks of audio, up to 4000 samples each, that add up to n_samples.
+def make_engine(network: Network, name: str) -> Engine:
+    """The engine of that name; "auto" is the compiled one on CPU in float32, else torch.
 
-    The past before the first sample is dithered silence, as before the pieces that the network learned from
-    (design: the class of 0.0; a constant is never seen in training, dither is). Memory does not grow with n_samples.
+    Raises:
+        InputError: an unknown name.
+    """
+    if name not in ENGINES:
+        raise InputError(f"unknown engine {name!r}; known: {', '.join(ENGINES)}")
+    if name == "auto":
+        weight = next(network.parameters())
+        name = "compiled" if weight.device.type == "cpu" and weight.dtype == torch.float32 else "torch"
+    return CompiledEngine(network) if name == "compiled" else TorchEngine(network)
+
+
+class Generator:
+    """Advances B streams block by block from silence; the score may change between blocks.
+
+    The past before the first sample is dithered silence, as before the pieces that the network learned from (design:
+    the class of 0.0; a constant is never seen in training, dither is). Memory does not grow with time.
 
     Args:
         temperature: divides the logits: below 1 more certain, above 1 wilder.
+        engine: "auto", "torch" or "compiled".
     """
-    engine = TorchEngine(network)
-    field = network.config.receptive_field
-    generators = [np.random.default_rng([stream.seed, 0]) for stream in streams]
-    device = device_of(network)
-    styles = [stream.style for stream in streams if stream.style is not None]
-    style = torch.from_numpy(np.stack(styles)).float().to(device) if styles else None
-    silence = np.stack([encode_mu_law(dither(field, generator)) for generator in generators])
-    roll, tones = score_inputs(network, streams, -field, 0)
-    engine.prime(torch.from_numpy(silence).long().to(device), roll, style, tones)
-    for start in range(0, n_samples, BLOCK_SAMPLES):
-        length = min(BLOCK_SAMPLES, n_samples - start)
-        # The sample at t is made from the score up to t - 1.
-        roll, tones = score_inputs(network, streams, start - field, start - 1 + length)
+
+    def __init__(
+        self, network: Network, streams: Sequence[Stream], *, temperature: float = 1.0, engine: str = "auto"
+    ) -> None:
+        self.network, self.temperature = network, temperature
+        self.engine = make_engine(network, engine)
+        self.generators = [np.random.default_rng(stream.seed) for stream in streams]
+        styles = [stream.style for stream in streams if stream.style is not None]
+        self.style = torch.from_numpy(np.stack(styles)).float().to(device_of(network)) if styles else None
+        self.position = 0
+        field = network.config.receptive_field
+        silence = np.stack([encode_mu_law(dither(field, generator)) for generator in self.generators])
+        roll, tones = score_inputs(network, [stream.events for stream in streams], -field, 0)
+        self.engine.prime(torch.from_numpy(silence).long().to(device_of(network)), roll, self.style, tones)
+
+    def advance(self, events: Sequence[RollEvents], n_samples: int) -> Block:
+        """The next samples of each stream, given its score; frame t of a roll is heard from sample t + 1 on."""
+        start, stop = self.position, self.position + n_samples
+        roll, tones = score_inputs(self.network, events, start - self.network.config.receptive_field, stop - 1)
         with torch.no_grad():
-            terms = network.condition(roll, style, tones, [length] * (1 + len(network.stack)))
-        uniforms = np.stack([generator.random(length) for generator in generators])
-        classes, means = engine.advance(terms, uniforms, temperature)
-        yield Block(decode_mu_law(classes), means)
+            terms = self.network.condition(roll, self.style, tones, [n_samples] * (1 + len(self.network.stack)))
+        uniforms = np.stack([generator.random(n_samples) for generator in self.generators])
+        classes, means = self.engine.advance(terms, uniforms, self.temperature)
+        self.position = stop
+        return Block(decode_mu_law(classes), means)
 
 
-def score_inputs(network: Network, streams: Sequence[Stream], start: int, stop: int) -> tuple[Tensor, Tensor | None]:
+def generate(
+    network: Network, streams: Sequence[Stream], n_samples: int, *, temperature: float = 1.0, engine: str = "auto"
+) -> Iterator[Block]:
+    """Blocks of audio, up to 4000 samples each, that add up to n_samples; see `Generator`."""
+    generator = Generator(network, streams, temperature=temperature, engine=engine)
+    events = [stream.events for stream in streams]
+    for start in range(0, n_samples, BLOCK_SAMPLES):
+        yield generator.advance(events, min(BLOCK_SAMPLES, n_samples - start))
+
+
+def score_inputs(network: Network, events: Sequence[RollEvents], start: int, stop: int) -> tuple[Tensor, Tensor | None]:
     """Rolls [B, 128, N] and, for a network that has them, oscillators [B, 2H, N] of the samples start to stop."""
     device = device_of(network)
-    roll = torch.from_numpy(np.stack([rasterise(stream.events, start, stop) for stream in streams])).to(device)
+    roll = torch.from_numpy(np.stack([rasterise(score, start, stop) for score in events])).to(device)
     harmonics = network.config.harmonics
     if not harmonics:
         return roll, None
-    tones = np.stack([oscillators(stream.events, start, stop, harmonics) for stream in streams])
+    tones = np.stack([oscillators(score, start, stop, harmonics) for score in events])
     return roll, torch.from_numpy(tones).to(device)

@@ -14,11 +14,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from synthnet.fastmath import COMPILE
+
+# Without numba's run-time, which would count references to each array of a tuple that a function is handed.
+LOOP: dict[str, Any] = {**COMPILE, "_nrt": False}
 LANES = 16
 VECTOR = ir.VectorType(ir.FloatType(), LANES)
 BYTES_ALIGNED = 64  # a cache line, and a vector
@@ -47,8 +51,20 @@ def panels(matrix: np.ndarray) -> np.ndarray:
     return packed
 
 
+def prefetch(builder: Any, pointer: Any) -> None:
+    """Ask for the cache line of a float32 number, to lie in the second-level cache when it is needed."""
+    address, flag = builder.bitcast(pointer, ir.IntType(8).as_pointer()), ir.IntType(32)
+    signature = ir.FunctionType(ir.VoidType(), [address.type, flag, flag, flag])
+    fetch = builder.module.declare_intrinsic("llvm.prefetch", [address.type], signature)
+    builder.call(fetch, [address, flag(0), flag(2), flag(1)])  # to read, of locality 2 of 3, data
+
+
 def product_tile(rows: int, columns: int) -> Any:
-    """An intrinsic that adds x @ weights for so many rows and columns (panels of 16) at once."""
+    """An intrinsic that adds x @ weights for so many rows and columns (panels of 16) at once.
+
+    With several rows the weights come more slowly than the processor's own prefetching expects, and each panel
+    begins cold: the tile asks for the next one while it works. With one row, at the pace of memory, that only delays.
+    """
 
     @intrinsic
     def add_tile(_context, out, out_at, out_stride, x, x_at, x_stride, weights, weights_at, depth):  # type: ignore
@@ -78,6 +94,9 @@ def product_tile(rows: int, columns: int) -> Any:
                 for column in range(columns):
                     at = times(builder.add(times(integer(column), depth), loop.index), lanes)
                     across.append(builder.load(vector_at(weights_start, at), align=4))
+                    if rows > 1:
+                        ahead = builder.add(at, times(depth, integer(LANES * columns)))
+                        prefetch(builder, builder.gep(weights_start, [ahead]))
                 for row in range(rows):
                     value = builder.load(builder.gep(x_start, [builder.add(times(integer(row), stride), loop.index)]))
                     first = builder.insert_element(ir.Constant(VECTOR, ir.Undefined), value, ir.IntType(32)(0))
@@ -106,16 +125,18 @@ TILE_5x1 = product_tile(5, 1)
 TILE_6x1 = product_tile(6, 1)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def add_product(out, out_stride, x, x_at, x_stride, weights, weights_at, depth, n_panels, rows):  # type: ignore
-    """out[row, :16 n_panels] += x[row, :depth] @ weights, for all rows.
+@njit(**LOOP)
+def add_product(out, x, first_row, matrices, number, depth):  # type: ignore
+    """out[row] += x[first_row + row, :depth] @ matrix, for all rows of `out`.
 
     Args:
-        out: contiguous float32; row r starts at element r * out_stride.
-        x: contiguous float32; row r starts at element x_at + r * x_stride.
-        weights: contiguous float32; from element weights_at on lies a packed matrix (see `panels`).
+        out: contiguous float32 [rows, N], N a multiple of 16.
+        x: contiguous float32 [at least first_row + rows, at least depth].
+        matrices: contiguous float32 [any, depth x N]: of these packed matrices (`panels`) one is used.
     """
-    size = depth * LANES
+    (rows, out_stride), x_stride = out.shape, x.shape[1]
+    n_panels, size = out_stride // LANES, depth * LANES
+    x_at, weights, weights_at = first_row * x_stride, matrices, number * n_panels * size
     if rows == 1:
         panel = 0
         while panel + 4 <= n_panels:

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from synthnet.models import fused
 from synthnet.models.config import CLASSES, ModelConfig
-from synthnet.models.layers import CausalConv, DepthwiseGates, GatedLayer, Head, pointwise
+from synthnet.models.layers import CausalConv, DepthwiseGates, GatedLayer, Head, pointwise, time_major
 
 
 @dataclass
@@ -65,6 +66,8 @@ class Network(nn.Module, abc.ABC):
         )
         self.head = Head(config.channels, config.head_channels, CLASSES, activation)
 
+    compiled = True  # use `fused` where it applies; False: the reference everywhere
+
     # What a model defines.
 
     @abc.abstractmethod
@@ -103,6 +106,11 @@ class Network(nn.Module, abc.ABC):
         """The layers, first to last."""
         return [layer for layer in self.layers if isinstance(layer, GatedLayer)]
 
+    @property
+    def runs_compiled(self) -> bool:
+        """Whether the layers take the compiled path, as the network is now (device, type of the parameters)."""
+        return self.compiled and fused.takes_layers(self.stack, next(self.parameters()), ())
+
     def condition(
         self, roll: Tensor, style: Tensor | None, oscillators: Tensor | None, samples: Sequence[int]
     ) -> Conditioning:
@@ -111,7 +119,7 @@ class Network(nn.Module, abc.ABC):
         if self.oscillator_map is not None:
             if oscillators is None:
                 raise ValueError("this network needs the oscillators of the sounding notes")
-            tones = torch.tanh(self.oscillator_map(oscillators[:, :, -samples[0] :]))
+            tones = torch.tanh(time_major(self.oscillator_map, oscillators[:, :, -samples[0] :]))
             terms.entry = tones if terms.entry is None else terms.entry + tones
         for number, layer in enumerate(self.stack):
             if layer.style is not None:
@@ -143,16 +151,28 @@ class Network(nn.Module, abc.ABC):
         Returns:
             [B, 256, T], T = N - receptive field + 1: logits of the sample after each of the last T inputs.
         """
+        return self.head(self.run_layers(x, roll, style, oscillators))
+
+    def run_layers(self, x: Tensor, roll: Tensor, style: Tensor | None, oscillators: Tensor | None) -> Tensor:
+        """The head's input [B, C, T], from what `forward` takes."""
         n_predicted = x.shape[1] - self.config.receptive_field + 1
         terms = self.condition(roll, style, oscillators, self.stack_lengths(n_predicted))
         stream = self.enter(x, terms.entry)
+        if self.compiled and fused.takes_layers(self.stack, stream, terms.gates):
+            return fused.run_layers(self.stack, stream, terms.gates)
         skips: Tensor | None = None
         for layer, gate in zip(self.stack, terms.gates, strict=True):
             stream, skip = layer(stream, gate)
             if skip is not None:
                 skip = skip[:, :, -n_predicted:]
                 skips = skip if skips is None else skips + skip
-        return self.head(stream if skips is None else skips)
+        return stream if skips is None else skips
+
+    def audio_loss(self, stream: Tensor, target: Tensor) -> Tensor:
+        """Mean cross-entropy in nats of classes [B, T], given the head's input [B, C, T]."""
+        if self.compiled and fused.takes_head(self.head, stream):
+            return fused.head_loss(self.head, stream, target)
+        return functional.cross_entropy(self.head(stream).float(), target)
 
     def stack_lengths(self, n_predicted: int) -> list[int]:
         """Samples at the first layer's input and at each layer's output, for T predicted samples."""
@@ -218,8 +238,8 @@ class Network(nn.Module, abc.ABC):
                 `synthnet.dataset` makes them.
         """
         style = functional.one_hot(batch["style"], self.config.styles).float() if self.config.styles else None
-        logits = self(batch["x"], batch["roll"], style, batch.get("oscillators"))
-        nll = functional.cross_entropy(logits.float(), batch["target_x"])
+        stream = self.run_layers(batch["x"], batch["roll"], style, batch.get("oscillators"))
+        nll = self.audio_loss(stream, batch["target_x"])
         frames = torch.cat([batch["roll"], batch["target_roll"][:, :, -1:]], dim=2)
         auxiliary = self.auxiliary_loss(frames, batch["target_x"].shape[1])
         return (nll if auxiliary is None else nll + auxiliary), nll

@@ -35,8 +35,9 @@ class SynthNet(Network):
         self.score_output = nn.Linear(channels, KEYS)  # Vout
 
     def audio_entry(self, past: Sequence[Tensor]) -> Tensor:
-        embedded = torch.tanh(self.embedding.weight)[past[-1]]  # tanh of the table, 256 rows, not of the samples
-        return embedded.movedim(-1, 1)
+        table = torch.tanh(self.embedding.weight)  # 256 rows, not as many as samples
+        # Indexing the table would do, but its backward adds in an order that varies with two threads.
+        return functional.embedding(past[-1], table).movedim(-1, 1)
 
     def score_vectors(self, windows: Tensor) -> Tensor:
         """v of F roll frames each: [U, 128, F] -> [U, C]."""

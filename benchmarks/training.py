@@ -1,0 +1,141 @@
+"""Speed of training steps of the preset `small`: PyTorch's operations on one and two threads, and the compiled layers.
+
+A step is loss, gradients and Adam on one slice, as in training, without making the slice. The ways take turns, so that
+what else the machine does slows all of them alike; the figure is the median of the repeats.
+
+    python benchmarks/training.py [--repeats N] [--json PATH]
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import statistics
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numba
+import torch
+from torch import Tensor
+
+from synthnet.models import Network, build_model, fused, preset_config
+from synthnet.training import training_config
+
+STEPS = 3  # timed in a row, after one that is not
+
+
+class Way(NamedTuple):
+    """How a step is computed."""
+
+    name: str
+    compiled: bool
+    threads: int
+
+
+WAYS = (
+    Way("PyTorch, 1 thread", False, 1),
+    Way("PyTorch, 2 threads", False, 2),
+    Way("compiled, 1 thread", True, 1),
+    Way("compiled, 2 threads", True, 2),
+)
+
+
+def example(network: Network, n_predicted: int) -> dict[str, Tensor]:
+    """A slice: noise, and a score with a note every quarter of a second or so."""
+    length = network.config.receptive_field - 1 + n_predicted
+    roll = torch.zeros(1, 128, length + 1, dtype=torch.uint8)
+    for number, start in enumerate(range(0, length, 4000)):
+        roll[:, 48 + number, start : start + 3900] = 1
+    return {
+        "x": torch.randint(0, 256, (1, length)),
+        "roll": roll[:, :, :-1],
+        "oscillators": torch.randn(1, 2 * network.config.harmonics, length),
+        "target_x": torch.randint(0, 256, (1, n_predicted)),
+        "target_roll": roll[:, :, -n_predicted:],
+    }
+
+
+def seconds_a_step(way: Way, network: Network, optimiser: torch.optim.Optimizer, batch: dict[str, Tensor]) -> float:
+    """Mean of a few steps in a row."""
+    network.compiled = way.compiled
+    torch.set_num_threads(way.threads)
+    begun = 0.0
+    with fused.threads_to_tasks() if way.compiled else contextlib.nullcontext():
+        for step in range(STEPS + 1):
+            if step == 1:
+                begun = time.perf_counter()
+            loss, _ = network.loss(batch)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    return (time.perf_counter() - begun) / STEPS
+
+
+def measure(repeats: int) -> dict[str, Any]:
+    """Samples a second of each way, and the machine."""
+    torch.manual_seed(0)
+    network = build_model(preset_config("synthnet", "small"))
+    optimiser = torch.optim.Adam(network.parameters(), fused=True)
+    n_predicted = training_config("small").n_predicted
+    batch = example(network, n_predicted)
+    times: dict[str, list[float]] = {way.name: [] for way in WAYS}
+    for _ in range(repeats):
+        for way in WAYS:
+            times[way.name].append(seconds_a_step(way, network, optimiser, batch))
+    return {
+        "machine": {
+            "processor": processor(),
+            "cores": os.cpu_count(),
+            "load": round(os.getloadavg()[0], 2),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numba": numba.__version__,
+        },
+        "repeats": repeats,
+        "samples_per_s": {name: round(n_predicted / statistics.median(each)) for name, each in times.items()},
+        "best_samples_per_s": {name: round(n_predicted / min(each)) for name, each in times.items()},
+    }
+
+
+def processor() -> str:
+    """The processor's name, as far as the system tells."""
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as lines:
+        for line in lines:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def table(figures: dict[str, Any]) -> str:
+    """Markdown."""
+    machine, medians, best = figures["machine"], figures["samples_per_s"], figures["best_samples_per_s"]
+    reference = max(speed for name, speed in medians.items() if name.startswith("PyTorch"))
+    lines = [
+        f"{machine['processor']}, {machine['cores']} cores, load {machine['load']}; "
+        f"Python {machine['python']}, PyTorch {machine['torch']}, numba {machine['numba']}",
+        "",
+        "| `small`, one slice a step | samples/s (median) | against the faster PyTorch | best |",
+        "|---|---:|---:|---:|",
+    ]
+    for name, speed in medians.items():
+        lines.append(f"| {name} | {speed:,} | {speed / reference:.1f} | {best[name]:,} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--json", type=Path, help="write the figures there too")
+    arguments = parser.parse_args()
+    figures = measure(arguments.repeats)
+    print(table(figures))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

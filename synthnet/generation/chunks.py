@@ -1,0 +1,122 @@
+"""A long piece as chunks that are generated side by side: matrix-matrix products instead of matrix-vector ones.
+
+Each chunk begins in silence, a warm-up before its place, with the notes that sound there, and is crossfaded with the
+chunk before it. A cut falls where the fewest notes sound across it: at a rest, or at an onset that ends what sounded.
+Memory is bounded: chunks are generated and handed on a group at a time.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from synthnet.generation.streams import Block, Stream, generate
+from synthnet.models import Network
+from synthnet.roll import RollEvents, events_from, to_samples
+
+CHUNK_S = 10.0
+SHORTEST_CHUNK_S = 2.0
+SHORTEST_IN_WARM_UPS = 8  # a chunk is at least so many times its warm-up, which is thrown away
+WARM_UP_S = 0.25  # or the receptive field, if that is longer
+CROSSFADE_S = 0.01
+MOST_STREAMS = 12  # two threads of six, the rows of a tile of the compiled engine: more add little
+
+
+def warm_up_samples(network: Network, sample_rate_hz: int) -> int:
+    """Samples generated before a chunk's place, to come from silence to what sounds there."""
+    return max(int(to_samples(WARM_UP_S, sample_rate_hz)), network.config.receptive_field)
+
+
+def chunks_that_pay(network: Network, n_tracks: int, n_samples: int, sample_rate_hz: int) -> int:
+    """How many chunks side by side pay for a piece: 1 for a short one, or one of many tracks."""
+    warm_up = warm_up_samples(network, sample_rate_hz)
+    shortest = max(int(to_samples(SHORTEST_CHUNK_S, sample_rate_hz)), SHORTEST_IN_WARM_UPS * warm_up)
+    return max(1, min(MOST_STREAMS // n_tracks, n_samples // shortest))
+
+
+def plan_cuts(events: Sequence[RollEvents], n_samples: int, n_chunks: int) -> list[int]:
+    """Where to cut a piece into so many chunks: n_chunks + 1 increasing samples, the first 0, the last n_samples.
+
+    Each cut is an onset within a quarter of a chunk of its even place, or that place itself: the one across which the
+    fewest notes sound, and of those the nearest.
+    """
+    onsets = np.concatenate([track.onset for track in events])
+    releases = np.concatenate([track.release for track in events])
+    cuts = [0]
+    for number in range(1, n_chunks):
+        even = number * n_samples // n_chunks
+        candidates = np.append(onsets[np.abs(onsets - even) * 4 * n_chunks < n_samples], even)
+        sounding = ((onsets < candidates[:, None]) & (releases > candidates[:, None])).sum(axis=1)
+        cuts.append(int(candidates[np.lexsort((np.abs(candidates - even), sounding))[0]]))
+    return [*cuts, n_samples]
+
+
+def generate_in_chunks(
+    network: Network,
+    streams: Sequence[Stream],
+    n_samples: int,
+    n_chunks: int,
+    *,
+    temperature: float = 1.0,
+    engine: str = "auto",
+    progress: Callable[[int], None],
+) -> Iterator[Block]:
+    """As `generate`, with n_chunks chunks of every stream side by side.
+
+    Args:
+        progress: called with the samples of each stream finished since the last call, far more often than a block is
+            handed on.
+    """
+    rate = streams[0].events.sample_rate_hz
+    warm_up, fade = warm_up_samples(network, rate), int(to_samples(CROSSFADE_S, rate))
+    ramp = (0.5 - 0.5 * np.cos(np.pi * (np.arange(fade) + 0.5) / fade)).astype(np.float32)
+    n_groups = max(1, round(n_samples / (n_chunks * CHUNK_S * rate)))
+    cuts = plan_cuts([stream.events for stream in streams], n_samples, n_groups * n_chunks)
+    tail: Block | None = None  # the end of the last chunk, kept back to be crossfaded
+    for first in range(0, n_groups * n_chunks, n_chunks):
+        bounds = cuts[first : first + n_chunks + 1]
+        parts = [
+            replace(stream, events=events_from(stream.events, start - fade - warm_up), seed=(*stream.seed, start))
+            for start in bounds[:-1]
+            for stream in streams
+        ]
+        length = warm_up + fade + int(np.diff(bounds).max())
+        made = []
+        for block in generate(network, parts, length, temperature=temperature, engine=engine):
+            made.append(block)
+            share = sum(piece.sample.shape[1] for piece in made) / length
+            before = share - block.sample.shape[1] / length
+            span = bounds[-1] - bounds[0]
+            progress(round(share * span) - round(before * span))
+        whole = joined(made)
+        for number, (start, stop) in enumerate(itertools.pairwise(bounds)):
+            rows = slice(number * len(streams), (number + 1) * len(streams))
+            chunk = part_of(whole, rows, slice(warm_up, warm_up + fade + stop - start))
+            if tail is None:
+                chunk = part_of(chunk, slice(None), slice(fade, None))
+            else:
+                faded = [
+                    old * (1 - ramp) + new[:, :fade] * ramp
+                    for old, new in ((tail.sample, chunk.sample), (tail.expectation, chunk.expectation))
+                ]
+                chunk = joined([Block(*faded), part_of(chunk, slice(None), slice(fade, None))])
+            tail = part_of(chunk, slice(None), slice(-fade, None))
+            yield part_of(chunk, slice(None), slice(None, -fade))
+    if tail is not None:
+        yield tail
+
+
+def part_of(block: Block, rows: slice, samples: slice) -> Block:
+    """Some streams and samples of a block."""
+    return Block(block.sample[rows, samples], block.expectation[rows, samples])
+
+
+def joined(blocks: Sequence[Block]) -> Block:
+    """Blocks one after the other."""
+    return Block(
+        np.concatenate([block.sample for block in blocks], axis=1),
+        np.concatenate([block.expectation for block in blocks], axis=1),
+    )

@@ -1,0 +1,105 @@
+"""An instrument that is played as it sounds: notes go on and off, audio comes out block by block.
+
+Latency is one block: what is played now is heard in the block that is read next, at the sample asked for. A block of
+256 samples at 16 kHz is 16 ms; an engine that is faster than real time keeps up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from synthnet.checkpoint import Checkpoint
+from synthnet.generation.streams import Generator, Stream
+from synthnet.roll import OSCILLATOR_DECAY_S, RESTRIKE_GAP_S, RollEvents, to_samples
+
+HELD = np.iinfo(np.int64).max // 2  # the release of a key that is still down
+
+
+class LiveInstrument:
+    """Play a checkpoint from a keyboard.
+
+    Args:
+        checkpoint: what to play.
+        instrument: of a network that learned several; default its first.
+        block_samples: samples in each block that `read` gives.
+        expectation: hear the means of the distributions instead of the samples drawn from them: less noise.
+
+    Raises:
+        InputError: the network does not play that instrument.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        instrument: str | None = None,
+        block_samples: int = 256,
+        seed: int = 0,
+        temperature: float = 1.0,
+        expectation: bool = False,
+        engine: str = "auto",
+    ) -> None:
+        self.sample_rate_hz = checkpoint.sample_rate_hz
+        self.block_samples, self.expectation = block_samples, expectation
+        self.network = checkpoint.build()
+        self.notes: list[tuple[int, int, int]] = []  # onset, pitch, release, as they sound or will
+        silence = Stream(self.events(), (seed,), checkpoint.voice(instrument).style)
+        self.generator = Generator(self.network, [silence], temperature=temperature, engine=engine)
+
+    @property
+    def position(self) -> int:
+        """The first sample of the block that `read` gives next."""
+        return self.generator.position
+
+    def note_on(self, pitch: int, at: int | None = None) -> None:
+        """Press a key at a sample not yet read, by default the next.
+
+        A key that is down then is released and struck again 5 ms later, as in the rolls that networks learn from.
+
+        Raises:
+            ValueError: the pitch is not 0 to 127, or the sample has been read already.
+        """
+        at = self.not_yet_read(pitch, at)
+        if any(key == pitch and release > at for _, key, release in self.notes):
+            self.note_off(pitch, at)
+            at += int(to_samples(RESTRIKE_GAP_S, self.sample_rate_hz))
+        self.notes.append((at, pitch, HELD))
+
+    def note_off(self, pitch: int, at: int | None = None) -> None:
+        """Release a key at a sample not yet read, by default the next; nothing happens if it is up.
+
+        Raises:
+            ValueError: as for `note_on`.
+        """
+        at = self.not_yet_read(pitch, at)
+        self.notes = [
+            (onset, key, min(release, max(at, onset + 1)) if key == pitch else release)
+            for onset, key, release in self.notes
+        ]
+
+    def read(self) -> np.ndarray:
+        """The next block, float32 [block_samples] in [-1, 1]."""
+        past = self.network.config.receptive_field + int(to_samples(OSCILLATOR_DECAY_S, self.sample_rate_hz))
+        self.notes = [note for note in self.notes if note[2] > self.position - past]  # older ones are not heard
+        block = self.generator.advance([self.events()], self.block_samples)
+        return (block.expectation if self.expectation else block.sample)[0]
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Blocks without end."""
+        while True:
+            yield self.read()
+
+    def not_yet_read(self, pitch: int, at: int | None) -> int:
+        if not 0 <= pitch <= 127:
+            raise ValueError(f"pitch {pitch} is not within 0 to 127")
+        if at is None:
+            return self.position
+        if at < self.position:
+            raise ValueError(f"sample {at} has been read already; the next is {self.position}")
+        return at
+
+    def events(self) -> RollEvents:
+        onset, pitch, release = np.array(sorted(self.notes), dtype=np.int64).reshape(-1, 3).T
+        return RollEvents(pitch, onset, release, self.sample_rate_hz)

@@ -1,0 +1,349 @@
+"""The commands as a person runs them: what they print, what they write, and one line for every fault."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+import torch
+
+from synthnet import cli
+from synthnet.audio import read_audio, write_audio
+from synthnet.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from synthnet.corpus import Corpus
+from synthnet.models import build_model, preset_config
+from synthnet.score import Note, Score, Track, write_midi
+
+RATE = 16_000
+
+
+@dataclass
+class Result:
+    status: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run `synthnet WORDS...` in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["synthnet", *map(str, words)])
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            status = int(end.code or 0)
+        return Result(status, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def song(tmp_path: Path) -> Path:
+    path = tmp_path / "song.mid"
+    melody = Track((Note(60, 90, 0.0, 0.05), Note(64, 90, 0.05, 0.1)), 56, "melody")
+    write_midi(Score((melody, Track((Note(48, 90, 0.0, 0.1),), 42, "bass"))), path)
+    return path
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    config = preset_config("synthnet", "tiny")
+    path = tmp_path / "net.safetensors"
+    save_checkpoint(path, Checkpoint(config, RATE, ("trumpet",), {"steps": 1}, build_model(config).state_dict()))
+    return path
+
+
+def fault(result: Result, *parts: str) -> None:
+    """Exit status 2, nothing on standard output, one last line that names the fault."""
+    assert result.status == 2, result
+    assert result.out == ""
+    line = result.err.strip().splitlines()[-1]
+    assert line.startswith("synthnet: ")
+    assert "Traceback" not in result.err
+    for part in parts:
+        assert part in line, result.err
+
+
+# ----------------------------------------------------------------------------------- the main job, end to end
+
+
+def test_train_render_compare_evaluate_info(run: Run, tiny_corpus: Corpus, tiny_scores: Path, tmp_path: Path) -> None:
+    common = ["train", "--preset", "tiny", "--corpus", tiny_corpus.folder, "--evaluate-every", "30steps"]
+    trained = run(*common, "--steps", 20)
+    assert trained.status == 0, trained.err
+    folder = tmp_path / "runs" / "trumpet-tiny"
+    assert (folder / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    for word in ("dither floor", "over the floor", "samples/s", "left", "RMSE-CQT", "score gain"):
+        assert word in trained.err
+    fault(run(*common, "--steps", 20), "holds a run already", "--resume")
+    assert run(*common, "--steps", 40, "--resume").status == 0
+    assert run(*common, "--steps", 40, "--out", "whole").status == 0
+    for name in ("last", "state"):
+        parts, whole = (folder / f"{name}.safetensors", tmp_path / "whole" / f"{name}.safetensors")
+        a, b = (load_tensors_of(path) for path in (parts, whole))
+        assert all(torch.equal(a[key], b[key]) for key in a)
+    fault(run(*common, "--resume", "--steps", 60, "--seed", 3), "was begun with seed 0, not 3")
+
+    song = tiny_scores / "tiny_prelude.mid"
+    rendered = run("render", song, "--duration", 0.3, "--checkpoint", folder / "last.safetensors")
+    assert rendered.status == 0, rendered.err
+    assert "times real time" in rendered.err
+    audio = read_audio(tmp_path / "tiny_prelude.wav")
+    assert (len(audio.samples), audio.sample_rate_hz) == (4_800, RATE)
+
+    reference = tiny_corpus.folder / "audio" / "tiny_prelude.flac"
+    compared = run("compare", reference, "tiny_prelude.wav", "--plot", "p.png")
+    assert compared.status == 0, compared.err
+    assert "mean" in compared.out
+    assert "lengths differ" in compared.err
+    assert (tmp_path / "p.png").read_bytes()[:4] == b"\x89PNG"
+
+    evaluated = run("evaluate", folder / "best.safetensors", "--corpus", tiny_corpus.folder, "--seconds", 2, "--json")
+    assert evaluated.status == 0, evaluated.err
+    figures = json.loads(evaluated.out)
+    assert figures["excess"] == pytest.approx(figures["valid_nll"] - figures["dither_floor"])
+    assert figures["seconds"] == 2
+
+    told = run("info", "--checkpoint", folder / "best.safetensors")
+    assert "trumpet" in told.out
+    assert "steps" in told.out
+
+
+def load_tensors_of(path: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(path)
+
+
+def test_render_takes_the_best_of_the_newest_run(run: Run, song: Path, network: Path, tmp_path: Path) -> None:
+    fault(run("render", song), "no checkpoint yet", "synthnet train")
+    folder = tmp_path / "runs" / "mine"
+    folder.mkdir(parents=True)
+    for name in ("best", "last"):
+        (folder / f"{name}.safetensors").write_bytes(network.read_bytes())
+    result = run("render", song, "--duration", 0.05)
+    assert result.status == 0
+    assert "runs/mine/best.safetensors" in result.err
+
+
+def test_render_options(run: Run, song: Path, network: Path, tmp_path: Path) -> None:
+    def audio(*options: object) -> np.ndarray:
+        result = run("render", song, "--checkpoint", network, "-o", "o.wav", "--duration", 0.1, *options)
+        assert result.status == 0, result.err
+        return read_audio(tmp_path / "o.wav").samples
+
+    first = audio()
+    assert np.array_equal(first, audio())
+    assert not np.array_equal(first, audio("--seed", 1))
+    assert np.std(audio("--output", "expectation")) < np.std(first)
+    audio("--stems", "stems")
+    assert [path.name for path in sorted((tmp_path / "stems").iterdir())] == ["01.wav", "02.wav"]
+    whole = run("render", song, "--checkpoint", network, "-o", "o.flac")
+    assert len(read_audio(tmp_path / "o.flac").samples) == round((0.1 + 0.5) * RATE)
+    assert "melody (2 notes): trumpet" in whole.err
+
+
+@pytest.mark.parametrize(
+    ("model", "preset", "parameters"), [("synthnet", "L24", 7_354_112), ("deepvoice", "L26", 68_927_104)]
+)
+def test_info(run: Run, model: str, preset: str, parameters: int) -> None:
+    facts = json.loads(run("info", "--model", model, "--preset", preset, "--json").out)
+    assert facts["parameters"] == parameters
+    assert (facts["layers"], facts["receptive_field_samples"]) == ((24, 16_383) if preset == "L24" else (26, 16_384))
+    assert facts["receptive_field_s"] == {"L24": 1.0239, "L26": 1.0240}[preset]
+    assert f"{parameters:,}" in run("info", "--model", model, "--preset", preset).out
+
+
+def test_corpus_build_and_info(run: Run, tiny_scores: Path, tmp_path: Path) -> None:
+    assert run("corpus", "build", "--instrument", "flute", "--scores", tiny_scores).status == 0
+    told = run("corpus", "info", "data/corpora/flute")
+    assert "flute" in told.out
+    assert json.loads(run("corpus", "info", "data/corpora/flute", "--json").out)["program"] == 75
+    fault(run("train", "--instrument", "cello", "--corpus", "data/corpora/flute"), "a corpus of flute", "cello")
+
+
+def test_compare_of_equal_files_is_zero(run: Run, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    write_audio(tmp_path / "a.wav", 0.1 * rng.standard_normal(2 * RATE).astype(np.float32), RATE)
+    figures = json.loads(run("compare", "a.wav", "a.wav", "--json").out)
+    assert figures["rmse_cqt_db"] == 0
+    assert figures["seconds"] == [0, 0]
+
+
+def test_compare_resamples_and_mixes_down_with_a_note(run: Run, tmp_path: Path) -> None:
+    import soundfile
+
+    tone = 0.3 * np.sin(2 * np.pi * 440 * np.arange(2 * 44_100) / 44_100)
+    soundfile.write(tmp_path / "stereo.wav", np.stack([tone, tone], 1), 44_100)
+    write_audio(tmp_path / "mono.wav", 0.3 * np.sin(2 * np.pi * 440 * np.arange(2 * RATE) / RATE), RATE)
+    result = run("compare", "mono.wav", "stereo.wav", "--json")
+    assert "stereo, mixed down" in result.err
+    assert "resampled from 44100 Hz to 16000 Hz" in result.err
+    assert json.loads(result.out)["rmse_cqt_db"] < 3
+
+
+# --------------------------------------------------------------------------------------------------- faults
+
+
+def test_faults_of_arguments(run: Run, song: Path, network: Path, tiny_corpus: Corpus) -> None:
+    render = ["render", song, "--checkpoint", network]
+    fault(run("train", "--instrument", "horn"), "horn", "trumpet")
+    fault(run("train"), "--instrument or --corpus")
+    fault(run("train", "--corpus", tiny_corpus.folder, "--preset", "L25"), "L25", "L24")
+    fault(run("train", "--corpus", tiny_corpus.folder, "--model", "wavnet"), "wavnet", "wavenet")
+    fault(run("train", "--corpus", tiny_corpus.folder, "--minutes", -1), "--minutes")
+    fault(run("train", "--corpus", tiny_corpus.folder, "--minutes", "nan"), "minutes")
+    fault(run("train", "--corpus", tiny_corpus.folder, "--minutes", 1, "--steps", 5), "give one of them")
+    fault(run("train", "--corpus", tiny_corpus.folder, "--resume"), "no run to resume")
+    fault(run("train", "--corpus", tiny_corpus.folder, "--device", "nope"), "nope")
+    fault(run("train", "--corpus", tiny_corpus.folder, "--channels", 2), "channels")
+    fault(run("train", "--corpus", tiny_corpus.folder, "--slice", 0), "n_predicted")
+    fault(run("train", "--corpus", tiny_corpus.folder, "--evaluate-every", "often"), "often")
+    fault(run(*render, "--instrument", "horn"), "horn", "trumpet")
+    for option in ("--duration", "--start"):
+        for value in ("-1", "nan", "inf"):
+            fault(run(*render, option, value), option, value)
+    fault(run(*render, "--start", 100), str(song), "beyond the end")
+    fault(run(*render, "-o", "out.mp3"), "out.mp3", ".wav or .flac")
+    fault(run(*render, "--temperature", 0), "--temperature")
+    fault(run(*render, "--seed", -1), "seed")
+    fault(run("info", "--preset", "L23"), "L23")
+    fault(run("info", "--checkpoint", song), "damaged or not a checkpoint")
+    fault(run("corpus", "info", "nowhere"), "nowhere", "not a corpus")
+    fault(run("corpus", "build", "--instrument", "trumpet", "--sample-rate", 5), "sample rate 5")
+    fault(run("evaluate", network, "--corpus", "nowhere"), "nowhere")
+    fault(run("nonsense"), "nonsense")
+
+
+def test_faults_of_files(run: Run, network: Path, song: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty.mid").touch()
+    (tmp_path / "text.mid").write_text("not MIDI")
+    (tmp_path / "cut.mid").write_bytes(song.read_bytes()[:40])
+    write_midi(Score(()), tmp_path / "silent.mid")
+    for name in ("empty.mid", "text.mid", "cut.mid", "silent.mid", "missing.mid", ""):
+        fault(run("render", tmp_path / name, "--checkpoint", network), str(tmp_path / name))
+    assert not list(tmp_path.glob("*.wav"))
+    fault(run("render", song, "--checkpoint", tmp_path), "a folder, not a checkpoint")
+    fault(run("render", song, "--checkpoint", network, "-o", tmp_path), str(tmp_path))
+    write_audio(tmp_path / "good.wav", np.zeros(RATE, np.float32), RATE)
+    (tmp_path / "bad.wav").write_bytes(b"RIFF....WAVEnothing")
+    for pair in (["bad.wav", "good.wav"], ["good.wav", "bad.wav"], ["missing.wav", "good.wav"]):
+        name = next(name for name in pair if name != "good.wav")
+        fault(run("compare", *pair), name)
+    fault(run("compare", "good.wav", "good.wav", "--plot", "p.jpg"), "p.jpg")
+
+
+def test_a_full_disk_is_one_line(run: Run, song: Path, network: Path, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    import signal
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, before[1]))
+    try:
+        result = run("render", song, "--checkpoint", network, "-o", "big.wav")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    fault(result, "big")
+    assert not (tmp_path / "big.wav").exists()
+
+
+def mutated(data: bytes, rng: random.Random) -> bytes:
+    """The data with bits flipped, bytes inserted, cut out or cut off."""
+    changed = bytearray(data)
+    for _ in range(rng.randrange(1, 5)):
+        place = rng.randrange(len(changed) or 1)
+        kind = rng.randrange(4)
+        if kind == 0 and changed:
+            changed[min(place, len(changed) - 1)] ^= 1 << rng.randrange(8)
+        elif kind == 1:
+            changed[place:place] = rng.randbytes(rng.randrange(1, 5))
+        elif kind == 2:
+            del changed[place : place + rng.randrange(1, 9)]
+        elif rng.random() < 0.2:
+            del changed[place:]
+    return bytes(changed)
+
+
+def test_mutated_midi_files_render_or_are_refused(run: Run, song: Path, network: Path, tmp_path: Path) -> None:
+    rng, outcomes = random.Random(0), set()
+    original = song.read_bytes()
+    for number in range(200):
+        song.write_bytes(mutated(original, rng))
+        result = run("render", song, "--checkpoint", network, "--duration", 0.002, "-o", "o.wav")
+        outcomes.add(result.status)
+        if result.status:
+            fault(result, str(song))
+            assert not (tmp_path / "o.wav").exists(), number
+        else:
+            assert len(read_audio(tmp_path / "o.wav").samples) == 32
+        (tmp_path / "o.wav").unlink(missing_ok=True)
+        assert not list(tmp_path.glob("*part*")), number
+    assert outcomes == {0, 2}
+
+
+def test_mutated_wav_files_compare_or_are_refused(run: Run, tmp_path: Path) -> None:
+    rng, outcomes = random.Random(0), set()
+    write_audio(tmp_path / "good.wav", 0.1 * np.sin(np.arange(RATE // 8)).astype(np.float32), RATE)
+    original = (tmp_path / "good.wav").read_bytes()
+    for number in range(100):
+        # Most damage goes to the header, where it can do harm.
+        head = mutated(original[:44], rng) if number % 4 else original[:44]
+        (tmp_path / "bad.wav").write_bytes(head + (original[44:] if number % 4 else mutated(original[44:], rng)))
+        result = run("compare", "good.wav", "bad.wav", "--json")
+        outcomes.add(result.status)
+        if result.status:
+            fault(result, "bad.wav")
+        else:
+            assert np.isfinite(json.loads(result.out)["rmse_cqt_db"])
+    assert outcomes == {0, 2}
+
+
+def test_checkpoint_of_a_run_remembers_where_it_came_from(run: Run, tiny_corpus: Corpus, tmp_path: Path) -> None:
+    run("train", "--preset", "tiny", "--corpus", tiny_corpus.folder, "--steps", 1, "--out", "r")
+    checkpoint = load_checkpoint(tmp_path / "r" / "last.safetensors")
+    assert checkpoint.training["corpora"][0]["soundfont_sha256"] == tiny_corpus.soundfont_sha256
+    assert checkpoint.training["settings"]["seed"] == 0
+
+
+def documented_commands() -> list[str]:
+    """Every `synthnet ...` line of the README and the Makefile."""
+    home = Path(__file__).parents[1]
+    lines = [*(home / "README.md").read_text().splitlines(), *(home / "Makefile").read_text().splitlines()]
+    found = []
+    for line in lines:
+        words = line.strip().removeprefix("$(BIN)/").split("#")[0].strip()
+        if words.startswith("torchrun"):
+            words = words.replace(words[: words.index("-m ") + 3], "")
+        if words.startswith("synthnet ") and not words.endswith("`"):
+            found.append(words)
+    return found
+
+
+@pytest.mark.parametrize("line", documented_commands())
+def test_documented_commands_are_understood(line: str) -> None:
+    words = line.replace("$(DEMO_MINUTES)", "4").replace("$(PRELUDE)", "prelude").split()[1:]
+    command: click.Command = cli.cli
+    while isinstance(command, click.Group):
+        command = command.commands[words.pop(0)]
+    command.make_context("synthnet", words)
+
+
+def test_enough_commands_are_documented() -> None:
+    assert len(documented_commands()) > 8

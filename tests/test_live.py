@@ -1,0 +1,70 @@
+"""Live notes against the same notes known beforehand."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from synthnet.checkpoint import Checkpoint
+from synthnet.generation.live import LiveInstrument
+from synthnet.generation.streams import Stream, generate
+from synthnet.models import build_model, preset_config
+from synthnet.roll import RollEvents
+
+RATE = 16_000
+
+
+@pytest.fixture
+def checkpoint() -> Checkpoint:
+    torch.manual_seed(0)
+    network = build_model(preset_config("synthnet", "tiny", harmonics=2))
+    with torch.no_grad():
+        network.head.logits.weight.mul_(8)
+    return Checkpoint(network.config, RATE, ("trumpet",), {}, network.state_dict())
+
+
+def test_notes_played_live_sound_as_if_they_had_been_known(checkpoint: Checkpoint) -> None:
+    """Each event is given only when the block that it falls in is about to be read."""
+    events = [(100, 60, True), (300, 64, True), (555, 60, False), (700, 64, True), (1_500, 64, False)]
+    for block_samples in (64, 256):
+        live = LiveInstrument(checkpoint, block_samples=block_samples, seed=5)
+        waiting, heard = list(events), []
+        while live.position < 2_000:
+            while waiting and waiting[0][0] < live.position + block_samples:
+                at, pitch, down = waiting.pop(0)
+                (live.note_on if down else live.note_off)(pitch, at)
+            heard.append(live.read())
+        assert all(block.shape == (block_samples,) for block in heard)
+        # Key 64, struck again at 700 while down, is up for 5 ms.
+        known = RollEvents(
+            np.array([60, 64, 64]), np.array([100, 300, 780]), np.array([555, 700, 1_500]), sample_rate_hz=RATE
+        )
+        audio = np.concatenate(heard)
+        expected = np.concatenate(
+            [block.sample[0] for block in generate(checkpoint.build(), [Stream(known, (5,))], len(audio))]
+        )
+        assert np.array_equal(audio, expected)
+
+
+def test_memory_does_not_grow_with_the_notes_played(checkpoint: Checkpoint) -> None:
+    live = LiveInstrument(checkpoint, block_samples=512)
+    for number, _ in zip(range(30), live.blocks(), strict=False):
+        live.note_on(60 + number % 3)
+        live.note_off(60 + number % 3, live.position + 100)
+    assert len(live.notes) < 6
+
+
+def test_events_of_the_past_and_pitches_of_no_key_are_refused(checkpoint: Checkpoint) -> None:
+    live = LiveInstrument(checkpoint, block_samples=64)
+    next(itertools.islice(live.blocks(), 1, None))
+    with pytest.raises(ValueError, match="sample 127 has been read already; the next is 128"):
+        live.note_on(60, at=127)
+    with pytest.raises(ValueError, match="pitch 128"):
+        live.note_on(128)
+    live.note_off(60)  # a key that is up
+    live.note_on(60, at=500)
+    live.note_off(60, at=400)  # released before it is struck: it does not hang
+    assert live.notes == [(500, 60, 501)]
