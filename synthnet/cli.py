@@ -7,6 +7,7 @@ import json
 import math
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -350,14 +351,26 @@ def render(
     if n_chunks > 1:
         say(f"  {n_chunks} chunks side by side; --chunks off makes the piece in one go")
     begun = time.monotonic()
-    with tqdm(
-        total=n_samples,
-        unit="samples",
-        unit_scale=True,
-        mininterval=0.3 if sys.stderr.isatty() else 20.0,
-        file=sys.stderr,
-        dynamic_ncols=True,
-    ) as progress:
+    patience = threading.Timer(2.0, say, ["getting the engine ready: the first start compiles it, which takes a while"])
+    patience.daemon = True
+
+    def advance(n: int) -> None:
+        patience.cancel()
+        progress.update(n)
+
+    patience.start()
+    with (
+        contextlib.ExitStack() as clean_up,
+        tqdm(
+            total=n_samples,
+            unit="samples",
+            unit_scale=True,
+            mininterval=0.3 if sys.stderr.isatty() else 20.0,
+            file=sys.stderr,
+            dynamic_ncols=True,
+        ) as progress,
+    ):
+        clean_up.callback(patience.cancel)
         rendering = render_score(
             network,
             score,
@@ -371,7 +384,7 @@ def render(
             stems=stems,
             engine=engine,
             n_chunks=n_chunks,
-            progress=progress.update,
+            progress=advance,
         )
     passed_s = time.monotonic() - begun
     say(f"{out}: {n_samples / rate:.1f} s made in {clock(passed_s)}, {n_samples / rate / passed_s:.2f} times real time")

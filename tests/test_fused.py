@@ -60,7 +60,7 @@ def test_loss_and_gradients_equal_the_reference(width: int, styles: int, batch: 
         assert error < 2e-5, f"{name}: relative error {error:.1e}"
 
 
-def layers_and_stream(network: Network, length: int, batch: int = 1) -> Tensor:
+def random_stream(network: Network, length: int, batch: int = 1) -> Tensor:
     return torch.randn(batch, network.config.channels, length, generator=torch.Generator().manual_seed(1))
 
 
@@ -77,7 +77,7 @@ def test_logits_equal_the_reference_with_and_without_gradients() -> None:
 
 def test_input_gradient_equals_the_reference_in_float64() -> None:
     network, _ = network_and_batch(3, 0, 1, dilations=9)
-    stream = layers_and_stream(network, 3000, batch=2).requires_grad_()
+    stream = random_stream(network, 3000, batch=2).requires_grad_()
     gates: list[Tensor | None] = [None] * len(network.layers)
     output = fused.run_layers(network.stack, stream, gates)
     direction = torch.randn_like(output)
@@ -95,7 +95,7 @@ def test_input_gradient_equals_the_reference_in_float64() -> None:
 
 def test_same_bits_on_any_number_of_threads_and_on_every_run() -> None:
     network, values = network_and_batch(2, 0, 1, channels=32)
-    stream = layers_and_stream(network, values["x"].shape[1]).requires_grad_()
+    stream = random_stream(network, values["x"].shape[1] - 1).requires_grad_()
     gates: list[Tensor | None] = [None] * len(network.layers)
     parameters = [stream, *network.layers.parameters(), *network.head.parameters()]
     threads = torch.get_num_threads()
@@ -104,7 +104,7 @@ def test_same_bits_on_any_number_of_threads_and_on_every_run() -> None:
         for count in (1, 2, 2, 3):
             torch.set_num_threads(count)
             output = fused.run_layers(network.stack, stream, gates)
-            loss = fused.head_loss(network.head, output, values["target_x"][:, -output.shape[2] :])
+            loss = fused.head_loss(network.head, output, values["target_x"])
             results.append([loss, output, *torch.autograd.grad(loss, parameters)])
     finally:
         torch.set_num_threads(threads)
@@ -151,6 +151,18 @@ def test_a_task_runs_once_and_after_its_neighbours_in_the_layer_before() -> None
 
     fused.run_tasks(4, fused.strips_of(1, 7 * fused.STRIP - 5), 2, run)
     assert sorted(finished) == [(layer, number) for layer in range(4) for number in range(7)]
+
+
+def test_what_would_index_past_an_array_is_refused() -> None:
+    network, _ = network_and_batch(2, 0, 1, dilations=3)
+    stream = random_stream(network, 50)
+    with pytest.raises(ValueError, match=r"classes \[1, 49\] for a stream \[1, 12, 50\]"):
+        fused.head_loss(network.head, stream, torch.zeros(1, 49, dtype=torch.int64))
+    for wrong in (-1, 256):
+        with pytest.raises(ValueError, match="classes run from 0 to 255"):
+            fused.head_loss(network.head, stream, torch.full((1, 50), wrong))
+    with pytest.raises(ValueError, match="6 samples are fewer than the layers look at"):
+        fused.run_layers(network.stack, stream[:, :, :6], [None] * 3)
 
 
 def test_not_a_number_stays_visible() -> None:

@@ -25,7 +25,7 @@ from torch.nn import functional
 from synthnet.audio import decode_mu_law
 from synthnet.fastmath import exp, sigmoid, tanh
 from synthnet.generation.tiles import LOOP, add_product, aligned_zeros, padded, panels
-from synthnet.models import Conditioning, DeepVoice, Network, SynthNet, WaveNet
+from synthnet.models import Conditioning, Network
 from synthnet.models.config import CLASSES
 from synthnet.models.layers import DepthwiseGates
 
@@ -216,6 +216,7 @@ def empty_state(network: Network, weights: Weights, n_streams: int) -> State:
 def pack_weights(network: Network) -> Weights:
     """Copy a network's weights into the layout of the loops."""
     channels, layers, head = network.config.channels, network.stack, network.head
+    tables, squashes_entry = network.entry_tables()
     width = padded(channels)
     taps, convolutions = np.zeros((0, 1, 1), np.float32), np.zeros((0, 0), np.float32)
     if isinstance(layers[0].convolution, DepthwiseGates):
@@ -229,8 +230,8 @@ def pack_weights(network: Network) -> Weights:
         channels=channels,
         head_channels=network.config.head_channels,
         filter_width=network.config.filter_width,
-        tables=widened(entry_tables(network), width),
-        squashes_entry=isinstance(network, DeepVoice),
+        tables=widened(tables, width),
+        squashes_entry=squashes_entry,
         dilations=np.array([layer.dilation for layer in layers]),
         first_slots=np.cumsum([0, *reaches[:-1]]),
         taps=taps,
@@ -247,20 +248,6 @@ def pack_weights(network: Network) -> Weights:
         is_selu=head.activation is functional.selu,
         levels=decode_mu_law(np.arange(CLASSES)).astype(np.float32),
     )
-
-
-def entry_tables(network: Network) -> Tensor:
-    """What each class at each of the last inputs adds to the first layer's input, before any tanh: [taps, 256, C]."""
-    if isinstance(network, SynthNet):
-        return torch.tanh(network.embedding.weight)[None]
-    if not isinstance(network, WaveNet):
-        raise TypeError(f"the compiled engine does not know {type(network).__name__}")
-    weight = network.audio_convolution.weight.permute(2, 1, 0)  # [F, 256 or 1, C]
-    if not isinstance(network, DeepVoice):
-        weight = (torch.arange(CLASSES) * (2 / (CLASSES - 1)) - 1)[:, None] * weight
-    tables = weight.clone()
-    tables[-1] += network.audio_convolution.bias
-    return tables
 
 
 def tap_matrices(weight: Tensor, width: int) -> list[Tensor]:

@@ -99,14 +99,21 @@ class Generator:
         return Block(decode_mu_law(classes), means)
 
 
+def block_samples(network: Network) -> int:
+    """Samples in a block: fewer where the score's contributions to every layer would fill the memory."""
+    per_sample = 2 * network.config.channels * len(network.stack)
+    return BLOCK_SAMPLES if per_sample <= 8192 else max(256, BLOCK_SAMPLES * 8192 // per_sample)
+
+
 def generate(
     network: Network, streams: Sequence[Stream], n_samples: int, *, temperature: float = 1.0, engine: str = "auto"
 ) -> Iterator[Block]:
     """Blocks of audio, up to 4000 samples each, that add up to n_samples; see `Generator`."""
     generator = Generator(network, streams, temperature=temperature, engine=engine)
     events = [stream.events for stream in streams]
-    for start in range(0, n_samples, BLOCK_SAMPLES):
-        yield generator.advance(events, min(BLOCK_SAMPLES, n_samples - start))
+    length = block_samples(network)
+    for start in range(0, n_samples, length):
+        yield generator.advance(events, min(length, n_samples - start))
 
 
 def score_inputs(network: Network, events: Sequence[RollEvents], start: int, stop: int) -> tuple[Tensor, Tensor | None]:

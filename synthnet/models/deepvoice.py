@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from synthnet.models.config import CLASSES, ModelConfig
 from synthnet.models.layers import CausalConv
@@ -22,10 +19,7 @@ class DeepVoice(WaveNet):
     def make_audio_convolution(self, config: ModelConfig) -> CausalConv:
         return CausalConv(CLASSES, config.channels, config.filter_width)
 
-    def audio_entry(self, past: Sequence[Tensor]) -> Tensor:
+    def entry_tables(self) -> tuple[Tensor, bool]:
         # A convolution of one-hot vectors only picks columns: F look-ups instead of 256 F products a channel.
-        convolution = self.audio_convolution
-        total = functional.embedding(past[0], convolution.weight[:, :, 0].t()) + convolution.bias
-        for tap in range(1, len(past)):
-            total = total + functional.embedding(past[tap], convolution.weight[:, :, tap].t())
-        return torch.tanh(total).movedim(-1, 1)
+        tables = self.audio_convolution.weight.permute(2, 1, 0)  # [F, 256, C]
+        return torch.cat([tables[:-1], tables[-1:] + self.audio_convolution.bias]), True

@@ -79,7 +79,7 @@ def layer_kernels(width: int) -> SimpleNamespace:
     Arrays: streams and their gradients [N, C], taps [F, 2, C] and offset [2, C] of filter and gate (style included),
     weight [C_out, C_in] and bias [C] of the 1x1, d_gates [N + reach, 2, C] with zeros at its end.
     """
-    # They close over the number alone: with a compiled function among their variables numba would not find them on disk.
+    # They close over a number alone: with a compiled function among their variables numba would not cache them.
 
     @njit(**COMPILE)
     def forward(
@@ -120,8 +120,7 @@ def layer_kernels(width: int) -> SimpleNamespace:
     ) -> None:  # fmt: skip
         """Rows first to stop of d_gates, and their share of the parameters' gradients, from d_stream of the output.
 
-        Tanh and sigmoid are computed
-        again: to store and load them would take longer.
+        Tanh and sigmoid are computed again: to store and load them would take longer.
         """
         channels = x.shape[1]
         hidden = np.empty((BLOCK, channels), np.float32)
@@ -440,7 +439,13 @@ def takes_head(head: Head, stream: Tensor) -> bool:
 
 
 def run_layers(layers: Sequence[GatedLayer], stream: Tensor, gates: Sequence[Tensor | None]) -> Tensor:
-    """The layers in a row, as `GatedLayer.forward`: [B, C, N] and per layer an addend [B, 2C, 1] -> [B, C, T]."""
+    """The layers in a row, as `GatedLayer.forward`: [B, C, N] and per layer an addend [B, 2C, 1] -> [B, C, T].
+
+    Raises:
+        ValueError: fewer samples than the layers look at.
+    """
+    if stream.shape[2] < sum(layer.reach for layer in layers):
+        raise ValueError(f"{stream.shape[2]} samples are fewer than the layers look at")
     offsets = []
     for layer, gate in zip(layers, gates, strict=True):
         bias = layer.convolution.bias
@@ -460,8 +465,11 @@ def head_loss(head: Head, stream: Tensor, target: Tensor) -> Tensor:
     """Mean cross-entropy in nats of the head's logits, given its input [B, C, T] and classes [B, T].
 
     Raises:
-        ValueError: a class that the head does not have.
+        ValueError: a class that the head does not have, or not one for each sample.
     """
+    # Compiled code does not check its indices.
+    if target.shape != (stream.shape[0], stream.shape[2]):
+        raise ValueError(f"classes {list(target.shape)} for a stream {list(stream.shape)}")
     if not 0 <= int(target.min()) <= int(target.max()) < head.logits.out_channels:
         raise ValueError(f"classes run from 0 to {head.logits.out_channels - 1}")
     weights = (head.hidden.weight[:, :, 0], head.hidden.bias, head.logits.weight[:, :, 0], head.logits.bias)

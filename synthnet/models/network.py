@@ -71,14 +71,11 @@ class Network(nn.Module, abc.ABC):
     # What a model defines.
 
     @abc.abstractmethod
-    def audio_entry(self, past: Sequence[Tensor]) -> Tensor:
-        """Audio before the first layer, from the F inputs that it sees.
-
-        Args:
-            past: F tensors of classes, oldest first: each [B, T], or [B] in a cached step.
+    def entry_tables(self) -> tuple[Tensor, bool]:
+        """How audio enters: what each class at each of the last inputs adds to the first layer's input.
 
         Returns:
-            [B, C, T], or [B, C].
+            Tables [taps, 256, C], taps at most F, oldest input first; and whether tanh is taken of their sum.
         """
 
     @abc.abstractmethod
@@ -129,6 +126,14 @@ class Network(nn.Module, abc.ABC):
                 gate = terms.gates[number]
                 terms.gates[number] = constant if gate is None else gate + constant
         return terms
+
+    def audio_entry(self, past: Sequence[Tensor]) -> Tensor:
+        """Audio before the first layer, from F tensors of classes, oldest first: [B, T] -> [B, C, T], [B] -> [B, C]."""
+        tables, squashed = self.entry_tables()
+        total = functional.embedding(past[-len(tables)], tables[0])
+        for table, classes in zip(tables[1:], past[len(past) - len(tables) + 1 :], strict=True):
+            total = total + functional.embedding(classes, table)
+        return (torch.tanh(total) if squashed else total).movedim(-1, 1)
 
     def enter(self, x: Tensor, entry: Tensor | None) -> Tensor:
         """Classes [B, N] to the first layer's input [B, C, N - F + 1]."""

@@ -34,10 +34,8 @@ class SynthNet(Network):
         self.score_hidden = nn.Linear(channels, channels)  # Vh
         self.score_output = nn.Linear(channels, KEYS)  # Vout
 
-    def audio_entry(self, past: Sequence[Tensor]) -> Tensor:
-        table = torch.tanh(self.embedding.weight)  # 256 rows, not as many as samples
-        # Indexing the table would do, but its backward adds in an order that varies with two threads.
-        return functional.embedding(past[-1], table).movedim(-1, 1)
+    def entry_tables(self) -> tuple[Tensor, bool]:
+        return torch.tanh(self.embedding.weight)[None], False  # tanh of 256 rows, not of as many as samples
 
     def score_vectors(self, windows: Tensor) -> Tensor:
         """v of F roll frames each: [U, 128, F] -> [U, C]."""

@@ -38,10 +38,11 @@ class WaveNet(Network):
         """The convolution through which audio enters."""
         return CausalConv(1, config.channels, config.filter_width)
 
-    def audio_entry(self, past: Sequence[Tensor]) -> Tensor:
-        values = torch.stack(list(past)).to(self.audio_convolution.weight.dtype) * (2 / (CLASSES - 1)) - 1  # [F, ...]
-        mixed = torch.tensordot(values, self.audio_convolution.weight[:, 0].t(), dims=([0], [0]))  # [..., C]
-        return (mixed + self.audio_convolution.bias).movedim(-1, 1)
+    def entry_tables(self) -> tuple[Tensor, bool]:
+        weight = self.audio_convolution.weight.permute(2, 1, 0)  # [F, 1, C]
+        values = torch.arange(CLASSES, device=weight.device, dtype=weight.dtype) * (2 / (CLASSES - 1)) - 1
+        tables = values[:, None] * weight
+        return torch.cat([tables[:-1], tables[-1:] + self.audio_convolution.bias]), False
 
     def score_terms(self, roll: Tensor, samples: Sequence[int]) -> Conditioning:
         needed = max(n + layer.reach for n, layer in zip(samples[1:], self.stack, strict=True))
