@@ -29,7 +29,7 @@ from torch.utils.tensorboard import SummaryWriter
 from synthnet.checkpoint import Checkpoint, load_tensors, save_checkpoint, save_tensors
 from synthnet.dataset import SliceDataset
 from synthnet.files import InputError
-from synthnet.models import ModelConfig, Network, build_model
+from synthnet.models import ModelConfig, Network, build_model, fused
 from synthnet.models.config import CLASSES
 
 ADAM_BETAS = (0.9, 0.999)
@@ -192,6 +192,7 @@ class Trainer:
             betas=ADAM_BETAS,
             eps=ADAM_EPSILON,
             weight_decay=training.weight_decay,
+            fused=True,
         )
         self.step, self.elapsed_s, self.best = 0, 0.0, math.inf
         self.board = SummaryWriter(str(folder / "tensorboard")) if self.rank == 0 else None
@@ -235,7 +236,8 @@ class Trainer:
         begun, last_saved = time.monotonic() - self.elapsed_s, time.monotonic()
         validated_at = -1
         recent: list[tuple[float, float]] = []
-        with stop_on_signals() as stopped:
+        threads = fused.threads_to_tasks() if self.network.runs_compiled else contextlib.nullcontext()
+        with stop_on_signals() as stopped, threads:
             for batch in self.batches():
                 self.elapsed_s = time.monotonic() - begun
                 share = max(self.step / until_step if until_step else 0.0, self.elapsed_s / until_s if until_s else 0.0)
