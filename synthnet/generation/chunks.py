@@ -17,7 +17,7 @@ from synthnet.generation.streams import Block, Stream, generate
 from synthnet.models import Network
 from synthnet.roll import RollEvents, events_from, to_samples
 
-CHUNK_S = 10.0
+CHUNK_S = 6.0  # of a long piece; memory grows with it
 SHORTEST_CHUNK_S = 2.0
 SHORTEST_IN_WARM_UPS = 8  # a chunk is at least so many times its warm-up, which is thrown away
 WARM_UP_S = 0.25  # or the receptive field, if that is longer
@@ -73,7 +73,8 @@ def generate_in_chunks(
     rate = streams[0].events.sample_rate_hz
     warm_up, fade = warm_up_samples(network, rate), int(to_samples(CROSSFADE_S, rate))
     ramp = (0.5 - 0.5 * np.cos(np.pi * (np.arange(fade) + 0.5) / fade)).astype(np.float32)
-    n_groups = max(1, round(n_samples / (n_chunks * CHUNK_S * rate)))
+    chunk = max(int(to_samples(CHUNK_S, rate)), SHORTEST_IN_WARM_UPS * warm_up)
+    n_groups = max(1, round(n_samples / (n_chunks * chunk)))
     cuts = plan_cuts([stream.events for stream in streams], n_samples, n_groups * n_chunks)
     tail: Block | None = None  # the end of the last chunk, kept back to be crossfaded
     for first in range(0, n_groups * n_chunks, n_chunks):
