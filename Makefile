@@ -26,7 +26,7 @@ demo: setup
 	$(BIN)/synthnet render $(PRELUDE).mid --duration 8 --output expectation --checkpoint runs/demo/last.safetensors -o demo/prelude.wav
 	$(BIN)/synthnet compare data/corpora/trumpet/audio/bwv1007_1_prelude.flac demo/prelude.wav --plot demo/prelude.png
 	@cp runs/demo/curves.png demo/curves.png
-	@printf '\n%s\n' \
+	@printf '%s\n' '' \
 	  'Listen to  demo/prelude.wav                       the network, 8 s of the Prelude, which it never heard' \
 	  '           data/corpora/trumpet/audio/bwv1007_1_prelude.flac      its teacher, the whole piece' \
 	  'Look at    demo/prelude.png                       both, and where they differ' \

@@ -187,6 +187,18 @@ def test_score_vectors_once_an_event_equal_the_convolution_of_every_sample(width
     torch.testing.assert_close(entry, expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("width", [2, 3])
+@pytest.mark.parametrize("model", ["wavenet", "deepvoice"])
+def test_gates_once_an_event_equal_the_convolutions_of_every_sample(model: str, width: int) -> None:
+    network = small_network(model, {"filter_width": width, "blocks": 2})
+    roll = inputs_for(network.config, 80)["roll"]
+    score = network.score_convolution(roll.double())  # y_l, every sample by itself
+    for samples in (network.stack_lengths(80), [80] * (1 + len(network.stack))):
+        gates = network.score_terms(roll, samples).gates
+        for n, layer, convolution, gate in zip(samples[1:], network.stack, network.score_gates, gates, strict=True):
+            torch.testing.assert_close(gate, convolution(score[:, :, -(n + layer.reach) :]), rtol=0, atol=1e-12)
+
+
 def test_auxiliary_loss_equals_the_sum_over_every_sample() -> None:
     network = small_network("synthnet", {})
     roll = inputs_for(network.config, 80)["roll"]

@@ -204,8 +204,7 @@ class Network(nn.Module, abc.ABC):
         for number, layer in enumerate(self.stack):
             rings.append(stream[:, :, -layer.reach :].permute(2, 0, 1).contiguous())
             if lengths[number + 1]:
-                gate = terms.gates[number]
-                stream = layer(stream, gate)[0]
+                stream = layer(stream, terms.gates[number])[0]
         width = self.config.filter_width
         return Cache([x[:, -tap] for tap in range(width - 1, 0, -1)], rings)
 

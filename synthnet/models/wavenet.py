@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from synthnet.models.config import CLASSES, KEYS, ModelConfig
-from synthnet.models.layers import CausalConv
+from synthnet.models.layers import CausalConv, distinct_windows
 from synthnet.models.network import Conditioning, Network
 
 
@@ -45,10 +46,20 @@ class WaveNet(Network):
         return torch.cat([tables[:-1], tables[-1:] + self.audio_convolution.bias]), False
 
     def score_terms(self, roll: Tensor, samples: Sequence[int]) -> Conditioning:
+        # The roll is constant between events, and so is y_l: the products with V are computed once for each run of it
+        # and looked up for every sample, which costs additions only.
+        width = self.config.filter_width
         needed = max(n + layer.reach for n, layer in zip(samples[1:], self.stack, strict=True))
-        frames = roll[:, :, -(needed + self.config.filter_width - 1) :]
-        score = self.score_convolution(frames.to(self.score_convolution.weight.dtype))  # y_l, [B, C, needed]
+        windows, lengths = distinct_windows(roll[:, :, -(needed + width - 1) :], width)
+        runs = self.score_convolution(windows.to(self.score_convolution.weight.dtype))[:, :, 0]  # y_l, [U, C]
+        run_at = torch.repeat_interleave(lengths).unflatten(0, (len(roll), needed))  # [B, needed]
         gates: list[Tensor | None] = []
         for n, layer, convolution in zip(samples[1:], self.stack, self.score_gates, strict=True):
-            gates.append(convolution(score[:, :, -(n + layer.reach) :]) if n else None)
+            weight, bias = convolution.get_parameter("weight"), convolution.get_parameter("bias")
+            total = functional.embedding(run_at[:, needed - n :], functional.linear(runs, weight[:, :, -1], bias))
+            for back in range(1, width):
+                first = needed - n - back * layer.dilation
+                products = functional.linear(runs, weight[:, :, -1 - back])  # [U, 2C]
+                total = total + functional.embedding(run_at[:, first : first + n], products)  # [B, n, 2C]
+            gates.append(total.transpose(1, 2))
         return Conditioning(None, gates)
