@@ -90,7 +90,7 @@ class Generator:
     def advance(self, events: Sequence[RollEvents], n_samples: int) -> Block:
         """The next samples of each stream, given its score; frame t of a roll is heard from sample t + 1 on."""
         start, stop = self.position, self.position + n_samples
-        roll, tones = score_inputs(self.network, events, start - self.network.config.receptive_field, stop - 1)
+        roll, tones = score_inputs(self.network, events, start - 1 - self.network.score_context, stop - 1)
         with torch.no_grad():
             terms = self.network.condition(roll, self.style, tones, [n_samples] * (1 + len(self.network.stack)))
         uniforms = np.stack([generator.random(n_samples) for generator in self.generators])

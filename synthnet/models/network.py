@@ -78,6 +78,11 @@ class Network(nn.Module, abc.ABC):
             Tables [taps, 256, C], taps at most F, oldest input first; and whether tanh is taken of their sum.
         """
 
+    @property
+    @abc.abstractmethod
+    def score_context(self) -> int:
+        """Roll frames before the samples asked for that `score_terms` looks at, when it is asked for generation."""
+
     @abc.abstractmethod
     def score_terms(self, roll: Tensor, samples: Sequence[int]) -> Conditioning:
         """The score's contributions, each for the last samples of the roll.

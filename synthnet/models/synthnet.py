@@ -42,6 +42,10 @@ class SynthNet(Network):
         hidden = torch.tanh(self.score_convolution(windows.to(self.score_hidden.weight.dtype))[:, :, 0])
         return torch.tanh(self.score_hidden(hidden))
 
+    @property
+    def score_context(self) -> int:
+        return self.config.filter_width - 1
+
     def score_terms(self, roll: Tensor, samples: Sequence[int]) -> Conditioning:
         # The roll is constant between events, so v is computed once for each distinct window of it.
         width = self.config.filter_width

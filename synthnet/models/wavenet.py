@@ -45,6 +45,10 @@ class WaveNet(Network):
         tables = values[:, None] * weight
         return torch.cat([tables[:-1], tables[-1:] + self.audio_convolution.bias]), False
 
+    @property
+    def score_context(self) -> int:
+        return self.config.filter_width - 1 + max(layer.reach for layer in self.stack)
+
     def score_terms(self, roll: Tensor, samples: Sequence[int]) -> Conditioning:
         # The roll is constant between events, and so is y_l: the products with V are computed once for each run of it
         # and looked up for every sample, which costs additions only.
