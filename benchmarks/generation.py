@@ -11,19 +11,16 @@ repeats. The past is random numbers instead of a primed one: the speed does not 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import torch
+from machine import machine, machine_line
 
 from synthnet.generation.compiled import CompiledEngine, available_cores
 from synthnet.generation.reference import Engine, TorchEngine
@@ -164,34 +161,10 @@ def measure_row(row: Row, repeats: int) -> dict[str, Any]:
     }
 
 
-def machine() -> dict[str, Any]:
-    """What it was measured on."""
-    return {
-        "processor": processor(),
-        "vectors": torch.backends.cpu.get_cpu_capability(),
-        "cores": available_cores(),
-        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numba": numba.__version__,
-    }
-
-
-def processor() -> str:
-    """The processor's name, as far as the system tells."""
-    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as lines:
-        for line in lines:
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
 def table(figures: dict[str, Any]) -> str:
     """Markdown."""
-    about = figures["machine"]
     lines = [
-        f"{about['processor']}, {about['vectors']}, {about['cores']} cores, load {about['load']}; "
-        f"Python {about['python']}, PyTorch {about['torch']}, numba {about['numba']}",
+        machine_line(figures["machine"]),
         "",
         "| network | way | samples/s | times real time | over cached torch | of matrix product | of memory reading |",
         "|---|---|---:|---:|---:|---:|---:|",

@@ -11,15 +11,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
-import platform
 import statistics
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numba
 import torch
+from machine import machine, machine_line
 from torch import Tensor
 
 from synthnet.models import Network, build_model, fused, preset_config
@@ -87,36 +85,19 @@ def measure(repeats: int) -> dict[str, Any]:
         for way in WAYS:
             times[way.name].append(seconds_a_step(way, network, optimiser, batch))
     return {
-        "machine": {
-            "processor": processor(),
-            "cores": os.cpu_count(),
-            "load": round(os.getloadavg()[0], 2),
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numba": numba.__version__,
-        },
+        "machine": machine(),
         "repeats": repeats,
         "samples_per_s": {name: round(n_predicted / statistics.median(each)) for name, each in times.items()},
         "best_samples_per_s": {name: round(n_predicted / min(each)) for name, each in times.items()},
     }
 
 
-def processor() -> str:
-    """The processor's name, as far as the system tells."""
-    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as lines:
-        for line in lines:
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
 def table(figures: dict[str, Any]) -> str:
     """Markdown."""
-    machine, medians, best = figures["machine"], figures["samples_per_s"], figures["best_samples_per_s"]
+    medians, best = figures["samples_per_s"], figures["best_samples_per_s"]
     reference = max(speed for name, speed in medians.items() if name.startswith("PyTorch"))
     lines = [
-        f"{machine['processor']}, {machine['cores']} cores, load {machine['load']}; "
-        f"Python {machine['python']}, PyTorch {machine['torch']}, numba {machine['numba']}",
+        machine_line(figures["machine"]),
         "",
         "| `small`, one slice a step | samples/s (median) | against the faster PyTorch | best |",
         "|---|---:|---:|---:|",

@@ -13,6 +13,7 @@ import json
 import math
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,7 @@ from synthnet.models.config import CLASSES
 ADAM_BETAS = (0.9, 0.999)
 ADAM_EPSILON = 1e-8
 EMA_EVERY_STEPS = 5
-LOSSES_IN_A_ROW = 20  # losses, of every tenth step, averaged in one row of metrics.jsonl
+LOSSES_AVERAGED = 20  # of every tenth step, in what is shown and in a row of metrics.jsonl
 LEARNING_RATE_END = 0.05  # share of the learning rate left when annealing ends
 CORRUPTION_END = 0.1  # share of the corruption left when annealing ends
 
@@ -142,8 +143,8 @@ class Progress:
 
     step: int
     elapsed_s: float  # of the whole run, resumed parts included
-    loss: float  # minimised, nats a sample
-    nll: float  # cross-entropy of the audio alone, nats a sample
+    loss: float  # minimised, nats a sample, mean of the last 200 steps
+    nll: float  # cross-entropy of the audio alone, likewise
     share_done: float  # of what this call was asked to reach
 
 
@@ -158,7 +159,8 @@ class Trainer:
         folder: of the run; `last.safetensors`, `best.safetensors` (playable), `state.safetensors` (to resume)
             and `metrics.jsonl` are written there, by rank 0 alone.
         dataset: makes the training slices.
-        facts: for the checkpoints: sample rate, instruments, provenance.
+        sample_rate_hz, instruments, provenance: for the checkpoints.
+        workers: processes that prepare slices.
 
     Raises:
         InputError: when resuming, the state is missing, damaged, or of another network or recipe.
@@ -235,7 +237,7 @@ class Trainer:
             module = DistributedDataParallel(module, static_graph=True)
         begun, last_saved = time.monotonic() - self.elapsed_s, time.monotonic()
         validated_at = -1
-        recent: list[tuple[float, float]] = []
+        recent: deque[tuple[float, float]] = deque(maxlen=LOSSES_AVERAGED)
         threads = fused.threads_to_tasks() if self.network.runs_compiled else contextlib.nullcontext()
         with stop_on_signals() as stopped, threads:
             for batch in self.batches():
@@ -249,19 +251,10 @@ class Trainer:
                 if self.step % 10 == 0 or self.step == 1:  # reading a loss waits for a GPU
                     self.check_finite(loss)
                     recent.append((loss.item(), nll.item()))
-                    if len(recent) == LOSSES_IN_A_ROW:
-                        mean_loss, mean_nll = (sum(values) / len(values) for values in zip(*recent, strict=True))
+                    mean_loss, mean_nll = (sum(values) / len(values) for values in zip(*recent, strict=True))
+                    on_step(Progress(self.step, self.elapsed_s, mean_loss, mean_nll, share))
+                    if self.step % (10 * LOSSES_AVERAGED) == 0:
                         self.record({"loss": mean_loss, "train_nll": mean_nll})
-                        recent.clear()
-                    on_step(
-                        Progress(
-                            self.step,
-                            self.elapsed_s,
-                            loss.item(),
-                            nll.item(),
-                            share,
-                        )
-                    )
                 if self.rank == 0 and validate_now(self.step, self.elapsed_s):
                     self.check_finite(loss)
                     self.keep_if_best(validate(self.average))
