@@ -17,7 +17,7 @@ setup: .venv/ready
 
 # The synthesizer that plays the training music, its sound font, and the compiler of the ABC scores.
 system:
-	@sh .ci/system-packages
+	@PYTHON=$(PYTHON) sh .ci/system-packages
 
 demo: setup
 	$(BIN)/synthnet corpus build --instrument trumpet

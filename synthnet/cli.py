@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import sys
 import threading
 import time
@@ -51,17 +52,18 @@ from synthnet.training import Interrupted
 
 DEFAULT_CORPORA = Path("data/corpora")
 DEFAULT_RUNS = Path("runs")
+LARGEST_NUMBER = 1_000_000  # of seconds, minutes, epochs: more is a slip
 
 path_type = click.Path(path_type=Path)
 
 
 class FiniteRange(click.FloatRange):
-    """A range of floats that NaN and infinity are not in."""
+    """A range of floats that NaN, infinity and absurdly large numbers are not in."""
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
         number = float(super().convert(value, parameter, context))
-        if not math.isfinite(number):
-            self.fail(f"{value} is not a finite number", parameter, context)
+        if not abs(number) <= LARGEST_NUMBER:
+            self.fail(f"{value} is not a number up to {LARGEST_NUMBER:,}", parameter, context)
         return number
 
 
@@ -129,11 +131,13 @@ def corpus_info_command(folder: Path, as_json: bool) -> None:
     click.echo(json.dumps(info, indent=2) if as_json else format_info(info))
 
 
-def corpora_for(names: str, folders: tuple[Path, ...]) -> list[Corpus]:
+def corpora_for(names: str | None, folders: tuple[Path, ...]) -> list[Corpus]:
     """The corpora to learn from: the folders given, or the default ones of the instruments, built where missing."""
     instruments: list[Instrument] = []
     if names:
-        instruments = list(INSTRUMENTS) if names == "all" else [find_instrument(name) for name in names.split(",")]
+        instruments = (
+            list(INSTRUMENTS) if names == "all" else [find_instrument(name.strip()) for name in names.split(",")]
+        )
     if folders:
         found = [read_corpus(folder) for folder in folders]
         wanted, have = [who.name for who in instruments], [corpus.instrument for corpus in found]
@@ -173,23 +177,26 @@ class ChunksType(click.ParamType):
 class SpanType(click.ParamType):
     """A number with a unit, as in 5min, 500steps or 20epochs."""
 
-    name = "NUMBER{min|steps|epochs}"
+    name = "5min|500steps|20epochs"
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Span:
         if isinstance(value, Span):
             return value
-        with contextlib.suppress(ValueError):
-            if value.endswith("min") and float(value[:-3]) > 0:
-                return Span(minutes=float(value[:-3]))
-            if value.endswith("epochs") and float(value[:-6]) > 0:
-                return Span(epochs=float(value[:-6]))
-            if value.endswith("steps") and int(value[:-5]) > 0:
-                return Span(steps=int(value[:-5]))
-        self.fail(f"{value!r} is not a positive number followed by min, steps or epochs")
+        match = re.fullmatch(r"(\d{1,7}(?:\.\d+)?)(min|steps|epochs)", value)
+        number = float(match[1]) if match else 0.0
+        if match is None or number < 0.01:
+            self.fail(f"{value!r} is not a number followed by min, steps or epochs, as in 5min", parameter, context)
+        if match[2] == "steps":
+            return Span(steps=max(1, round(number)))
+        return Span(minutes=number) if match[2] == "min" else Span(epochs=number)
 
 
 @cli.command()
-@click.option("--instrument", "instruments", default="", help="A name, several with commas, or all: one network.")
+@click.option(
+    "--instrument",
+    "instruments",
+    help=f"Who is learned: {', '.join(who.name for who in INSTRUMENTS)}; several with commas, or all, for one network.",
+)
 @click.option("--model", default="synthnet", help=f"Architecture: {', '.join(MODELS)}.")
 @click.option("--preset", default="small", help=f"Size and recipe: {', '.join(PRESETS)}.")
 @click.option(
@@ -216,8 +223,8 @@ class SpanType(click.ParamType):
 @click.option("--slice", "n_predicted", type=int, help="Samples predicted in a slice.")
 @click.option("--anneal-steps", type=int, help="Learning rate and corruption fall until this step.")
 def train(
-    instruments: str,
-    model: str,
+    instruments: str | None,
+    model: str | None,
     preset: str,
     folders: tuple[Path, ...],
     out: Path | None,
@@ -240,6 +247,8 @@ def train(
     overrides = {name: value for name, value in overrides.items() if value is not None}
     if sum(length is not None for length in (minutes, epochs, steps)) > 1:
         raise InputError("--minutes, --epochs and --steps: give one of them")
+    if not resume:  # a slip is told before a corpus is built
+        fresh_settings(model or "synthnet", preset, 1, overrides)
     rank, world = join_processes(device_name)
     device = choose_device(device_name)
     if rank == 0:
@@ -250,13 +259,15 @@ def train(
         corpora = corpora_for(instruments, folders)
     folder = out or DEFAULT_RUNS / f"{'-'.join(corpus.instrument for corpus in corpora)}-{preset}"
     if resume:
-        config, training = resumed_settings(folder, overrides)
+        overrides |= {} if model is None else {"model": model}
+        config, training, span = resumed_settings(folder, overrides)
     elif has_run(folder):
         raise InputError(f"{folder}: holds a run already; --resume goes on with it, --out NAME starts another")
     else:
-        config, training = fresh_settings(model, preset, len(corpora), overrides)
-    given = any(length is not None for length in (minutes, epochs, steps))
-    span = Span(minutes, epochs, steps) if given else default_span(training)
+        config, training = fresh_settings(model or "synthnet", preset, len(corpora), overrides)
+        span = default_span(training)
+    if any(length is not None for length in (minutes, epochs, steps)):
+        span = Span(minutes, epochs, steps)
     train_run(
         folder,
         corpora,
@@ -307,7 +318,7 @@ def newest_checkpoint() -> Path:
     "--output",
     default="sample",
     type=click.Choice(["sample", "expectation"]),
-    help="The samples drawn, or the mean of what each was drawn from: less noise.",
+    help="expectation has less noise: it is the mean of what each sample is drawn from.",
 )
 @click.option("--stems", type=path_type, help="A folder in which to keep each track by itself.")
 @click.option("--engine", default="auto", help=f"How samples are computed: {', '.join(ENGINES)}; auto is the fastest.")
@@ -449,7 +460,7 @@ def evaluate(
     """Likelihood and free-running RMSE-CQT on a corpus's validation pieces."""
     checkpoint = load_checkpoint(checkpoint_path)
     voice = checkpoint.voice(instrument)
-    corpus = corpora_for("" if folder else voice.name, (folder,) if folder else ())[0]
+    corpus = corpora_for(None if folder else voice.name, (folder,) if folder else ())[0]
     if corpus.sample_rate_hz != checkpoint.sample_rate_hz:
         raise InputError(
             f"{corpus.folder}: at {corpus.sample_rate_hz} Hz, the network at {checkpoint.sample_rate_hz} Hz"
@@ -465,9 +476,10 @@ def evaluate(
     click.echo(f"  dither floor             {figures['dither_floor']:7.3f} nats a sample")
     click.echo(f"  excess over the floor    {figures['excess']:7.3f} nats a sample")
     click.echo(f"  score gain               {figures['score_gain']:7.3f} nats a sample")
-    click.echo(f"  RMSE-CQT, sample         {figures['rmse_cqt_db']:7.2f} ± {figures['rmse_cqt_ci95_db']:.2f} dB")
-    expectation, width = figures["rmse_cqt_expectation_db"], figures["rmse_cqt_expectation_ci95_db"]
-    click.echo(f"  RMSE-CQT, expectation    {expectation:7.2f} ± {width:.2f} dB")
+    for output, name in (("sample", "rmse_cqt"), ("expectation", "rmse_cqt_expectation")):
+        width = figures[f"{name}_ci95_db"]
+        spread = "" if math.isnan(width) else f" ± {width:.2f}"
+        click.echo(f"  RMSE-CQT, {output:15}{figures[f'{name}_db']:7.2f}{spread} dB")
     click.echo(f"  over {seconds} free-running seconds against the clean target, ± 95% confidence")
 
 

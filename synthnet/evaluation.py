@@ -37,8 +37,18 @@ class Likelihood:
 
 
 @torch.no_grad()
-def likelihood(network: Network, corpora: Sequence[Corpus], n_slices: int = 16, n_predicted: int = 4_000) -> Likelihood:
-    """Teacher-forced likelihood of the validation pieces, on slices that are the same for every network."""
+def likelihood(
+    network: Network,
+    corpora: Sequence[Corpus],
+    n_slices: int = 16,
+    n_predicted: int = 4_000,
+    style: np.ndarray | None = None,
+) -> Likelihood:
+    """Teacher-forced likelihood of the validation pieces, on slices that are the same for every network.
+
+    Args:
+        style: [S] for all slices; default: the network's instruments are those of the corpora, in their order.
+    """
     dataset = SliceDataset(
         corpora,
         "valid",
@@ -48,24 +58,27 @@ def likelihood(network: Network, corpora: Sequence[Corpus], n_slices: int = 16, 
         harmonics=network.config.harmonics,
         cold_start_share=0.0,
     )
-    device = device_of(network)
     slices = [default_collate([dataset[number]]) for number in range(n_slices)]
     right, wrong = [], []
     for number, batch in enumerate(slices):
         other = slices[(number + 1) % n_slices]
-        right.append(cross_entropy(network, batch, device))
+        right.append(cross_entropy(network, batch, style))
         swapped = {name: other[name] if name in ("roll", "oscillators") else batch[name] for name in batch}
-        wrong.append(cross_entropy(network, swapped, device))
+        wrong.append(cross_entropy(network, swapped, style))
     nll = float(np.mean(right))
     return Likelihood(nll, float(np.mean(wrong)) - nll)
 
 
-def cross_entropy(network: Network, batch: dict[str, Tensor], device: torch.device) -> float:
+def cross_entropy(network: Network, batch: dict[str, Tensor], style: np.ndarray | None) -> float:
     """Mean nats a sample of one batch."""
+    device = device_of(network)
     batch = {name: value.to(device) for name, value in batch.items()}
-    styles = network.config.styles
-    style = functional.one_hot(batch["style"], styles).float() if styles else None
-    logits = network(batch["x"], batch["roll"], style, batch.get("oscillators"))
+    weights = None
+    if style is not None:
+        weights = torch.from_numpy(style).float().to(device).expand(len(batch["x"]), -1)
+    elif network.config.styles:
+        weights = functional.one_hot(batch["style"], network.config.styles).float()
+    logits = network(batch["x"], batch["roll"], weights, batch.get("oscillators"))
     return functional.cross_entropy(logits.float(), batch["target_x"]).item()
 
 
@@ -148,7 +161,7 @@ def evaluate(
     network: Network, corpus: Corpus, n_seconds: int, *, seed: int = 0, style: np.ndarray | None = None
 ) -> dict[str, float]:
     """All figures of a network on one corpus, as plain values; widths are half a 95% confidence interval."""
-    teacher_forced = likelihood(network, [corpus])
+    teacher_forced = likelihood(network, [corpus], style=style)
     floor = split_floor_nats([corpus], "valid")
     generated = free_run(network, corpus, n_seconds, seed=seed, style=style)
     rmse, width = mean_and_ci95(generated.sample_rmse_db)

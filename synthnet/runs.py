@@ -62,8 +62,8 @@ def fresh_settings(
     return config, training_config(preset, **{name: v for name, v in overrides.items() if name not in shape})
 
 
-def resumed_settings(folder: Path, overrides: Mapping[str, Any]) -> tuple[ModelConfig, TrainingConfig]:
-    """Network and recipe of the run in a folder.
+def resumed_settings(folder: Path, overrides: Mapping[str, Any]) -> tuple[ModelConfig, TrainingConfig, Span]:
+    """Network, recipe and length of the run in a folder.
 
     Raises:
         InputError: nothing to resume, or an override that contradicts what the run was begun with.
@@ -73,13 +73,14 @@ def resumed_settings(folder: Path, overrides: Mapping[str, Any]) -> tuple[ModelC
     facts = load_tensors(folder / "state.safetensors")[1]
     try:
         config, training = ModelConfig.from_dict(facts["config"]), TrainingConfig(**facts["training"])
+        span = Span(**facts["span"])
     except (KeyError, TypeError) as error:
         raise InputError(f"{folder / 'state.safetensors'}: damaged ({error})") from None
     begun_with = {**dataclasses.asdict(config), **dataclasses.asdict(training)}
     for name, value in overrides.items():
         if begun_with[name] != value:
             raise InputError(f"{folder}: was begun with {name} {begun_with[name]}, not {value}")
-    return config, training
+    return config, training, span
 
 
 def has_run(folder: Path) -> bool:
@@ -121,8 +122,10 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {name}: {str(error).splitlines()[0]}") from None
+    except (RuntimeError, AssertionError):
+        raise InputError(f"device {name!r} is not here; auto, cpu or cuda may be") from None
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"device {name!r} is not one to train on; auto, cpu or cuda are")
     return device
 
 
@@ -149,6 +152,11 @@ def train_run(
     Raises:
         InputError, synthnet.training.Interrupted: see `Trainer.run`.
     """
+    for corpus in corpora:
+        if not corpus.split("valid"):
+            raise InputError(
+                f"{corpus.folder}: no validation piece, and training is judged by one; build it again with --valid NAME"
+            )
     dataset = SliceDataset(
         corpora,
         "train",
@@ -168,6 +176,7 @@ def train_run(
         provenance=provenance(corpora),
         device=device,
         resume=resume,
+        span=dataclasses.asdict(span),
         workers=workers,
     )
     n_samples = sum(piece.n_samples for corpus in corpora for piece in corpus.split("train"))
@@ -186,9 +195,9 @@ def train_run(
         )
     finally:
         monitor.close()
-    if trainer.rank == 0:
-        with open(folder / "metrics.jsonl", encoding="utf-8") as rows:
-            plot_training(folder / "curves.png", [json.loads(row) for row in rows])
+        metrics = folder / "metrics.jsonl"
+        if trainer.rank == 0 and metrics.exists():
+            plot_training(folder / "curves.png", [json.loads(row) for row in metrics.read_text("utf-8").splitlines()])
 
 
 def provenance(corpora: Sequence[Corpus]) -> dict[str, Any]:
@@ -229,7 +238,7 @@ class Monitor:
         self.every_steps = evaluate_every.in_steps(steps_an_epoch)
         self.every_s = None if evaluate_every.minutes is None else 60 * evaluate_every.minutes
         self.next_s = self.every_s + trainer.elapsed_s if self.every_s else math.inf
-        self.floor = {split: split_floor_nats(corpora, split) for split in ("train", "valid") if self.has(split)}
+        self.floor = {split: split_floor_nats(corpora, split) for split in ("train", "valid")}
         self.begun: tuple[Progress, int] | None = None
         self.bar: tqdm | None = None
         if trainer.rank == 0:
@@ -248,9 +257,6 @@ class Monitor:
                 file=sys.stderr,
                 dynamic_ncols=True,
             )
-
-    def has(self, split: str) -> bool:
-        return any(corpus.split(split) for corpus in self.corpora)
 
     def show(self, progress: Progress) -> None:
         """Move the bar."""
@@ -276,8 +282,7 @@ class Monitor:
             return step % self.every_steps == 0
         if elapsed_s < self.next_s:
             return False
-        while self.next_s <= elapsed_s:
-            self.next_s += self.every_s or math.inf
+        self.next_s = elapsed_s + (self.every_s or math.inf)
         return True
 
     def validate(self, network: Network) -> dict[str, float]:
@@ -286,9 +291,8 @@ class Monitor:
         told = likelihood(network, self.corpora, n_slices=16)
         runs = []
         for number, corpus in enumerate(self.corpora):
-            if corpus.split("valid"):
-                style = np.eye(len(self.corpora))[number] if network.config.styles else None
-                runs.append(free_run(network, corpus, self.validation_seconds, style=style))
+            style = np.eye(len(self.corpora))[number] if network.config.styles else None
+            runs.append(free_run(network, corpus, self.validation_seconds, style=style))
         figures = {
             "valid_nll": told.nll,
             "dither_floor": self.floor["valid"],

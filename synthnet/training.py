@@ -159,7 +159,8 @@ class Trainer:
         folder: of the run; `last.safetensors`, `best.safetensors` (playable), `state.safetensors` (to resume)
             and `metrics.jsonl` are written there, by rank 0 alone.
         dataset: makes the training slices.
-        sample_rate_hz, instruments, provenance: for the checkpoints.
+        sample_rate_hz, instruments, provenance: for the checkpoints; resuming checks the last two.
+        span: how long the run is meant to be, for whoever resumes it.
         workers: processes that prepare slices.
 
     Raises:
@@ -178,11 +179,12 @@ class Trainer:
         provenance: dict[str, Any],
         device: torch.device,
         resume: bool,
+        span: dict[str, Any] | None = None,
         workers: int = 0,
     ) -> None:
         self.folder, self.config, self.training, self.dataset = folder, config, training, dataset
         self.sample_rate_hz, self.instruments, self.provenance = sample_rate_hz, instruments, provenance
-        self.device, self.workers = device, workers
+        self.device, self.workers, self.span = device, workers, span
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.world = dist.get_world_size() if dist.is_initialized() else 1
         torch.manual_seed(training.seed)
@@ -267,9 +269,10 @@ class Trainer:
             self.check_finite(*self.network.parameters())
         if self.rank == 0:
             self.elapsed_s = time.monotonic() - begun
+            self.save()
             if not interrupted and validated_at != self.step:
                 self.keep_if_best(validate(self.average))
-            self.save()
+                self.save()
         if interrupted:
             raise Interrupted(f"stopped at step {self.step}")
 
@@ -364,6 +367,9 @@ class Trainer:
             "config": self.config.as_dict(),
             "training": dataclasses.asdict(self.training),
             "world": self.world,
+            "instruments": list(self.instruments),
+            "provenance": self.provenance,
+            "span": self.span,
             "step": self.step,
             "elapsed_s": self.elapsed_s,
             "best": None if math.isinf(self.best) else self.best,
@@ -379,6 +385,11 @@ class Trainer:
             for key, value in mine.items():
                 if theirs.get(key) != value and not key.startswith("anneal"):  # a longer budget anneals longer
                     raise InputError(f"{path}: was trained with {key} {theirs.get(key)!r}, not {value!r}")
+        if facts.get("instruments") != list(self.instruments):
+            learned = ", ".join(facts.get("instruments", []))
+            raise InputError(f"{path}: was trained on {learned}, not on {', '.join(self.instruments)}")
+        if facts.get("provenance", {}).get("corpora") != self.provenance.get("corpora"):
+            raise InputError(f"{path}: was trained on other corpora than these, or they have changed since")
         if facts.get("world") != self.world:
             raise InputError(f"{path}: was trained by {facts.get('world')} processes, not {self.world}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -347,3 +348,13 @@ def test_documented_commands_are_understood(line: str) -> None:
 
 def test_enough_commands_are_documented() -> None:
     assert len(documented_commands()) > 8
+
+
+def test_pictures_and_files_of_the_readme_exist() -> None:
+    home = Path(__file__).parents[1]
+    text = (home / "README.md").read_text()
+    linked = [target for target in re.findall(r"\]\(([^)]+)\)", text) if not target.startswith("http")]
+    assert len(linked) >= 3
+    for target in linked:
+        assert (home / target).exists(), target
+    assert not re.search(r"@[A-Z]+@", text)

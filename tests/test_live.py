@@ -66,5 +66,10 @@ def test_events_of_the_past_and_pitches_of_no_key_are_refused(checkpoint: Checkp
         live.note_on(128)
     live.note_off(60)  # a key that is up
     live.note_on(60, at=500)
-    live.note_off(60, at=400)  # released before it is struck: it does not hang
-    assert live.notes == [(500, 60, 501)]
+    live.note_off(60, at=400)  # not down then
+    assert [note[:2] for note in live.notes] == [(500, 60)]
+    live.note_off(60, at=600)
+    live.note_on(60, at=610)  # less than 5 ms after its release
+    assert [note[0] for note in live.notes] == [500, 680]
+    live.note_off(60, at=900)
+    assert live.notes[-1] == (680, 60, 900)

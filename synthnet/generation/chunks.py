@@ -73,6 +73,7 @@ def generate_in_chunks(
     rate = streams[0].events.sample_rate_hz
     warm_up, fade = warm_up_samples(network, rate), int(to_samples(CROSSFADE_S, rate))
     ramp = (0.5 - 0.5 * np.cos(np.pi * (np.arange(fade) + 0.5) / fade)).astype(np.float32)
+    n_chunks = max(1, min(n_chunks, n_samples // (4 * fade)))  # a cut may move a quarter of a chunk towards the next
     usual = max(int(to_samples(CHUNK_S, rate)), SHORTEST_IN_WARM_UPS * warm_up)
     n_groups = max(1, round(n_samples / (n_chunks * usual)))
     cuts = plan_cuts([stream.events for stream in streams], n_samples, n_groups * n_chunks)

@@ -57,26 +57,27 @@ class LiveInstrument:
     def note_on(self, pitch: int, at: int | None = None) -> None:
         """Press a key at a sample not yet read, by default the next.
 
-        A key that is down then is released and struck again 5 ms later, as in the rolls that networks learn from.
+        A key that is down then, or was less than 5 ms before, is struck 5 ms after its release, as in the rolls that
+        networks learn from.
 
         Raises:
             ValueError: the pitch is not 0 to 127, or the sample has been read already.
         """
         at = self.not_yet_read(pitch, at)
-        if any(key == pitch and release > at for _, key, release in self.notes):
-            self.note_off(pitch, at)
-            at += int(to_samples(RESTRIKE_GAP_S, self.sample_rate_hz))
-        self.notes.append((at, pitch, HELD))
+        self.note_off(pitch, at)
+        gap = int(to_samples(RESTRIKE_GAP_S, self.sample_rate_hz))
+        released = [release for onset, key, release in self.notes if key == pitch and onset < at]
+        self.notes.append((max([at, *(release + gap for release in released)]), pitch, HELD))
 
     def note_off(self, pitch: int, at: int | None = None) -> None:
-        """Release a key at a sample not yet read, by default the next; nothing happens if it is up.
+        """Release a key at a sample not yet read, by default the next; nothing happens if it is up then.
 
         Raises:
             ValueError: as for `note_on`.
         """
         at = self.not_yet_read(pitch, at)
         self.notes = [
-            (onset, key, min(release, max(at, onset + 1)) if key == pitch else release)
+            (onset, key, max(at, onset + 1) if key == pitch and onset <= at < release else release)
             for onset, key, release in self.notes
         ]
 
