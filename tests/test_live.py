@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from synthnet.checkpoint import Checkpoint
-from synthnet.generation.live import LiveInstrument
+from synthnet.generation.live import LiveInstrument, play_score
 from synthnet.generation.streams import Stream, generate
 from synthnet.models import build_model, preset_config
-from synthnet.roll import RollEvents
+from synthnet.roll import RollEvents, roll_events
+from synthnet.score import Note, Score, Track
 
 RATE = 16_000
 
@@ -73,3 +74,12 @@ def test_events_of_the_past_and_pitches_of_no_key_are_refused(checkpoint: Checkp
     assert [note[0] for note in live.notes] == [500, 680]
     live.note_off(60, at=900)
     assert live.notes[-1] == (680, 60, 900)
+
+
+def test_a_score_block_by_block_is_the_score_in_one_go(checkpoint: Checkpoint) -> None:
+    notes = [Note(60, 90, 0.0, 0.1), Note(64, 90, 0.05, 0.2), Note(60, 90, 0.1, 0.15)]
+    audio = np.concatenate(list(play_score(checkpoint, Score((Track(tuple(notes)),)), block_samples=256, seed=3)))
+    assert 0.7 * RATE <= len(audio) < 0.7 * RATE + 256
+    streams = [Stream(roll_events(notes, RATE), (3,))]
+    expected = np.concatenate([block.sample[0] for block in generate(checkpoint.build(), streams, len(audio))])
+    assert np.array_equal(audio, expected)

@@ -8,14 +8,30 @@ the trumpet of recipes/small made blocks of 64, 256 and 512 samples at 1.6, 3.8 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from synthnet.checkpoint import Checkpoint
+from synthnet.generation.rendering import TAIL_S
 from synthnet.generation.streams import Generator, Stream
-from synthnet.roll import OSCILLATOR_DECAY_S, RESTRIKE_GAP_S, RollEvents, to_samples
+from synthnet.roll import OSCILLATOR_DECAY_S, RESTRIKE_GAP_S, RollEvents, roll_events, to_samples
+from synthnet.score import Score
 
 HELD = np.iinfo(np.int64).max // 2  # the release of a key that is still down
+
+
+def play_score(checkpoint: Checkpoint, score: Score, **options: Any) -> Iterator[np.ndarray]:
+    """Blocks of a score, float32, as `LiveInstrument` with these options gives them; all tracks on one instrument.
+
+    Ends with the block in which the last note has been over for half a second.
+    """
+    live = LiveInstrument(checkpoint, **options)
+    events = roll_events(score.notes, live.sample_rate_hz)
+    live.notes = list(zip(events.onset.tolist(), events.pitch.tolist(), events.release.tolist(), strict=True))
+    stop = events.n_samples + int(to_samples(TAIL_S, live.sample_rate_hz))
+    while live.position < stop:
+        yield live.read()
 
 
 class LiveInstrument:
