@@ -274,7 +274,7 @@ class Trainer:
                 self.keep_if_best(validate(self.average))
                 self.save()
         if interrupted:
-            raise Interrupted(f"stopped at step {self.step}")
+            raise Interrupted(f"{self.folder}: stopped at step {self.step} and saved; --resume goes on from there")
 
     def batches(self) -> Iterator[dict[str, Tensor]]:
         """Batches of this process from the present step on, endlessly."""
