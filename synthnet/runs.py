@@ -33,6 +33,7 @@ from synthnet.training import Progress, Trainer, TrainingConfig, training_config
 PAPER_EPOCHS = 200
 PAPER_EVALUATION_EPOCHS = 20
 EVALUATION_MINUTES = 5.0
+VALIDATION_SECONDS = 4  # generated for each instrument in an evaluation
 
 
 @dataclass(frozen=True)
@@ -139,18 +140,17 @@ def train_run(
     device: torch.device,
     resume: bool = False,
     evaluate_every: Span | None = None,
-    validation_seconds: int = 4,
     workers: int = 0,
     say: Callable[[str], None],
 ) -> None:
-    """Train in a folder until the span is over, showing progress; curves are drawn at the end.
+    """Train in a folder until the span is over, showing progress; curves are drawn at the end, also of a stopped run.
 
     Args:
         evaluate_every: default 5 minutes, or the paper's 20 epochs if the span is in epochs.
-        validation_seconds: seconds generated in each evaluation.
 
     Raises:
-        InputError, synthnet.training.Interrupted: see `Trainer.run`.
+        InputError: a corpus without a validation piece; see also `Trainer.run`.
+        synthnet.training.Interrupted: see `Trainer.run`.
     """
     for corpus in corpora:
         if not corpus.split("valid"):
@@ -184,7 +184,7 @@ def train_run(
     if evaluate_every is None:
         by_epochs = span.epochs is not None
         evaluate_every = Span(epochs=PAPER_EVALUATION_EPOCHS) if by_epochs else Span(minutes=EVALUATION_MINUTES)
-    monitor = Monitor(corpora, trainer, span, evaluate_every, steps_an_epoch, validation_seconds, say)
+    monitor = Monitor(corpora, trainer, span, evaluate_every, steps_an_epoch, say)
     try:
         trainer.run(
             until_step=span.in_steps(steps_an_epoch),
@@ -230,11 +230,9 @@ class Monitor:
         span: Span,
         evaluate_every: Span,
         steps_an_epoch: int,
-        validation_seconds: int,
         say: Callable[[str], None],
     ) -> None:
         self.corpora, self.trainer, self.say = corpora, trainer, say
-        self.validation_seconds = validation_seconds
         self.every_steps = evaluate_every.in_steps(steps_an_epoch)
         self.every_s = None if evaluate_every.minutes is None else 60 * evaluate_every.minutes
         self.next_s = self.every_s + trainer.elapsed_s if self.every_s else math.inf
@@ -292,7 +290,7 @@ class Monitor:
         runs = []
         for number, corpus in enumerate(self.corpora):
             style = np.eye(len(self.corpora))[number] if network.config.styles else None
-            runs.append(free_run(network, corpus, self.validation_seconds, style=style))
+            runs.append(free_run(network, corpus, VALIDATION_SECONDS, style=style))
         figures = {
             "valid_nll": told.nll,
             "dither_floor": self.floor["valid"],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,21 @@ def melody(seed: int, n_notes: int = 14) -> Score:
         notes.append(Note(int(rng.choice([50, 57, 57, 64])), 90, now_s, now_s + length_s))
         now_s += length_s
     return Score((Track(tuple(notes)),))
+
+
+@pytest.fixture
+def ordinary_user() -> Iterator[None]:
+    """Permissions as they are for everybody but root, who may read everything."""
+    if not hasattr(os, "geteuid"):
+        pytest.skip("this system has no such permissions")
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65_534)  # nobody
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 @pytest.fixture(scope="session")

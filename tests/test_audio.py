@@ -276,10 +276,10 @@ def test_things_that_are_no_files(tmp_path: Path) -> None:
         read_audio(tmp_path / ("x" * 5_000))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_unreadable_file(tmp_path: Path) -> None:
+def test_unreadable_file(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     write_audio(tmp_path / "x.wav", sine(440, RATE), RATE)
     (tmp_path / "x.wav").chmod(0)
+    request.getfixturevalue("ordinary_user")
     with pytest.raises(InputError, match="Permission denied"):
         read_audio(tmp_path / "x.wav")
 

@@ -78,3 +78,10 @@ def test_chunking_pays_for_long_pieces_of_few_tracks() -> None:
     assert chunks_that_pay(network, 1, 600 * RATE, RATE) == 12
     assert chunks_that_pay(network, 4, 600 * RATE, RATE) == 3
     assert chunks_that_pay(network, 40, 600 * RATE, RATE) == 1
+
+
+def test_more_chunks_than_there_is_music_for_are_fewer() -> None:
+    streams = [Stream(roll_events([], RATE), (0,))]
+    for n, n_chunks in ((800, 8), (8_000, 100)):
+        made = joined(list(generate_in_chunks(score_reader(), streams, n, n_chunks, progress=lambda done: None)))
+        assert made.sample.shape == (1, n)

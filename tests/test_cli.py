@@ -178,6 +178,22 @@ def test_corpus_build_and_info(run: Run, tiny_scores: Path, tmp_path: Path) -> N
     fault(run("train", "--instrument", "cello", "--corpus", "data/corpora/flute"), "a corpus of flute", "cello")
 
 
+def test_a_corpus_without_a_validation_piece_is_refused_before_training(run: Run, song: Path, tmp_path: Path) -> None:
+    assert run("corpus", "build", "--instrument", "flute", "--scores", song, "--out", "c").status == 0
+    fault(run("train", "--corpus", "c", "--preset", "tiny", "--steps", 1), "no validation piece", "--valid")
+
+
+def test_resuming_with_another_corpus_or_model_is_refused(run: Run, tiny_corpus: Corpus, tiny_scores: Path) -> None:
+    assert run("corpus", "build", "--instrument", "cello", "--scores", tiny_scores, "--out", "c").status == 0
+    begun = run("train", "--preset", "tiny", "--corpus", tiny_corpus.folder, "--steps", 1, "--out", "r")
+    assert begun.status == 0, begun.err
+    fault(run("train", "--corpus", "c", "--out", "r", "--resume"), "was trained on trumpet, not on cello")
+    again = ["train", "--corpus", tiny_corpus.folder, "--out", "r", "--resume"]
+    fault(run(*again, "--model", "wavenet"), "model synthnet, not wavenet")
+    remembered = run(*again)
+    assert "for 1 steps" in remembered.err  # the length that the run was begun with
+
+
 def test_compare_of_equal_files_is_zero(run: Run, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     write_audio(tmp_path / "a.wav", 0.1 * rng.standard_normal(2 * RATE).astype(np.float32), RATE)
@@ -210,6 +226,9 @@ def test_faults_of_arguments(run: Run, song: Path, network: Path, tiny_corpus: C
     fault(run("train", "--corpus", tiny_corpus.folder, "--minutes", -1), "--minutes")
     fault(run("train", "--corpus", tiny_corpus.folder, "--minutes", "nan"), "minutes")
     fault(run("train", "--corpus", tiny_corpus.folder, "--minutes", 1, "--steps", 5), "give one of them")
+    fault(run("train", "--corpus", tiny_corpus.folder, "--epochs", "1e308"), "--epochs")
+    fault(run("train", "--corpus", tiny_corpus.folder, "--evaluate-every", "1e-30min"), "1e-30min")
+    fault(run("train", "--corpus", tiny_corpus.folder, "--device", "meta"), "meta")
     fault(run("train", "--corpus", tiny_corpus.folder, "--resume"), "no run to resume")
     fault(run("train", "--corpus", tiny_corpus.folder, "--device", "nope"), "nope")
     fault(run("train", "--corpus", tiny_corpus.folder, "--channels", 2), "channels")

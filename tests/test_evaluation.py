@@ -91,3 +91,17 @@ def test_places_are_spread_over_the_pieces_and_never_past_an_end(tiny_corpus: Co
     assert len(places) == 7
     assert {piece.name for piece, _ in places} == {piece.name for piece in pieces}
     assert all(0 <= start <= piece.n_samples - 16_000 for piece, start in places)
+
+
+def test_likelihood_takes_the_style_that_is_evaluated(tiny_corpus: Corpus) -> None:
+    """The second instrument of a network is the first of one with its styles exchanged."""
+    torch.manual_seed(0)
+    network = build_model(preset_config("synthnet", "tiny", styles=2)).eval().requires_grad_(False)
+    for layer in network.stack:
+        layer.style.weight.mul_(5)
+    second = likelihood(network, [tiny_corpus], n_slices=2, style=np.array([0.0, 1.0]))
+    first = likelihood(network, [tiny_corpus], n_slices=2)
+    for layer in network.stack:
+        layer.style.weight.copy_(layer.style.weight.flip(1))
+    assert likelihood(network, [tiny_corpus], n_slices=2).nll == pytest.approx(second.nll, abs=1e-6)
+    assert abs(first.nll - second.nll) > 1e-4

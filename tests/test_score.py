@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import random
 import tracemalloc
 from pathlib import Path
@@ -392,11 +391,11 @@ def test_missing_files_folders_and_impossible_names_are_refused(tmp_path: Path) 
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="the superuser may read everything")
-def test_a_file_without_permission_is_refused(tmp_path: Path) -> None:
+def test_a_file_without_permission_is_refused(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     path = tmp_path / "secret.mid"
     path.write_bytes(smf(END))
     path.chmod(0)
+    request.getfixturevalue("ordinary_user")
     with pytest.raises(InputError, match=r"secret\.mid: Permission denied$"):
         read_midi(path)
 
