@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from machine import machine, machine_line
 from torch import Tensor
 
+from synthnet.machine import machine, machine_line
 from synthnet.models import Network, build_model, fused, preset_config
 from synthnet.training import training_config
 

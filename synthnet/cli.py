@@ -24,7 +24,16 @@ from tqdm import tqdm
 from synthnet import __version__
 from synthnet.audio import read_audio
 from synthnet.checkpoint import Checkpoint, load_checkpoint
-from synthnet.corpus import DEFAULT_SCORES, Corpus, build_corpus, corpus_info, format_info, read_corpus
+from synthnet.corpus import (
+    DEFAULT_CORPORA,
+    DEFAULT_SCORES,
+    Corpus,
+    build_corpus,
+    corpus_info,
+    default_corpus,
+    format_info,
+    read_corpus,
+)
 from synthnet.evaluation import evaluate as evaluate_network
 from synthnet.files import InputError
 from synthnet.generation.chunks import chunks_that_pay
@@ -50,7 +59,6 @@ from synthnet.runs import (
 from synthnet.score import read_score
 from synthnet.training import Interrupted
 
-DEFAULT_CORPORA = Path("data/corpora")
 DEFAULT_RUNS = Path("runs")
 LARGEST_NUMBER = 1_000_000  # of seconds, minutes, epochs: more is a slip
 
@@ -146,15 +154,7 @@ def corpora_for(names: str | None, folders: tuple[Path, ...]) -> list[Corpus]:
         return found
     if not instruments:
         raise InputError("--instrument or --corpus is needed: what is to be learned?")
-    made = []
-    for who in instruments:
-        folder = DEFAULT_CORPORA / who.name
-        if (folder / "manifest.json").exists():
-            made.append(read_corpus(folder))
-        else:
-            say(f"{folder}: building the {who.name} corpus from Bach's Cello Suite no. 1")
-            made.append(build_corpus(folder, who, [DEFAULT_SCORES], report=say))
-    return made
+    return [default_corpus(who, say) for who in instruments]
 
 
 # -------------------------------------------------------------------------------------------------- training
@@ -218,6 +218,7 @@ class SpanType(click.ParamType):
 @click.option("--channels", type=int, help="Residual channels.  [default: the preset's]")
 @click.option("--oscillators", "harmonics", type=int, help="Harmonics of the score's notes given to the first layer.")
 @click.option("--corruption", type=float, help="Largest share of past samples replaced by noise, 0 to 1.")
+@click.option("--dither/--no-dither", default=None, help="Of the audio before it is quantised.  [default: dither]")
 @click.option("--learning-rate", type=float, help="Of Adam.")
 @click.option("--batch", type=int, help="Slices a step, in each process.")
 @click.option("--slice", "n_predicted", type=int, help="Samples predicted in a slice.")

@@ -42,6 +42,8 @@ _PACKAGE = Path(__file__).parent
 _HOME = _PACKAGE if (_PACKAGE / "data" / "scores").is_dir() else _PACKAGE.parent
 DEFAULT_SCORES = _HOME / "data" / "scores"
 
+DEFAULT_CORPORA = Path("data/corpora")  # below the folder that one works in
+
 NOTE_NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 BAR_COLUMNS = 56
 
@@ -298,6 +300,15 @@ def _render(corpus: Corpus, teacher: Teacher, source: _Source, peak: float) -> P
         score_sha256=sha256(corpus.score_path(piece)),
         audio_sha256=sha256(corpus.audio_path(piece)),
     )
+
+
+def default_corpus(instrument: Instrument, report: Callable[[str], None]) -> Corpus:
+    """The corpus of an instrument in its default folder, built from BWV 1007 if it is not there yet."""
+    folder = DEFAULT_CORPORA / instrument.name
+    if (folder / "manifest.json").exists():
+        return read_corpus(folder)
+    report(f"{folder}: building the {instrument.name} corpus from Bach's Cello Suite no. 1")
+    return build_corpus(folder, instrument, [DEFAULT_SCORES], report=report)
 
 
 # -------------------------------------------------------------------------------------------- manifest

@@ -42,7 +42,8 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
     A slice predicts the T = `n_predicted` samples from s on, given the `n_context` + T samples before each of them:
     at step t a network is given x[t - 1] and roll[t - 1], and predicts x[t] and roll[t]. The start s is uniform over
     -T to n - T for all pieces, n samples long, together; for `cold_start_share` of the slices it is uniform over -T
-    to 0 instead, with pieces in proportion to their lengths. The dither is drawn anew for each slice.
+    to 0 instead, with pieces in proportion to their lengths. The dither is drawn anew for each slice; without
+    `dithered` there is none (the paper's control).
 
     Raises InputError when the corpora have different sample rates, or one has no piece in the split.
     """
@@ -57,6 +58,7 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
         seed: int,
         harmonics: int = 0,
         cold_start_share: float = 0.02,
+        dithered: bool = True,
     ) -> None:
         rates = {corpus.sample_rate_hz for corpus in corpora}
         if len(rates) > 1:
@@ -66,6 +68,7 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
         self.seed = seed
         self.harmonics = harmonics
         self.cold_start_share = cold_start_share
+        self.dithered = dithered
         self._recordings = []
         for style, corpus in enumerate(corpora):
             pieces = corpus.split(split)
@@ -92,8 +95,10 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
         if rng.random() < self.cold_start_share:
             start = int(rng.integers(-self.n_predicted, 1))
         begin, end = start - 1 - self.n_context, start + self.n_predicted
-        dithered = recording.clean(begin, end) + dither(end - begin, rng)
-        classes = torch.from_numpy(encode_mu_law(dithered).astype(np.int64))  # [C + T + 1]
+        samples = recording.clean(begin, end)
+        if self.dithered:
+            samples = samples + dither(end - begin, rng)
+        classes = torch.from_numpy(encode_mu_law(samples).astype(np.int64))  # [C + T + 1]
         # Targets are copies: a training loop may corrupt its input in place.
         item = {
             "x": classes[:-1],

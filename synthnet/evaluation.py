@@ -57,6 +57,7 @@ def likelihood(
         seed=VALIDATION_SEED,
         harmonics=network.config.harmonics,
         cold_start_share=0.0,
+        dithered=network.config.dither,
     )
     slices = [default_collate([dataset[number]]) for number in range(n_slices)]
     right, wrong = [], []
@@ -151,8 +152,10 @@ def evenly_spread(pieces: tuple[Piece, ...], n: int, rate: int) -> list[tuple[Pi
     return places
 
 
-def split_floor_nats(corpora: Sequence[Corpus], split: str) -> float:
-    """The dither floor of a split: no network's likelihood can be below it."""
+def split_floor_nats(corpora: Sequence[Corpus], split: str, dithered: bool = True) -> float:
+    """The dither floor of a split: no network's likelihood can be below it; 0 without dither."""
+    if not dithered:
+        return 0.0
     samples = [corpus.read_samples(piece) for corpus in corpora for piece in corpus.split(split)]
     return dither_floor_nats(np.concatenate(samples).astype(np.float32) / FULL_SCALE)
 
@@ -162,7 +165,7 @@ def evaluate(
 ) -> dict[str, float]:
     """All figures of a network on one corpus, as plain values; widths are half a 95% confidence interval."""
     teacher_forced = likelihood(network, [corpus], style=style)
-    floor = split_floor_nats([corpus], "valid")
+    floor = split_floor_nats([corpus], "valid", network.config.dither)
     generated = free_run(network, corpus, n_seconds, seed=seed, style=style)
     rmse, width = mean_and_ci95(generated.sample_rmse_db)
     expected_rmse, expected_width = mean_and_ci95(generated.expectation_rmse_db)

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ from synthnet.training import Progress, Trainer, TrainingConfig, training_config
 PAPER_EPOCHS = 200
 PAPER_EVALUATION_EPOCHS = 20
 EVALUATION_MINUTES = 5.0
-VALIDATION_SECONDS = 4  # generated for each instrument in an evaluation
+EVALUATION_SECONDS = 4  # generated for each instrument in an evaluation
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,7 @@ def train_run(
     device: torch.device,
     resume: bool = False,
     evaluate_every: Span | None = None,
+    evaluation_seconds: int = EVALUATION_SECONDS,
     workers: int = 0,
     say: Callable[[str], None],
 ) -> None:
@@ -147,6 +149,7 @@ def train_run(
 
     Args:
         evaluate_every: default 5 minutes, or the paper's 20 epochs if the span is in epochs.
+        evaluation_seconds: generated for each instrument in an evaluation (the paper: 1).
 
     Raises:
         InputError: a corpus without a validation piece; see also `Trainer.run`.
@@ -164,6 +167,7 @@ def train_run(
         n_context=config.receptive_field - 1,
         seed=training.seed,
         harmonics=config.harmonics,
+        dithered=config.dither,
     )
     folder.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(
@@ -179,12 +183,11 @@ def train_run(
         span=dataclasses.asdict(span),
         workers=workers,
     )
-    n_samples = sum(piece.n_samples for corpus in corpora for piece in corpus.split("train"))
-    steps_an_epoch = max(1, round(n_samples / (training.n_predicted * trainer.slices_per_step)))
+    steps_an_epoch = max(1, round(training_samples(corpora) / (training.n_predicted * trainer.slices_per_step)))
     if evaluate_every is None:
         by_epochs = span.epochs is not None
         evaluate_every = Span(epochs=PAPER_EVALUATION_EPOCHS) if by_epochs else Span(minutes=EVALUATION_MINUTES)
-    monitor = Monitor(corpora, trainer, span, evaluate_every, steps_an_epoch, say)
+    monitor = Monitor(corpora, trainer, span, evaluate_every, evaluation_seconds, steps_an_epoch, say)
     try:
         trainer.run(
             until_step=span.in_steps(steps_an_epoch),
@@ -198,6 +201,11 @@ def train_run(
         metrics = folder / "metrics.jsonl"
         if trainer.rank == 0 and metrics.exists():
             plot_training(folder / "curves.png", [json.loads(row) for row in metrics.read_text("utf-8").splitlines()])
+
+
+def training_samples(corpora: Sequence[Corpus]) -> int:
+    """Samples in the training split of all corpora together: an epoch."""
+    return sum(piece.n_samples for corpus in corpora for piece in corpus.split("train"))
 
 
 def provenance(corpora: Sequence[Corpus]) -> dict[str, Any]:
@@ -229,14 +237,16 @@ class Monitor:
         trainer: Trainer,
         span: Span,
         evaluate_every: Span,
+        evaluation_seconds: int,
         steps_an_epoch: int,
         say: Callable[[str], None],
     ) -> None:
         self.corpora, self.trainer, self.say = corpora, trainer, say
+        self.evaluation_seconds = evaluation_seconds
         self.every_steps = evaluate_every.in_steps(steps_an_epoch)
         self.every_s = None if evaluate_every.minutes is None else 60 * evaluate_every.minutes
         self.next_s = self.every_s + trainer.elapsed_s if self.every_s else math.inf
-        self.floor = {split: split_floor_nats(corpora, split) for split in ("train", "valid")}
+        self.floor = {split: split_floor_nats(corpora, split, trainer.config.dither) for split in ("train", "valid")}
         self.begun: tuple[Progress, int] | None = None
         self.bar: tqdm | None = None
         if trainer.rank == 0:
@@ -285,12 +295,13 @@ class Monitor:
 
     def validate(self, network: Network) -> dict[str, float]:
         """Likelihood and free-running seconds on the validation pieces."""
+        begun = time.monotonic()
         network.eval()
         told = likelihood(network, self.corpora, n_slices=16)
         runs = []
         for number, corpus in enumerate(self.corpora):
             style = np.eye(len(self.corpora))[number] if network.config.styles else None
-            runs.append(free_run(network, corpus, VALIDATION_SECONDS, style=style))
+            runs.append(free_run(network, corpus, self.evaluation_seconds, style=style))
         figures = {
             "valid_nll": told.nll,
             "dither_floor": self.floor["valid"],
@@ -299,6 +310,7 @@ class Monitor:
             "rmse_cqt_db": float(np.mean([run.sample_rmse_db.mean() for run in runs])),
             "rmse_cqt_expectation_db": float(np.mean([run.expectation_rmse_db.mean() for run in runs])),
         }
+        figures["evaluation_s"] = time.monotonic() - begun  # which training had to wait
         network.train()
         if self.bar is not None:
             self.bar.clear()

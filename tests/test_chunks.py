@@ -21,8 +21,8 @@ def score_reader() -> Network:
     torch.manual_seed(0)
     network = build_model(preset_config("synthnet", "tiny"))
     with torch.no_grad():
-        network.embedding.weight.zero_()
-        network.score_convolution.weight.mul_(20)
+        network.audio.embedding.weight.zero_()
+        network.score.convolution.weight.mul_(20)
         for layer in network.stack:
             layer.residual.weight.zero_()
             layer.residual.bias.zero_()

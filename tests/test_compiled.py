@@ -61,7 +61,7 @@ def passage(model: str, preset: str, n_streams: int, n_samples: int, **changes: 
     torch.manual_seed(0)
     config = preset_config(model, preset, **changes)
     network = build_model(config).eval().requires_grad_(False)
-    network.head.logits.weight.mul_(10)  # logits as far apart as a trained network's
+    network.head.logits.weight.mul_(30)  # logits as far apart as a trained network's
     field, generator = config.receptive_field, torch.Generator().manual_seed(1)
     x = torch.randint(0, 256, (n_streams, field), generator=generator)
     held = torch.rand(n_streams, 128, (field + n_samples) // 50 + 1, generator=generator) < 0.03

@@ -49,9 +49,9 @@ def test_likelihood_and_score_gain_of_a_network_that_only_looks_at_one_key(tiny_
     torch.manual_seed(0)
     network = build_model(preset_config("synthnet", "tiny"))
     with torch.no_grad():
-        network.embedding.weight.zero_()
-        network.score_convolution.weight.zero_()
-        network.score_convolution.weight[:, 57, -1] = 3.0
+        network.audio.embedding.weight.zero_()
+        network.score.convolution.weight.zero_()
+        network.score.convolution.weight[:, 57, -1] = 3.0
         for layer in network.stack:
             layer.residual.weight.zero_()
             layer.residual.bias.zero_()

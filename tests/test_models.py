@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
+
 import pytest
 import torch
 from torch.nn import functional
 
 from synthnet.files import InputError
 from synthnet.models import MODELS, ModelConfig, Network, build_model, preset_config
+from synthnet.models.ablation import STEPS
+from synthnet.models.inputs import EmbeddedAudio
 from synthnet.models.layers import CausalConv, DepthwiseGates, along_runs, distinct_windows
 
 PARAMETERS = {  # counted by hand from the definitions; they agree with the paper's Table 3 to its three digits
@@ -63,6 +68,28 @@ def test_parameter_counts_are_the_papers(model: str, preset: str) -> None:
     assert sum(parameter.numel() for parameter in network.parameters()) == PARAMETERS[model, preset]
 
 
+def test_each_ablation_step_changes_what_it_says() -> None:
+    """Parameters gained and lost by each of the six changes, counted by hand: C channels, F taps, L layers."""
+    config = preset_config("deepvoice", "L26")
+    channels, taps, layers = 512, 2, 26
+    gained = [
+        256 * channels - (256 * taps + 1) * channels,  # an embedding for a convolution of one-hot vectors
+        channels * (channels + 1) - layers * 2 * channels * (taps * channels + 1),  # Vh for the V of each layer
+        -layers * channels * (channels + 1),  # the skips' 1x1
+        layers * 2 * channels * taps * (1 - channels),  # taps of one channel each
+        0,  # the activation has none
+        128 * (channels + 1),  # Vout
+    ]
+    networks = []
+    for model in ("deepvoice", *STEPS, "synthnet"):
+        with torch.device("meta"):
+            networks.append(build_model(dataclasses.replace(config, model=model)))
+    counts = [sum(parameter.numel() for parameter in network.parameters()) for network in networks]
+    assert [after - before for before, after in itertools.pairwise(counts)] == gained
+    activations = [network.head.activation for network in networks]
+    assert activations == 5 * [torch.relu] + 2 * [functional.selu]
+
+
 @pytest.mark.parametrize(("preset", "field"), [("L24", 16_383), ("L26", 16_384), ("L48", 16_382)])
 def test_receptive_fields_are_the_papers(preset: str, field: int) -> None:
     assert preset_config("synthnet", preset).receptive_field == field
@@ -94,8 +121,8 @@ def test_first_output_sees_the_oldest_input(model: str) -> None:
     network = small_network(model, {})
     inputs = inputs_for(network.config, 1, batch=1)
     before = network(**inputs)
-    # SynthNet's audio enters through an embedding, so only its score reaches the very first input.
-    if model == "synthnet":
+    # An embedding sees only the last class: of the very first input, only the score is seen.
+    if isinstance(network.audio, EmbeddedAudio):
         inputs["roll"][:, 60, 0] = 1 - inputs["roll"][:, 60, 0]
     else:
         inputs["x"][:, 0] = (inputs["x"][:, 0] + 100) % 256
@@ -139,9 +166,9 @@ def test_gradient_reaches_every_parameter(model: str, changes: dict[str, int]) -
         batch["oscillators"] = batch["oscillators"].float()
     network.loss(batch)[0].backward()
     without = {name for name, parameter in network.named_parameters() if parameter.grad is None}
-    # Deep Voice's skips leave the last layer's residual 1x1 unused, in the paper's parameter counts too.
+    # Skips of their own leave the last layer's residual 1x1 unused, in the paper's count of Deep Voice too.
     last = f"layers.{len(network.stack) - 1}.residual"
-    assert without == ({f"{last}.weight", f"{last}.bias"} if model == "deepvoice" else set())
+    assert without == ({f"{last}.weight", f"{last}.bias"} if network.layers[0].skip is not None else set())
     for name, parameter in network.named_parameters():
         if parameter.grad is not None:
             assert parameter.grad.abs().sum() > 0, name
@@ -164,14 +191,14 @@ def test_one_hot_look_up_equals_the_convolution_of_one_hot_vectors() -> None:
     network = small_network("deepvoice", {"filter_width": 3})
     x = torch.randint(0, 256, (2, 30))
     one_hot = functional.one_hot(x, 256).double().transpose(1, 2)
-    expected = torch.tanh(network.audio_convolution(one_hot))
+    expected = torch.tanh(network.audio.convolution(one_hot))
     torch.testing.assert_close(network.enter(x, None), expected, rtol=0, atol=1e-12)
 
 
 def test_scalar_input_equals_the_convolution_of_the_scaled_classes() -> None:
     network = small_network("wavenet", {"filter_width": 3})
     x = torch.randint(0, 256, (2, 30))
-    expected = network.audio_convolution(x[:, None].double() / 127.5 - 1)
+    expected = network.audio.convolution(x[:, None].double() / 127.5 - 1)
     torch.testing.assert_close(network.enter(x, None), expected, rtol=0, atol=1e-12)
 
 
@@ -181,9 +208,9 @@ def test_score_vectors_once_an_event_equal_the_convolution_of_every_sample(width
     inputs = inputs_for(network.config, 80)
     roll = inputs["roll"]
     n = roll.shape[2] - width + 1
-    hidden = torch.tanh(network.score_convolution(roll.double()))  # [B, C, n], every sample by itself
-    expected = torch.tanh(network.score_hidden(hidden.transpose(1, 2))).transpose(1, 2)
-    entry = network.score_terms(roll, [n]).entry
+    hidden = torch.tanh(network.score.convolution(roll.double()))  # [B, C, n], every sample by itself
+    expected = torch.tanh(network.score.hidden(hidden.transpose(1, 2))).transpose(1, 2)
+    entry = network.score.terms(roll, [n]).entry
     torch.testing.assert_close(entry, expected, rtol=0, atol=1e-12)
 
 
@@ -192,10 +219,10 @@ def test_score_vectors_once_an_event_equal_the_convolution_of_every_sample(width
 def test_gates_once_an_event_equal_the_convolutions_of_every_sample(model: str, width: int) -> None:
     network = small_network(model, {"filter_width": width, "blocks": 2})
     roll = inputs_for(network.config, 80)["roll"]
-    score = network.score_convolution(roll.double())  # y_l, every sample by itself
+    score = network.score.convolution(roll.double())  # y_l, every sample by itself
     for samples in (network.stack_lengths(80), [80] * (1 + len(network.stack))):
-        gates = network.score_terms(roll, samples).gates
-        for n, layer, convolution, gate in zip(samples[1:], network.stack, network.score_gates, gates, strict=True):
+        gates = network.score.terms(roll, samples).gates
+        for n, layer, convolution, gate in zip(samples[1:], network.stack, network.score.gates, gates, strict=True):
             torch.testing.assert_close(gate, convolution(score[:, :, -(n + layer.reach) :]), rtol=0, atol=1e-12)
 
 
@@ -204,10 +231,10 @@ def test_auxiliary_loss_equals_the_sum_over_every_sample() -> None:
     roll = inputs_for(network.config, 80)["roll"]
     n_predicted, width = 50, network.config.filter_width
     inputs, target = roll[:, :, :-1], roll[:, :, -n_predicted:].double()
-    v = network.score_terms(inputs[:, :, -(n_predicted + width - 1) :], [n_predicted]).entry
-    logits = network.score_output(v.transpose(1, 2)).transpose(1, 2)
+    v = network.score.terms(inputs[:, :, -(n_predicted + width - 1) :], [n_predicted]).entry
+    logits = network.score.next_frame(v.transpose(1, 2)).transpose(1, 2)
     expected = functional.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(1).mean()
-    torch.testing.assert_close(network.auxiliary_loss(roll, n_predicted).double(), expected, rtol=1e-5, atol=0)
+    torch.testing.assert_close(network.score.auxiliary_loss(roll, n_predicted).double(), expected, rtol=1e-5, atol=0)
 
 
 def test_runs_of_windows_put_together_are_the_sequence() -> None:

@@ -81,7 +81,7 @@ def test_two_seeds_differ(tmp_path: Path, tiny_corpus: Corpus) -> None:
     for seed in (0, 1):
         run(trainer_for(tmp_path / str(seed), tiny_corpus, dataclasses.replace(TINY, seed=seed)), 3)
         weights.append(load_checkpoint(tmp_path / str(seed) / "last.safetensors").weights)
-    assert not torch.equal(weights[0]["embedding.weight"], weights[1]["embedding.weight"])
+    assert not torch.equal(weights[0]["audio.embedding.weight"], weights[1]["audio.embedding.weight"])
 
 
 def test_a_run_leaves_its_files(tmp_path: Path, tiny_corpus: Corpus) -> None:
@@ -216,4 +216,4 @@ def test_two_processes_train_as_one_with_twice_the_batch(tmp_path: Path, tiny_co
     for name in mine:
         torch.testing.assert_close(theirs[name], mine[name], rtol=1e-3, atol=1e-4)
     before = build_model(preset_config("synthnet", "tiny")).state_dict()
-    assert not torch.allclose(before["embedding.weight"], mine["embedding.weight"])
+    assert not torch.allclose(before["audio.embedding.weight"], mine["audio.embedding.weight"])

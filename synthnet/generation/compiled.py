@@ -216,7 +216,7 @@ def empty_state(network: Network, weights: Weights, n_streams: int) -> State:
 def pack_weights(network: Network) -> Weights:
     """Copy a network's weights into the layout of the loops."""
     channels, layers, head = network.config.channels, network.stack, network.head
-    tables, squashes_entry = network.entry_tables()
+    tables, squashes_entry = network.audio.tables()
     width = padded(channels)
     taps, convolutions = np.zeros((0, 1, 1), np.float32), np.zeros((0, 0), np.float32)
     if isinstance(layers[0].convolution, DepthwiseGates):

@@ -83,14 +83,17 @@ class Generator:
         self.style = torch.from_numpy(np.stack(styles)).float().to(device_of(network)) if styles else None
         self.position = 0
         field = network.config.receptive_field
-        silence = np.stack([encode_mu_law(dither(field, generator)) for generator in self.generators])
+        noise = [
+            dither(field, generator) if network.config.dither else np.zeros(field) for generator in self.generators
+        ]
+        silence = np.stack([encode_mu_law(samples) for samples in noise])
         roll, tones = score_inputs(network, [stream.events for stream in streams], -field, 0)
         self.engine.prime(torch.from_numpy(silence).long().to(device_of(network)), roll, self.style, tones)
 
     def advance(self, events: Sequence[RollEvents], n_samples: int) -> Block:
         """The next samples of each stream, given its score; frame t of a roll is heard from sample t + 1 on."""
         start, stop = self.position, self.position + n_samples
-        roll, tones = score_inputs(self.network, events, start - 1 - self.network.score_context, stop - 1)
+        roll, tones = score_inputs(self.network, events, start - 1 - self.network.score.context, stop - 1)
         with torch.no_grad():
             terms = self.network.condition(roll, self.style, tones, [n_samples] * (1 + len(self.network.stack)))
         uniforms = np.stack([generator.random(n_samples) for generator in self.generators])

@@ -1,17 +1,21 @@
-"""The networks: SynthNet and its two baselines, built from one config and one set of layers."""
+"""The networks: SynthNet and its two baselines, built from one config and one set of layers; and the steps between."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from synthnet.files import InputError
+from synthnet.models import ablation, deepvoice, synthnet, wavenet
 from synthnet.models.config import PRESETS, ModelConfig, preset_config
-from synthnet.models.deepvoice import DeepVoice
-from synthnet.models.network import Cache, Conditioning, Network
-from synthnet.models.synthnet import SynthNet
-from synthnet.models.wavenet import WaveNet
+from synthnet.models.layers import Conditioning
+from synthnet.models.network import Cache, Network
 
-MODELS: dict[str, Callable[[ModelConfig], Network]] = {"synthnet": SynthNet, "wavenet": WaveNet, "deepvoice": DeepVoice}
+MODELS: dict[str, Callable[[ModelConfig], Network]] = {
+    "synthnet": synthnet.build,
+    "wavenet": wavenet.build,
+    "deepvoice": deepvoice.build,
+    **dict.fromkeys(ablation.STEPS, ablation.build),
+}
 
 
 def build_model(config: ModelConfig) -> Network:

@@ -25,6 +25,7 @@ class ModelConfig:
         styles: S, number of instruments told apart by a one-hot style; 0 for a single instrument.
         harmonics: H, sine and cosine oscillators of the sounding notes added to the first layer; 0 for
             none, as in the paper.
+        dither: whether the audio that it models is dithered before it is quantised, as in the paper.
 
     Raises:
         InputError: a value outside its range.
@@ -37,6 +38,7 @@ class ModelConfig:
     channels: int = 512
     styles: int = 0
     harmonics: int = 0
+    dither: bool = True
 
     def __post_init__(self) -> None:
         lowest = {"filter_width": 2, "blocks": 1, "dilations": 1, "channels": 4, "styles": 0, "harmonics": 0}
@@ -52,6 +54,8 @@ class ModelConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= highest[name]:
                 raise InputError(f"{name} must be a whole number from {low} to {highest[name]}, not {value!r}")
+        if not isinstance(self.dither, bool):
+            raise InputError(f"dither must be true or false, not {self.dither!r}")
 
     @property
     def layer_dilations(self) -> tuple[int, ...]:

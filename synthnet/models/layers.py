@@ -9,12 +9,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from synthnet.models.config import ModelConfig
+
+
+@dataclass
+class Conditioning:
+    """What the score and the style contribute; None where they contribute nothing.
+
+    Attributes:
+        entry: [B, C, T], added to the audio before the first layer.
+        gates: per layer [B, 2C, T], or [B, 2C, 1] where constant; added to the layer's filter and gate.
+    """
+
+    entry: Tensor | None
+    gates: list[Tensor | None]
 
 
 class CausalConv(nn.Conv1d):

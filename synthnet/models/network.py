@@ -7,7 +7,6 @@ the priming of a cache and the cached step are here, so that nothing outside ask
 
 from __future__ import annotations
 
-import abc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -17,20 +16,8 @@ from torch.nn import functional
 
 from synthnet.models import fused
 from synthnet.models.config import CLASSES, ModelConfig
-from synthnet.models.layers import CausalConv, DepthwiseGates, GatedLayer, Head, pointwise, time_major
-
-
-@dataclass
-class Conditioning:
-    """What the score and the style contribute; None where they contribute nothing.
-
-    Attributes:
-        entry: [B, C, T], added to the audio before the first layer.
-        gates: per layer [B, 2C, T], or [B, 2C, 1] where constant; added to the layer's filter and gate.
-    """
-
-    entry: Tensor | None
-    gates: list[Tensor | None]
+from synthnet.models.inputs import AudioInput, ScoreInput
+from synthnet.models.layers import CausalConv, Conditioning, DepthwiseGates, GatedLayer, Head, pointwise, time_major
 
 
 @dataclass
@@ -48,60 +35,43 @@ class Cache:
     time: int = 0
 
 
-class Network(nn.Module, abc.ABC):
-    """Base of the models: [B, N] classes and a [B, 128, N] roll to logits [B, 256, N - receptive field + 1]."""
+class Network(nn.Module):
+    """[B, N] classes and a [B, 128, N] roll to logits [B, 256, N - receptive field + 1].
+
+    Args:
+        audio, score: how the past audio and the score enter.
+        separable: depthwise convolutions in the layers, else full ones.
+        skip, activation: see `GatedLayer` and `Head`.
+    """
+
+    compiled = True  # use `fused` where it applies; False: the reference everywhere
 
     def __init__(
         self,
         config: ModelConfig,
-        convolution: Callable[[int], CausalConv | DepthwiseGates],
-        activation: Callable[[Tensor], Tensor],
+        *,
+        audio: AudioInput,
+        score: ScoreInput,
+        separable: bool,
         skip: str,
+        activation: Callable[[Tensor], Tensor],
     ) -> None:
         super().__init__()
-        self.config = config
-        self.oscillator_map = pointwise(2 * config.harmonics, config.channels) if config.harmonics else None
+        channels, width = config.channels, config.filter_width
+        self.config, self.audio, self.score = config, audio, score
+        self.oscillator_map = pointwise(2 * config.harmonics, channels) if config.harmonics else None
         self.layers = nn.ModuleList(
-            GatedLayer(convolution(dilation), config, dilation, skip) for dilation in config.layer_dilations
+            GatedLayer(
+                DepthwiseGates(channels, width, dilation)
+                if separable
+                else CausalConv(channels, 2 * channels, width, dilation),
+                config,
+                dilation,
+                skip,
+            )
+            for dilation in config.layer_dilations
         )
-        self.head = Head(config.channels, config.head_channels, CLASSES, activation)
-
-    compiled = True  # use `fused` where it applies; False: the reference everywhere
-
-    # What a model defines.
-
-    @abc.abstractmethod
-    def entry_tables(self) -> tuple[Tensor, bool]:
-        """How audio enters: what each class at each of the last inputs adds to the first layer's input.
-
-        Returns:
-            Tables [taps, 256, C], taps at most F, oldest input first; and whether tanh is taken of their sum.
-        """
-
-    @property
-    @abc.abstractmethod
-    def score_context(self) -> int:
-        """Roll frames before the samples asked for that `score_terms` looks at, when it is asked for generation."""
-
-    @abc.abstractmethod
-    def score_terms(self, roll: Tensor, samples: Sequence[int]) -> Conditioning:
-        """The score's contributions, each for the last samples of the roll.
-
-        Args:
-            roll: [B, 128, N], with enough of the past before the samples asked for.
-            samples: how many at the entry, then at each layer's output.
-        """
-
-    def auxiliary_loss(self, roll: Tensor, n_predicted: int) -> Tensor | None:
-        """A loss of the score path by itself, in nats a sample; None for models that have none.
-
-        Args:
-            roll: [B, 128, N + 1], the input frames and the one after them.
-            n_predicted: how many of the last frames are predicted.
-        """
-        return None
-
-    # What the models share.
+        self.head = Head(channels, config.head_channels, CLASSES, activation)
 
     @property
     def stack(self) -> list[GatedLayer]:
@@ -116,8 +86,8 @@ class Network(nn.Module, abc.ABC):
     def condition(
         self, roll: Tensor, style: Tensor | None, oscillators: Tensor | None, samples: Sequence[int]
     ) -> Conditioning:
-        """Contributions of roll [B, 128, N], style [B, S] and oscillators [B, 2H, N]; see `score_terms`."""
-        terms = self.score_terms(roll, samples)
+        """Contributions of roll [B, 128, N], style [B, S] and oscillators [B, 2H, N]; see `ScoreInput.terms`."""
+        terms = self.score.terms(roll, samples)
         if self.oscillator_map is not None:
             if oscillators is None:
                 raise ValueError("this network needs the oscillators of the sounding notes")
@@ -134,7 +104,7 @@ class Network(nn.Module, abc.ABC):
 
     def audio_entry(self, past: Sequence[Tensor]) -> Tensor:
         """Audio before the first layer, from F tensors of classes, oldest first: [B, T] -> [B, C, T], [B] -> [B, C]."""
-        tables, squashed = self.entry_tables()
+        tables, squashed = self.audio.tables()
         total = functional.embedding(past[-len(tables)], tables[0])
         for table, classes in zip(tables[1:], past[len(past) - len(tables) + 1 :], strict=True):
             total = total + functional.embedding(classes, table)
@@ -250,5 +220,5 @@ class Network(nn.Module, abc.ABC):
         stream = self.run_layers(batch["x"], batch["roll"], style, batch.get("oscillators"))
         nll = self.audio_loss(stream, batch["target_x"])
         frames = torch.cat([batch["roll"], batch["target_roll"][:, :, -1:]], dim=2)
-        auxiliary = self.auxiliary_loss(frames, batch["target_x"].shape[1])
+        auxiliary = self.score.auxiliary_loss(frames, batch["target_x"].shape[1])
         return (nll if auxiliary is None else nll + auxiliary), nll
