@@ -26,10 +26,17 @@ METADATA_KEY = "synthnet"
 
 @dataclass(frozen=True)
 class Voice:
-    """An instrument of a network: its name, and its style [S], None for a network with a single instrument."""
+    """An instrument of a network, or a mixture of some.
+
+    Attributes:
+        name: of the instrument; of a mixture as it is asked for, such as "cello:0.5+trumpet:0.5".
+        style: [S] weights of the styles, None for a network with a single instrument.
+        why: it was chosen, for the person who asked; empty for a voice that nobody had to choose.
+    """
 
     name: str
     style: np.ndarray | None
+    why: str = ""
 
 
 @dataclass(frozen=True)

@@ -310,7 +310,14 @@ def newest_checkpoint() -> Path:
 @click.option(
     "--checkpoint", "checkpoint_path", type=path_type, help="A trained network.  [default: the newest in runs/]"
 )
-@click.option("--instrument", help="Of a network that learned several.  [default: by each track's MIDI program]")
+@click.option(
+    "--instrument",
+    "spec",
+    metavar="SPEC",
+    help="Who plays, of a network that learned several: flute, for all tracks; 0=cello,1=trumpet, by the numbers that "
+    "are printed; cello:0.5+trumpet:0.5, a mixture (weights above 0, up to 10, count as written: they need not add up "
+    "to 1); 0=cello:0.3+flute:0.7,1=trumpet.  [default: by each track's MIDI program]",
+)
 @click.option("--seed", default=0, type=click.IntRange(min=0), help="The same seed gives the same audio.")
 @click.option("--temperature", default=1.0, type=FiniteRange(0.01, 10.0), help="Below 1 tamer, above 1 wilder.")
 @click.option("--start", "start_s", default=0.0, type=FiniteRange(min=0), help="Second of the song to start from.")
@@ -328,7 +335,7 @@ def render(
     song: Path,
     out: Path | None,
     checkpoint_path: Path | None,
-    instrument: str | None,
+    spec: str | None,
     seed: int,
     temperature: float,
     start_s: float,
@@ -351,15 +358,16 @@ def render(
             raise InputError(f"{song}: no notes between {start_s:g} s and {start_s + (duration_s or 0):g} s")
     checkpoint_path = checkpoint_path or newest_checkpoint()
     checkpoint = load_checkpoint(checkpoint_path)
-    voices = assign_voices(score, checkpoint, instrument)
+    voices = assign_voices(score, checkpoint, spec)
     out = out or Path(f"{song.stem}.wav")
     rate = checkpoint.sample_rate_hz
     network = checkpoint.build()
     n_samples = rendering_samples(score, rate, duration_s)
     n_chunks = chunks_that_pay(network, len(score.tracks), n_samples, rate) if chunks is None else chunks
     say(f"{song}: {n_samples / rate:.1f} s for {checkpoint_path} at {rate} Hz, into {out}")
-    for track, voice in zip(score.tracks, voices, strict=True):
-        say(f"  {track.name or 'track'} ({len(track.notes)} notes): {voice.name}")
+    labels = [f"track {n}" + (f", {track.name}" if track.name else "") for n, track in enumerate(score.tracks)]
+    for label, track, voice in zip(labels, score.tracks, voices, strict=True):
+        say(f"  {label} ({len(track.notes)} notes): {voice.name}, {voice.why}")
     if n_chunks > 1:
         say(f"  {n_chunks} chunks side by side; --chunks off makes the piece in one go")
     begun = time.monotonic()
@@ -403,8 +411,7 @@ def render(
     if rendering.gain < 1:
         say(f"the mix was turned down by {-20 * math.log10(rendering.gain):.1f} dB to keep it from clipping")
     for number in rendering.silent_tracks:
-        name = score.tracks[number].name or f"track {number + 1}"
-        say(f"warning: {name} is silent while its notes sound: this network has not learned to play them")
+        say(f"warning: {labels[number]}: silent while its notes sound; this network has not learned to play them")
 
 
 # ------------------------------------------------------------------------------------------------- measuring

@@ -122,6 +122,13 @@ class Score:
         return f"left out: {', '.join(parts)}"
 
 
+def program_name(program: int) -> str:
+    """The name of a General MIDI program, 0 to 127: that of 60 is "French Horn"."""
+    import pretty_midi  # only here: it loads the synthesizer's library, which a score does not need
+
+    return str(pretty_midi.program_to_instrument_name(program))
+
+
 def read_score(path: Path) -> Score:
     """Read a MIDI file that must hold notes: as `read_midi`, and InputError if there are none."""
     score = read_midi(path)

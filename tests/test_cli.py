@@ -20,7 +20,7 @@ from synthnet.audio import read_audio, write_audio
 from synthnet.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from synthnet.corpus import Corpus
 from synthnet.models import build_model, preset_config
-from synthnet.score import Note, Score, Track, write_midi
+from synthnet.score import Note, Score, Track, read_score, write_midi
 
 RATE = 16_000
 
@@ -156,7 +156,75 @@ def test_render_options(run: Run, song: Path, network: Path, tmp_path: Path) -> 
     assert [path.name for path in sorted((tmp_path / "stems").iterdir())] == ["01.wav", "02.wav"]
     whole = run("render", song, "--checkpoint", network, "-o", "o.flac")
     assert len(read_audio(tmp_path / "o.flac").samples) == round((0.1 + 0.5) * RATE)
-    assert "melody (2 notes): trumpet" in whole.err
+    assert "track 0, melody (2 notes): trumpet, the only one" in whole.err
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """A network of three instruments, sharper than a fresh one, so that the style is heard."""
+    torch.manual_seed(0)
+    config = preset_config("synthnet", "tiny", styles=3)
+    model = build_model(config)
+    with torch.no_grad():
+        model.head.logits.weight.mul_(8)
+    path = tmp_path / "many.safetensors"
+    save_checkpoint(path, Checkpoint(config, RATE, ("flute", "cello", "trumpet"), {"steps": 1}, model.state_dict()))
+    return path
+
+
+def test_tracks_of_a_song_are_played_by_different_instruments(run: Run, song: Path, many: Path, tmp_path: Path) -> None:
+    def stems(path: Path, *options: object) -> tuple[list[np.ndarray], list[str]]:
+        """Each track's audio, and the line that was printed for it."""
+        folder = tmp_path / "stems" / "-".join(map(str, (path.stem, *options)))
+        result = run("render", path, "--checkpoint", many, "--duration", 0.1, "--stems", folder, *options)
+        assert result.status == 0, result.err
+        lines = [line.strip() for line in result.err.splitlines() if line.startswith("  track ")]
+        return [read_audio(name).samples for name in sorted(folder.iterdir())], lines
+
+    # A track's random numbers are those of its number: only the style can tell two stems of one track apart.
+    cello, lines = stems(song, "--instrument", "cello")
+    assert lines == ["track 0, melody (2 notes): cello, as asked", "track 1, bass (1 notes): cello, as asked"]
+    trumpet, _ = stems(song, "--instrument", "trumpet")
+    assert not np.array_equal(cello[0], trumpet[0])
+    assert not np.array_equal(cello[1], trumpet[1])
+    both, lines = stems(song, "--instrument", "0=Cello,1=trumpet")
+    assert lines == ["track 0, melody (2 notes): cello, as asked", "track 1, bass (1 notes): trumpet, as asked"]
+    assert np.array_equal(both[0], cello[0])
+    assert np.array_equal(both[1], trumpet[1])
+    by_program, lines = stems(song)
+    assert lines == [
+        "track 0, melody (2 notes): trumpet, its program 56",
+        "track 1, bass (1 notes): cello, its program 42",
+    ]
+    assert np.array_equal(by_program[0], trumpet[0])
+    assert np.array_equal(by_program[1], cello[1])
+    # A mixture is neither of its parts; the track that is not named goes by its program.
+    mixed, lines = stems(song, "--instrument", "0=cello:0.5+trumpet:0.5")
+    assert lines == [
+        "track 0, melody (2 notes): cello:0.5+trumpet:0.5, as asked",
+        "track 1, bass (1 notes): cello, its program 42",
+    ]
+    assert not any(np.array_equal(mixed[0], part[0]) for part in (cello, trumpet))
+    assert np.array_equal(mixed[1], cello[1])
+    # The melody by itself, and nameless, is the same audio as in company.
+    alone = tmp_path / "alone.mid"
+    write_midi(Score((Track(read_score(song).tracks[0].notes, 99),)), alone)
+    (melody,), lines = stems(alone, "--instrument", "cello")
+    assert lines == ["track 0 (2 notes): cello, as asked"]
+    assert np.array_equal(melody, cello[0])
+
+
+def test_faults_of_the_choice_of_instruments(run: Run, song: Path, network: Path, many: Path, tmp_path: Path) -> None:
+    render = ["render", song, "-o", "o.wav", "--checkpoint"]
+    fault(run(*render, many, "--instrument", "2=cello"), "'2'", "2 tracks, 0 to 1")
+    fault(run(*render, many, "--instrument", "cello,1=trumpet"), "'cello' has no track number", "0=cello,1=trumpet")
+    fault(run(*render, many, "--instrument", "cello:nan"), "'nan' is not a number above 0, up to 10")
+    fault(run(*render, many, "--instrument", ""), "name is missing", "flute, cello, trumpet")
+    fault(run(*render, network, "--instrument", "trumpet:1"), "no mixture", "it plays: trumpet")
+    fault(run(*render, network, "--instrument", "0=horn"), "does not play 'horn'", "it plays: trumpet")
+    assert not (tmp_path / "o.wav").exists()
+    assert "track 0, melody (2 notes): trumpet, as asked" in run(*render, network, "--instrument", "0=trumpet").err
+    fault(run("evaluate", many, "--instrument", "cello:0.5+trumpet:0.5"), "does not play")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +9,10 @@ import pytest
 import torch
 
 from synthnet.audio import decode_mu_law, read_audio
-from synthnet.checkpoint import Checkpoint
 from synthnet.generation import streams as streams_module
 from synthnet.generation.reference import TorchEngine
 from synthnet.generation.rendering import render_score, rendering_samples
 from synthnet.generation.streams import Stream, generate, score_inputs
-from synthnet.generation.voices import assign_voices
 from synthnet.models import MODELS, Network, build_model, preset_config
 from synthnet.roll import rasterise, roll_events
 from synthnet.score import Note, Score, Track
@@ -152,14 +149,3 @@ def test_interrupted_rendering_leaves_playable_audio_under_another_name(tmp_path
         render(one_class_network(200), TWO_TRACKS, tmp_path / "mix.wav", progress=interrupt)
     assert [path.name for path in tmp_path.iterdir()] == ["mix.partial.wav"]
     assert len(read_audio(tmp_path / "mix.partial.wav").samples) == streams_module.BLOCK_SAMPLES
-
-
-def test_tracks_go_to_the_nearest_instrument() -> None:
-    config = preset_config("synthnet", "tiny", styles=3)
-    many = Checkpoint(config, RATE, ("piano", "cello", "trumpet"), {}, {})
-    score = Score(tuple(Track((Note(60, 90, 0, 1),), program) for program in (0, 1, 41, 56, 57, 100)))
-    names = [voice.name for voice in assign_voices(score, many, None)]
-    assert names == ["piano", "piano", "cello", "trumpet", "trumpet", "piano"]
-    assert {voice.name for voice in assign_voices(score, many, "cello")} == {"cello"}
-    one = dataclasses.replace(many, config=preset_config("synthnet", "tiny"), instruments=("trumpet",))
-    assert {voice.name for voice in assign_voices(score, one, None)} == {"trumpet"}
