@@ -25,6 +25,7 @@ MOST_LABELS = 24  # figures of single seconds beside each other before they touc
 
 INK, GREY = "#222222", "#8a8a8a"
 BLUE, ORANGE, GREEN = "#2a6fbb", "#d9702b", "#3d8f5f"
+COLOURS = (BLUE, ORANGE, GREEN, "#8a5fb0", "#c04a6b", "#a98a1f", "#3aa0a8", "#6b6b6b", "#20406b")
 STYLE: dict[str, Any] = {"fontsize": 11, "color": INK}
 
 
@@ -124,6 +125,91 @@ def plot_training(path: Path, rows: Sequence[Mapping[str, Any]], title: str = ""
         axes.set_axisbelow(True)
     for axes in (likelihood, distance):
         axes.legend(frameon=False, fontsize=10)
+    save(figure, path)
+
+
+def plot_networks(
+    path: Path, runs: Sequence[Mapping[str, Any]], paper: Mapping[str, Mapping[str, Any]], title: str = ""
+) -> None:
+    """Draw the RMSE-CQT of networks as bars, a panel an instrument, with the paper's figures beside ours.
+
+    Each run has "network", "instrument", "rmse_cqt_db" and "rmse_cqt_ci95_db" (mean over the evaluations during
+    training, half a 95% interval or None), "final" (by instrument, with "rmse_cqt_expectation_db"). `paper` has by
+    network and instrument [mean, half a 95% interval].
+    """
+    instruments = list(dict.fromkeys(run["instrument"] for run in runs))
+    networks = list(dict.fromkeys(run["network"] for run in runs))
+    figure = new_figure(1.2 + len(instruments) * (0.9 + 0.36 * len(networks)), title)
+    panels = figure.subplots(len(instruments), squeeze=False)[:, 0]
+    for axes, instrument in zip(panels, instruments, strict=True):
+        for place, network in enumerate(networks):
+            run = next((run for run in runs if (run["network"], run["instrument"]) == (network, instrument)), None)
+            bars: list[tuple[float, float | None, str, str]] = []
+            if run is not None:
+                bars.append((run["rmse_cqt_db"], run["rmse_cqt_ci95_db"], BLUE, "ours, mean over training"))
+                finals = [final["rmse_cqt_expectation_db"] for final in run["final"].values()]
+                if finals:
+                    bars.append((float(np.mean(finals)), None, GREEN, "ours, at the end, expectation"))
+            said = paper.get(network, {}).get(instrument)
+            if said is not None:
+                bars.append((said[0], said[1], "#b8b8b8", "the paper's"))
+            for number, (length, width, colour, label) in enumerate(bars):
+                height = 0.8 / 3
+                at = place + (number - 1) * height
+                axes.barh(at, length, height * 0.92, xerr=width, color=colour, ecolor=INK, label=label)
+        axes.set_yticks(range(len(networks)), networks)
+        axes.invert_yaxis()
+        axes.set_title(f"{instrument}: RMSE-CQT, dB (below 10 is a sample of reasonable quality)", loc="left", **STYLE)
+        axes.axvline(10, color=GREY, linewidth=0.8, linestyle=":")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(colors=INK, labelsize=10)
+    handles = {
+        label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, frameon=False, fontsize=10)
+    save(figure, path)
+
+
+def plot_learning(path: Path, runs: Sequence[Mapping[str, Any]], title: str = "") -> None:
+    """Draw the curves of several networks, a row of panels an instrument: losses and RMSE-CQT over epochs and minutes.
+
+    Each run has "network", "instrument", "epochs", "trained_s", "evaluations" (rows with "step", "valid_excess",
+    "rmse_cqt_db", "score_gain") and "training_rows" (rows with "step", "train_nll"); epochs and seconds are
+    proportional to steps.
+    """
+    instruments = list(dict.fromkeys(run["instrument"] for run in runs))
+    networks = list(dict.fromkeys(run["network"] for run in runs))
+    colour_of = {network: COLOURS[place % len(COLOURS)] for place, network in enumerate(networks)}
+    figure = new_figure(0.9 + 3.6 * len(instruments), title)
+    rows = figure.subplots(len(instruments), 4, squeeze=False)
+    for panels, instrument in zip(rows, instruments, strict=True):
+        for run in (run for run in runs if run["instrument"] == instrument):
+            last = run["evaluations"][-1]["step"]
+            epochs, minutes = run["epochs"] / last, run["trained_s"] / last / 60
+            colour = colour_of[run["network"]]
+            line: dict[str, Any] = {"color": colour, "linewidth": 1.6, "marker": "o", "markersize": 3}
+
+            def draw(axes: Axes, key: str, unit: float, rows: Sequence[Mapping[str, Any]], **line: Any) -> None:
+                axes.plot([row["step"] * unit for row in rows], [row[key] for row in rows], **line)
+
+            faint = {**line, "marker": "", "alpha": 0.35}
+            draw(panels[0], "train_nll", epochs, run["training_rows"], **faint)
+            draw(panels[0], "valid_nll", epochs, run["evaluations"], **line, label=run["network"])
+            draw(panels[1], "score_gain", epochs, run["evaluations"], **line)
+            draw(panels[2], "rmse_cqt_db", epochs, run["evaluations"], **line)
+            draw(panels[3], "rmse_cqt_db", minutes, run["evaluations"], **line)
+        names = ("NLL, nats (faint: training)", "score gain, nats", "RMSE-CQT, dB", "RMSE-CQT, dB, by time")
+        units = ("epochs", "epochs", "epochs", "minutes of training")
+        for axes, name, unit in zip(panels, names, units, strict=True):
+            axes.set_title(f"{instrument}: {name}", loc="left", **STYLE)
+            axes.set_xlabel(unit, **STYLE)
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.tick_params(colors=INK, labelsize=10)
+            axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)
+        for axes in panels[2:]:
+            axes.axhline(10, color=GREY, linewidth=0.8, linestyle=":")
+    handles, labels = rows[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=10)
     save(figure, path)
 
 

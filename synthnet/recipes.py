@@ -213,7 +213,7 @@ def runs_of(settings: dict[str, Any]) -> tuple[Run, ...]:
     for needed in ("model", "preset", "instrument"):
         if needed not in settings:
             raise InputError(f"{needed} is missing")
-    axes = {name: values for name, values in settings.items() if isinstance(values, list)}
+    axes: dict[str, list[Any]] = {name: values for name, values in settings.items() if isinstance(values, list)}
     axes.setdefault("instrument", [settings["instrument"]])
     for name, values in axes.items():
         if not values:
@@ -223,8 +223,8 @@ def runs_of(settings: dict[str, Any]) -> tuple[Run, ...]:
     runs = []
     # Instrument by instrument, so that the first instrument is complete before the next begins.
     order = ["instrument", *(name for name in axes if name != "instrument")]
-    for values in itertools.product(*(axes[name] for name in order)):
-        here = dict(zip(order, values, strict=True))
+    for chosen in itertools.product(*(axes[name] for name in order)):
+        here = dict(zip(order, chosen, strict=True))
         run = {**settings, **here}
         texts = {name: axis_text(name, value) for name, value in here.items()}
         for value in texts.values():
@@ -354,8 +354,15 @@ def train_one(
     run: Run, corpora: Sequence[Corpus], folder: Path, device: torch.device, workers: int, say: Callable[[str], None]
 ) -> dict[str, Any]:
     """Train and measure one network; a fault of the run becomes its outcome."""
-    outcome = {**run.as_dict(), **provenance(corpora), "machine": machine.machine(), "commit": machine.commit()}
-    steps = steps_of(run, training_samples(corpora))
+    n_samples = training_samples(corpora)
+    outcome = {
+        **run.as_dict(),
+        **provenance(corpora),
+        "samples_an_epoch": n_samples,
+        "machine": machine.machine(),
+        "commit": machine.commit(),
+    }
+    steps = steps_of(run, n_samples)
     training = dataclasses.replace(run.training, anneal_steps=steps if run.settings.anneal else None)
     try:
         train_run(

@@ -198,9 +198,18 @@ def train_run(
         )
     finally:
         monitor.close()
-        metrics = folder / "metrics.jsonl"
-        if trainer.rank == 0 and metrics.exists():
-            plot_training(folder / "curves.png", [json.loads(row) for row in metrics.read_text("utf-8").splitlines()])
+        if trainer.rank == 0 and (rows := training_rows(folder)):
+            plot_training(folder / "curves.png", rows)
+
+
+def training_rows(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a run's metrics.jsonl in their order; of a step that was done again after a stop, the last."""
+    metrics = folder / "metrics.jsonl"
+    if not metrics.exists():
+        return []
+    rows = [json.loads(line) for line in metrics.read_text("utf-8").splitlines()]
+    latest = {(row["step"], "rmse_cqt_db" in row): row for row in rows}
+    return sorted(latest.values(), key=lambda row: row["step"])
 
 
 def training_samples(corpora: Sequence[Corpus]) -> int:

@@ -99,7 +99,7 @@ PRESETS: dict[str, dict[str, int]] = {
 }
 
 
-def preset_config(model: str, preset: str, **changes: int) -> ModelConfig:
+def preset_config(model: str, preset: str, **changes: Any) -> ModelConfig:
     """The configuration of a named preset, with some of its values changed.
 
     Raises:
