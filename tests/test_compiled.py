@@ -57,11 +57,13 @@ def cut(terms: Conditioning, streams: slice, samples: slice) -> Conditioning:
     return Conditioning(part(terms.entry), [part(gate) for gate in terms.gates])
 
 
-def passage(model: str, preset: str, n_streams: int, n_samples: int, **changes: int) -> Passage:
+def passage(
+    model: str, preset: str, n_streams: int, n_samples: int, sharpness: float = 10.0, **changes: int
+) -> Passage:
     torch.manual_seed(0)
     config = preset_config(model, preset, **changes)
     network = build_model(config).eval().requires_grad_(False)
-    network.head.logits.weight.mul_(30)  # logits as far apart as a trained network's
+    network.head.logits.weight.mul_(sharpness)  # logits as far apart as a trained network's
     field, generator = config.receptive_field, torch.Generator().manual_seed(1)
     x = torch.randint(0, 256, (n_streams, field), generator=generator)
     held = torch.rand(n_streams, 128, (field + n_samples) // 50 + 1, generator=generator) < 0.03
@@ -107,7 +109,7 @@ VARIANTS = [{}, {"filter_width": 3, "styles": 3, "harmonics": 2, "channels": 12,
 @pytest.mark.parametrize("model", MODELS)
 def test_logits_and_draws_agree_with_the_torch_engine(model: str, changes: dict[str, int]) -> None:
     n_streams, n_samples = 3, 1000
-    case = passage(model, "tiny", n_streams, 2 * n_samples, **changes)
+    case = passage(model, "tiny", n_streams, 2 * n_samples, sharpness=30.0, **changes)
     uniforms = np.random.default_rng(0).random((n_streams, n_samples))
     engine, reference = CompiledEngine(case.network), TorchEngine(case.network)
     engine.prime(*case.past)

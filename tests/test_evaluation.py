@@ -58,7 +58,7 @@ def test_likelihood_and_score_gain_of_a_network_that_only_looks_at_one_key(tiny_
         network.head.logits.weight.mul_(5)
         keys = torch.zeros(2, 128, 2)
         keys[1, 57] = 1
-        v = network.score_vectors(keys)  # [up, down]
+        v = network.score.vectors(keys)  # [up, down]
         log_p = torch.log_softmax(network.head(v[:, :, None])[:, :, 0].double(), dim=1).numpy()
     context = network.config.receptive_field - 1
     slices = SliceDataset(
