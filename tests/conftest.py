@@ -1,14 +1,17 @@
-"""Fixtures that several test modules share: two short scores and the trumpet corpus built from them."""
+"""What several test modules share: running commands, two short scores and the trumpet corpus built from them."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from synthnet import cli
 from synthnet.corpus import Corpus, build_corpus
 from synthnet.instruments import find_instrument
 from synthnet.score import Note, Score, Track, write_midi
@@ -54,3 +57,41 @@ def tiny_scores(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_corpus(tiny_scores: Path, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     """The corpus of `tiny_scores`, trumpet at 16 kHz. Tests must not change its files."""
     return build_corpus(tmp_path_factory.mktemp("tiny_corpus"), find_instrument("trumpet"), [tiny_scores])
+
+
+@dataclass
+class Result:
+    status: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run `synthnet WORDS...` in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["synthnet", *map(str, words)])
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            status = int(end.code or 0)
+        return Result(status, *capsys.readouterr())
+
+    return call
+
+
+def fault(result: Result, *parts: str) -> None:
+    """Exit status 2, nothing on standard output, one last line that names the fault."""
+    assert result.status == 2, result
+    assert result.out == ""
+    line = result.err.strip().splitlines()[-1]
+    assert line.startswith("synthnet: ")
+    assert "Traceback" not in result.err
+    for part in parts:
+        assert part in line, result.err

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import random
 import re
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import numpy as np
 import pytest
 import torch
+from conftest import Run, fault
 
 from synthnet import cli
 from synthnet.audio import read_audio, write_audio
@@ -23,33 +21,6 @@ from synthnet.models import build_model, preset_config
 from synthnet.score import Note, Score, Track, read_score, write_midi
 
 RATE = 16_000
-
-
-@dataclass
-class Result:
-    status: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Run `synthnet WORDS...` in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words: object) -> Result:
-        monkeypatch.setattr(sys, "argv", ["synthnet", *map(str, words)])
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            status = int(end.code or 0)
-        return Result(status, *capsys.readouterr())
-
-    return call
 
 
 @pytest.fixture
@@ -67,17 +38,6 @@ def network(tmp_path: Path) -> Path:
     path = tmp_path / "net.safetensors"
     save_checkpoint(path, Checkpoint(config, RATE, ("trumpet",), {"steps": 1}, build_model(config).state_dict()))
     return path
-
-
-def fault(result: Result, *parts: str) -> None:
-    """Exit status 2, nothing on standard output, one last line that names the fault."""
-    assert result.status == 2, result
-    assert result.out == ""
-    line = result.err.strip().splitlines()[-1]
-    assert line.startswith("synthnet: ")
-    assert "Traceback" not in result.err
-    for part in parts:
-        assert part in line, result.err
 
 
 # ----------------------------------------------------------------------------------- the main job, end to end
