@@ -27,6 +27,7 @@ from synthnet.checkpoint import Checkpoint, load_checkpoint
 from synthnet.corpus import (
     DEFAULT_CORPORA,
     DEFAULT_SCORES,
+    ETUDES,
     Corpus,
     build_corpus,
     corpus_info,
@@ -34,6 +35,7 @@ from synthnet.corpus import (
     format_info,
     read_corpus,
 )
+from synthnet.etudes import LONGEST_MINUTES, SHORTEST_MINUTES, compose_etudes
 from synthnet.evaluation import evaluate as evaluate_network
 from synthnet.files import InputError
 from synthnet.generation.chunks import chunks_that_pay
@@ -119,24 +121,47 @@ def corpus() -> None:
 @corpus.command("build")
 @click.option("--instrument", required=True, help=f"Who plays: {', '.join(who.name for who in INSTRUMENTS)}.")
 @click.option(
-    "--scores", multiple=True, type=path_type, help="MIDI file or folder; repeat for more.  [default: BWV 1007]"
+    "--scores",
+    multiple=True,
+    type=click.Path(),
+    help="MIDI file or folder, or the word etudes: music that covers the keyboard, beside BWV 1007 or what else is "
+    "given; repeat for more.  [default: BWV 1007]",
 )
+@click.option(
+    "--minutes", type=FiniteRange(SHORTEST_MINUTES, LONGEST_MINUTES), help="Length of the études.  [default: 9]"
+)
+@click.option("--seed", type=click.IntRange(min=0), help="Another seed makes other études.  [default: 0]")
 @click.option("--sample-rate", default=16_000, help="Samples a second.")
 @click.option("--soundfont", type=path_type, help="An SF2 file.  [default: FluidR3_GM, else pretty_midi's]")
 @click.option("--valid", help="Pieces with this in their file name validate, the others train.  [default: prelude]")
 @click.option("--out", type=path_type, help="Folder.  [default: data/corpora/INSTRUMENT]")
 def corpus_build(
     instrument: str,
-    scores: tuple[Path, ...],
+    scores: tuple[str, ...],
+    minutes: float | None,
+    seed: int | None,
     sample_rate: int,
     soundfont: Path | None,
     valid: str | None,
     out: Path | None,
 ) -> None:
-    """Have a synthesizer play scores: aligned audio and notes to learn from. Only what changed is played again."""
+    """Have a synthesizer play scores: aligned audio and notes to learn from. Only what changed is played again.
+
+    \b
+    synthnet corpus build --instrument guitar --scores etudes                     études and BWV 1007
+    synthnet corpus build --instrument guitar --scores etudes --scores song.mid   études and your song
+
+    A folder that is called etudes is given as ./etudes.
+    """
     who = find_instrument(instrument)
     folder = out or DEFAULT_CORPORA / who.name
-    build_corpus(folder, who, scores or [DEFAULT_SCORES], sample_rate, soundfont, valid, say)
+    paths = [Path(given) for given in scores if given != ETUDES] or [DEFAULT_SCORES]
+    etudes = None
+    if ETUDES in scores:
+        etudes = compose_etudes(who, 9.0 if minutes is None else minutes, seed or 0)
+    elif minutes is not None or seed is not None:
+        raise InputError("--minutes and --seed are for études; add --scores etudes")
+    build_corpus(folder, who, paths, sample_rate, soundfont, valid, say, etudes)
     say(f"look into it: synthnet corpus info {folder}")
 
 

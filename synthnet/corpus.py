@@ -3,6 +3,7 @@
     manifest.json      what the corpus was made from, and a checksum of each file
     audio/NAME.flac    16 bit, mono, as the teacher plays it: clean, the dither is added to each training slice
     scores/NAME.json   note events {"pitch": [...], "velocity": [...], "start_s": [...], "end_s": [...]}
+    etudes/NAME.mid    the études among the pieces, if there are any: scores that were made for this corpus
 
 Times are seconds on the teacher's block grid, so that roll and audio agree to the sample. One gain holds for the
 whole corpus, so that the loudest piece peaks at 0.9 of full scale: with a gain for each piece, the same note would
@@ -12,6 +13,8 @@ have another amplitude in each. A corpus is a function of the scores, the sound 
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import math
 from collections import Counter
@@ -26,7 +29,7 @@ from synthnet.audio import read_audio, write_audio
 from synthnet.files import InputError, sha256, written_whole
 from synthnet.instruments import Instrument
 from synthnet.metrics import dither_floor_nats
-from synthnet.score import Note, Score, read_score
+from synthnet.score import Note, Score, midi_bytes, read_score, write_midi
 from synthnet.teacher import Teacher, find_soundfont, fluidsynth_version
 
 VERSION = 1  # of the folder's layout and of the rendering: raise it when either changes
@@ -34,6 +37,7 @@ SPLITS = ("train", "valid")
 PEAK = 0.9
 TAIL_S = 0.5  # after the last note, so that its release is heard
 VALIDATION_PIECE = "prelude"
+ETUDES = "etudes"  # the folder within the corpus's
 FULL_SCALE = 32_768
 NOTE_COLUMNS = ("pitch", "velocity", "start_s", "end_s")  # as `Note` takes them
 
@@ -114,7 +118,7 @@ def _check(path: Path, checksum: str) -> None:
 
 @dataclass(frozen=True)
 class _Source:
-    """A score to be played, and the split it belongs to."""
+    """A score to be played, the split it belongs to and the SHA-256 of its MIDI file."""
 
     path: Path
     split: str
@@ -138,9 +142,11 @@ def build_corpus(
     soundfont: Path | None = None,
     valid: str | None = None,
     report: Callable[[str], None] = _say_nothing,
+    etudes: Mapping[str, Score] | None = None,
 ) -> Corpus:
     """Have the teacher play `scores` (MIDI files, or folders of them) on `instrument`, into the folder.
 
+    `etudes`, scores by name, are pieces too (see `synthnet.etudes`): the corpus keeps their MIDI files in its folder.
     Pieces with `valid` in their file name, in upper or lower case, are the validation split, all others the training
     split; without `valid` these are the pieces with "prelude" in their name, if there are any. What is in the
     folder already and still right is kept, pieces that are no longer among the scores are removed. `report` gets a
@@ -150,7 +156,8 @@ def build_corpus(
     each), when no piece is left to train on, or when the teacher cannot play; and when the folder cannot be written.
     """
     folder = Path(folder)
-    sources = _read_sources(scores, valid)
+    made = {folder / ETUDES / f"{name}.mid": score for name, score in (etudes or {}).items()}
+    sources = _read_sources(scores, made, valid)
     soundfont = find_soundfont(soundfont)
     teacher = Teacher(soundfont, instrument.program, sample_rate_hz)
     corpus = Corpus(
@@ -189,6 +196,7 @@ def build_corpus(
 
     pieces = []
     try:
+        _keep_etudes(folder, sources, made)
         for source in sources:
             piece = known.get(source.name)
             if piece is not None and before.gain == corpus.gain and _is_intact(corpus, piece):
@@ -211,8 +219,11 @@ def build_corpus(
     return corpus
 
 
-def _read_sources(scores: Sequence[Path], valid: str | None) -> list[_Source]:
-    """The scores sorted by name; InputError that lists every one that cannot be used."""
+def _read_sources(scores: Sequence[Path], made: Mapping[Path, Score], valid: str | None) -> list[_Source]:
+    """The scores sorted by name, those `made` for the corpus too, which are no files yet.
+
+    Raises InputError that lists every one that cannot be used.
+    """
     faults = []
     paths: list[Path] = []
     for given in map(Path, scores):
@@ -220,12 +231,15 @@ def _read_sources(scores: Sequence[Path], valid: str | None) -> list[_Source]:
         if not found:
             faults.append(f"{given}: a folder without .mid or .midi files")
         paths += found
-    paths = list({path.resolve(): path for path in paths}.values())
+    paths = list({path.resolve(): path for path in [*paths, *made]}.values())
     pattern = (VALIDATION_PIECE if valid is None else valid).lower()
     sources: dict[str, _Source] = {}
     for path in paths:
         try:
-            score = read_score(path)
+            if path in made:
+                score, checksum = made[path], hashlib.sha256(midi_bytes(made[path])).hexdigest()
+            else:
+                score, checksum = read_score(path), sha256(path)
         except InputError as fault:
             faults.append(str(fault))
             continue
@@ -233,7 +247,7 @@ def _read_sources(scores: Sequence[Path], valid: str | None) -> list[_Source]:
             faults.append(f"{path}: has the same name as {sources[path.stem].path}")
             continue
         split = "valid" if pattern in path.name.lower() else "train"
-        sources[path.stem] = _Source(path, split, sha256(path), score)
+        sources[path.stem] = _Source(path, split, checksum, score)
     _raise_all(faults, max(len(paths), len(faults)))
     if not sources:
         raise InputError("no scores given")
@@ -243,6 +257,19 @@ def _read_sources(scores: Sequence[Path], valid: str | None) -> list[_Source]:
     if "train" not in splits:
         raise InputError(f"no score is left to train on: all {len(sources)} have {pattern!r} in their names")
     return [sources[name] for name in sorted(sources)]
+
+
+def _keep_etudes(folder: Path, sources: Sequence[_Source], made: Mapping[Path, Score]) -> None:
+    """Write the MIDI files of the études that were made, and remove those of former ones that are no source now."""
+    for source in sources:
+        if source.path in made and not (source.path.is_file() and sha256(source.path) == source.checksum):
+            write_midi(source.score, source.path)
+    used = {source.path.resolve() for source in sources}
+    for path in (folder / ETUDES).glob("etude_*.mid"):
+        if path.resolve() not in used:
+            path.unlink()
+    with contextlib.suppress(OSError):  # there is none, or it holds something else
+        (folder / ETUDES).rmdir()
 
 
 def _midi_files(folder: Path) -> list[Path]:

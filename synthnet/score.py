@@ -158,11 +158,19 @@ def read_midi(path: Path) -> Score:
 
 
 def write_midi(score: Score, path: Path) -> None:
-    """Write a MIDI file of type 1, whole or not at all: a tempo track, then one track for each of the score's.
+    """Write the MIDI file of `midi_bytes`, whole or not at all; InputError if it cannot be written."""
+    try:
+        with written_whole(Path(path)) as beside:
+            beside.write_bytes(midi_bytes(score))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+
+
+def midi_bytes(score: Score) -> bytes:
+    """A MIDI file of type 1: a tempo track, then one track for each of the score's. Equal scores give equal bytes.
 
     A tick is 0.05 ms, so that times come back within 0.025 ms, and those of a 1 ms grid exactly; a note lasts at
-    least a tick. The tracks take the 15 channels that are not drums in turn. Raises InputError if the file cannot
-    be written.
+    least a tick. The tracks take the 15 channels that are not drums in turn.
     """
     midi = mido.MidiFile(type=1, ticks_per_beat=WRITTEN_TICKS_PER_BEAT, charset="utf-8")
     midi.add_track().append(mido.MetaMessage("set_tempo", tempo=500_000))
@@ -183,11 +191,9 @@ def write_midi(score: Score, path: Path) -> None:
         for tick, message in events:
             written.append(message.copy(time=tick - now))
             now = tick
-    try:
-        with written_whole(Path(path)) as beside:
-            midi.save(beside)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
+    file = io.BytesIO()
+    midi.save(file=file)
+    return file.getvalue()
 
 
 def _in_order(notes: Iterable[Note]) -> tuple[Note, ...]:

@@ -16,7 +16,7 @@ from conftest import Run, fault
 from synthnet import cli
 from synthnet.audio import read_audio, write_audio
 from synthnet.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from synthnet.corpus import Corpus
+from synthnet.corpus import Corpus, read_corpus
 from synthnet.models import build_model, preset_config
 from synthnet.score import Note, Score, Track, read_score, write_midi
 
@@ -206,6 +206,32 @@ def test_corpus_build_and_info(run: Run, tiny_scores: Path, tmp_path: Path) -> N
     fault(run("train", "--instrument", "cello", "--corpus", "data/corpora/flute"), "a corpus of flute", "cello")
 
 
+def test_corpus_build_with_etudes(run: Run, tiny_scores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "DEFAULT_SCORES", tiny_scores)
+    (tmp_path / "etudes").mkdir()  # a folder of this name is not what the word means
+
+    def pieces(*options: object) -> tuple[list[str], list[str]]:
+        result = run("corpus", "build", "--instrument", "guitar", "--out", "c", "--scores", "etudes", *options)
+        assert result.status == 0, result.err
+        corpus = read_corpus(tmp_path / "c")
+        train, valid = ([piece.name for piece in corpus.split(split)] for split in ("train", "valid"))
+        return train, valid
+
+    etudes = ["etude_1_scales", "etude_2_leaps", "etude_3_chords", "etude_4_repeats", "etude_5_lengths"]
+    first = "etudes/etude_1_scales.mid"
+    assert pieces("--minutes", 0.2) == ([*etudes, "tiny_gigue"], ["tiny_prelude"])
+    written = (tmp_path / "c" / first).read_bytes()
+    with_mine = "--minutes", 0.2, "--scores", tiny_scores / "tiny_gigue.mid"
+    assert pieces(*with_mine, "--seed", 0) == ([*etudes, "tiny_gigue"], [])
+    assert (tmp_path / "c" / first).read_bytes() == written
+    assert pieces(*with_mine, "--seed", 1) == ([*etudes, "tiny_gigue"], [])
+    assert (tmp_path / "c" / first).read_bytes() != written
+
+    (tmp_path / "etudes" / "song.mid").write_bytes((tiny_scores / "tiny_gigue.mid").read_bytes())
+    assert run("corpus", "build", "--instrument", "guitar", "--out", "c", "--scores", "./etudes").status == 0
+    assert [piece.name for piece in read_corpus(tmp_path / "c").pieces] == ["song"]
+
+
 def test_a_corpus_without_a_validation_piece_is_refused_before_training(run: Run, song: Path, tmp_path: Path) -> None:
     assert run("corpus", "build", "--instrument", "flute", "--scores", song, "--out", "c").status == 0
     fault(run("train", "--corpus", "c", "--preset", "tiny", "--steps", 1), "no validation piece", "--valid")
@@ -274,6 +300,12 @@ def test_faults_of_arguments(run: Run, song: Path, network: Path, tiny_corpus: C
     fault(run("info", "--checkpoint", song), "damaged or not a checkpoint")
     fault(run("corpus", "info", "nowhere"), "nowhere", "not a corpus")
     fault(run("corpus", "build", "--instrument", "trumpet", "--sample-rate", 5), "sample rate 5")
+    etudes = ["corpus", "build", "--instrument", "trumpet", "--scores", "etudes"]
+    for minutes in (0, 0.1, 61, "nan", "inf"):
+        fault(run(*etudes, "--minutes", minutes), "--minutes")
+    fault(run(*etudes, "--seed", -1), "--seed")
+    fault(run(*etudes[:4], "--minutes", 5), "--minutes", "--scores etudes")
+    fault(run(*etudes[:4], "--seed", 5), "--seed", "--scores etudes")
     fault(run("evaluate", network, "--corpus", "nowhere"), "nowhere")
     fault(run("nonsense"), "nonsense")
 

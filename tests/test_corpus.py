@@ -15,6 +15,7 @@ from conftest import melody
 
 from synthnet.audio import dithered_class_probabilities
 from synthnet.corpus import DEFAULT_SCORES, Corpus, build_corpus, corpus_info, format_info, read_corpus
+from synthnet.etudes import compose_etudes
 from synthnet.files import InputError
 from synthnet.instruments import find_instrument
 from synthnet.score import Note, Score, Track, read_score, write_midi
@@ -192,6 +193,72 @@ def test_report_tells_what_is_done_and_left_out(scores: Path, built: Path) -> No
         "tiny_prelude: removed, its score is no longer given",
         "no validation piece: none has 'prelude' in its name",
     ]
+
+
+# -------------------------------------------------------------------------------------------- études
+
+
+@pytest.fixture(scope="module")
+def etudes() -> dict[str, Score]:
+    return compose_etudes(TRUMPET, 0.2)
+
+
+@pytest.fixture(scope="module")
+def corpus_with_etudes(etudes: dict[str, Score], tiny_scores: Path, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return build_corpus(tmp_path_factory.mktemp("with_etudes"), TRUMPET, [tiny_scores], etudes=etudes)
+
+
+@pytest.fixture
+def with_etudes(corpus_with_etudes: Corpus, tmp_path: Path) -> Path:
+    """A copy of the corpus of the two scores and études, to be changed."""
+    return Path(shutil.copytree(corpus_with_etudes.folder, tmp_path / "with_etudes"))
+
+
+def test_etudes_are_pieces_to_train_on(corpus_with_etudes: Corpus, etudes: dict[str, Score]) -> None:
+    assert [piece.name for piece in corpus_with_etudes.split("train")] == [*etudes, "tiny_gigue"]
+    assert [piece.name for piece in corpus_with_etudes.split("valid")] == ["tiny_prelude"]
+    assert read_corpus(corpus_with_etudes.folder) == corpus_with_etudes
+    for piece in corpus_with_etudes.pieces[:5]:
+        assert corpus_with_etudes.read_notes(piece) == etudes[piece.name].notes  # 1 ms is the teacher's grid
+        kept = corpus_with_etudes.folder / "etudes" / f"{piece.name}.mid"
+        assert hashlib.sha256(kept.read_bytes()).hexdigest() == piece.source_sha256
+        assert read_score(kept) == etudes[piece.name]
+
+
+def test_the_same_etudes_change_nothing_and_others_replace_them(
+    scores: Path, with_etudes: Path, etudes: dict[str, Score], tmp_path: Path
+) -> None:
+    before = contents(with_etudes)
+    assert rewritten(with_etudes, lambda: build_corpus(with_etudes, TRUMPET, [scores], etudes=etudes)) == set()
+    (with_etudes / "etudes" / "etude_2_leaps.mid").write_text("damaged")
+    again = rewritten(with_etudes, lambda: build_corpus(with_etudes, TRUMPET, [scores], etudes=etudes))
+    assert again == {"etude_2_leaps"}
+    assert contents(with_etudes) == before
+    others = {"etude_9_other": compose_etudes(TRUMPET, 0.2, 1)["etude_1_scales"]}
+    build_corpus(with_etudes, TRUMPET, [scores], etudes=others)
+    build_corpus(tmp_path / "fresh", TRUMPET, [scores], etudes=others)
+    assert contents(with_etudes) == contents(tmp_path / "fresh")
+
+
+def test_etudes_leave_with_all_their_files(scores: Path, built: Path, with_etudes: Path) -> None:
+    build_corpus(with_etudes, TRUMPET, [scores])
+    assert contents(with_etudes) == contents(built)
+    assert not (with_etudes / "etudes").exists()
+
+
+def test_the_etudes_of_a_corpus_can_be_its_scores(scores: Path, with_etudes: Path, etudes: dict[str, Score]) -> None:
+    given = [scores, with_etudes / "etudes"]
+    assert rewritten(with_etudes, lambda: build_corpus(with_etudes, TRUMPET, given)) == set()
+    assert rewritten(with_etudes, lambda: build_corpus(with_etudes, TRUMPET, given, etudes=etudes)) == set()
+
+
+def test_a_fault_beside_etudes_is_told_before_anything_is_written(
+    scores: Path, etudes: dict[str, Score], tmp_path: Path
+) -> None:
+    write_midi(melody(4), scores / "etude_1_scales.mid")
+    with pytest.raises(InputError, match=r"etude_1_scales\.mid: has the same name as"):
+        build_corpus(tmp_path / "corpus", TRUMPET, [scores], etudes=etudes)
+    assert not (tmp_path / "corpus").exists()
 
 
 # ------------------------------------------------------------------------------------------- refusals

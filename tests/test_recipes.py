@@ -16,6 +16,7 @@ from conftest import Run, fault
 
 from synthnet import recipes
 from synthnet.checkpoint import load_checkpoint
+from synthnet.corpus import read_corpus
 from synthnet.evaluation import evaluate
 from synthnet.files import InputError
 from synthnet.instruments import INSTRUMENTS
@@ -71,7 +72,7 @@ def test_tiny_recipe_from_corpus_to_table(run: Run, tmp_path: Path) -> None:
     # What the table says of the end is what the checkpoint gives when it is measured again.
     last = found["runs"][2]
     checkpoint = load_checkpoint(out / "networks" / last["folder"] / "last.safetensors")
-    corpus = recipes.read_corpus(out / "corpora" / "tiny-trumpet")
+    corpus = read_corpus(out / "corpora" / "tiny-trumpet")
     again = evaluate(checkpoint.build(), corpus, 1)
     assert last["final"]["trumpet"]["valid_nll"] == pytest.approx(again["valid_nll"])
     assert last["final"]["trumpet"]["rmse_cqt_expectation_db"] == pytest.approx(again["rmse_cqt_expectation_db"])
@@ -95,10 +96,8 @@ def test_tiny_recipe_from_corpus_to_table(run: Run, tmp_path: Path) -> None:
     assert results(out)["runs"] == found["runs"]
 
     # Another corpus in the same place is not mixed with what was learned from the first.
-    other = changed(Path(shutil.copytree(FOLDER / "tiny", tmp_path / "tiny")), "menuet.mid,prelude.mid", "*")
-    changed(other, '"*"', '"prelude.mid,menuet.mid"')
+    other = Path(shutil.copytree(FOLDER / "tiny", tmp_path / "tiny"))
     shutil.copy(other / "prelude.mid", other / "menuet.mid")
-    changed(other, '"prelude.mid,menuet.mid"', '"menuet.mid,prelude.mid"')
     fault(run("recipe", "run", other, "--out", out), "was trained on another corpus")
 
 
@@ -238,12 +237,17 @@ def test_only_narrows_down() -> None:
         ("[paper.synthnet]", "[paper.synthnet]\ntuba = [1, 2]", ["unknown figure", "'tuba'"]),
         ("[scale.cpu]", "[scale.cpu.where.L99]\n[scale.cpu]", ["'L99'", "wavenet"]),
         ("[scale.cpu]", "[[[", ["not TOML"]),
-        ("menuet.mid", "minuet.mid", ["minuet.mid: no such file"]),
+        ("menuet.mid", "minuet.mid", ["minuet.mid", "No such file"]),
     ],
 )
 def test_faults_of_a_recipe_are_one_line(run: Run, tiny: Path, old: str, new: str, parts: list[str]) -> None:
     changed(tiny, old, new)
-    fault(run("recipe", "run", tiny, "--out", tiny / "out"), "tiny", *parts)
+    done = run("recipe", "run", tiny, "--out", tiny / "out")
+    assert (done.status, done.out) == (2, "")
+    assert "Traceback" not in done.err
+    last = done.err.strip().splitlines()[-1]
+    for part in (str(tiny), *parts):
+        assert part in last
 
 
 def test_faults_of_the_command(run: Run, tiny: Path, tmp_path: Path) -> None:
