@@ -1,0 +1,141 @@
+"""`synthnet train`: learn an instrument."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from synthnet.cli.corpora import corpora_for
+from synthnet.cli.options import DEFAULT_RUNS, path_type, positive, say, say_nothing
+from synthnet.files import InputError
+from synthnet.instruments import INSTRUMENTS
+from synthnet.models import MODELS, PRESETS
+from synthnet.runs import (
+    Span,
+    annealed_over,
+    choose_device,
+    default_span,
+    fresh_settings,
+    has_run,
+    join_processes,
+    resumed_settings,
+    train_run,
+)
+
+
+class SpanType(click.ParamType):
+    """A number with a unit, as in 5min, 500steps or 20epochs."""
+
+    name = "5min|500steps|20epochs"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Span:
+        if isinstance(value, Span):
+            return value
+        match = re.fullmatch(r"(\d{1,7}(?:\.\d+)?)(min|steps|epochs)", value)
+        number = float(match[1]) if match else 0.0
+        if match is None or number < 0.01:
+            self.fail(f"{value!r} is not a number followed by min, steps or epochs, as in 5min", parameter, context)
+        if match[2] == "steps":
+            return Span(steps=max(1, round(number)))
+        return Span(minutes=number) if match[2] == "min" else Span(epochs=number)
+
+
+@click.command()
+@click.option(
+    "--instrument",
+    "instruments",
+    help=f"Who is learned: {', '.join(who.name for who in INSTRUMENTS)}; several with commas, or all, for one network.",
+)
+@click.option("--model", default="synthnet", help=f"Architecture: {', '.join(MODELS)}.")
+@click.option("--preset", default="small", help=f"Size and recipe: {', '.join(PRESETS)}.")
+@click.option(
+    "--corpus", "folders", multiple=True, type=path_type, help="Corpus folder; repeat for more.  [default: BWV 1007]"
+)
+@click.option("--out", type=path_type, help="Folder of the run.  [default: runs/INSTRUMENT-PRESET]")
+@click.option("--minutes", type=positive, help="Train this long, resumed parts included.  [default of small: 30]")
+@click.option(
+    "--epochs", type=positive, help="Train until the corpus was seen so often.  [default of L24, L26, L48: 200]"
+)
+@click.option("--steps", type=click.IntRange(min=1), help="Train until this step.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out, with its settings.")
+@click.option(
+    "--evaluate-every", type=SpanType(), help="Validate and generate.  [default: 5min; 20epochs with --epochs]"
+)
+@click.option("--device", "device_name", default="auto", help="cpu, cuda, or auto: a GPU if there is one.")
+@click.option("--workers", type=click.IntRange(min=0), default=0, help="Processes that prepare slices.")
+@click.option("--seed", type=int, help="Of weights, slices and corruption.  [default: 0]")
+@click.option("--channels", type=int, help="Residual channels.  [default: the preset's]")
+@click.option("--oscillators", "harmonics", type=int, help="Harmonics of the score's notes given to the first layer.")
+@click.option("--corruption", type=float, help="Largest share of past samples replaced by noise, 0 to 1.")
+@click.option("--dither/--no-dither", default=None, help="Of the audio before it is quantised.  [default: dither]")
+@click.option("--learning-rate", type=float, help="Of Adam.")
+@click.option("--batch", type=int, help="Slices a step, in each process.")
+@click.option("--slice", "n_predicted", type=int, help="Samples predicted in a slice.")
+@click.option("--anneal-steps", type=int, help="Learning rate and corruption fall until this step.")
+def train(
+    instruments: str | None,
+    model: str | None,
+    preset: str,
+    folders: tuple[Path, ...],
+    out: Path | None,
+    minutes: float | None,
+    epochs: float | None,
+    steps: int | None,
+    resume: bool,
+    evaluate_every: Span | None,
+    device_name: str,
+    workers: int,
+    **overrides: Any,
+) -> None:
+    """Learn an instrument.
+
+    The network, its curves and all that is needed to go on land in a folder under runs/. Ctrl-C saves and stops.
+    With --minutes the learning rate and the corruption of small fall over that time; --steps and --epochs hold them,
+    as the paper does, unless --anneal-steps is given: N steps and N more resumed are then exactly 2N steps.
+    Several GPUs: torchrun --nproc_per_node 2 -m synthnet train ...
+    """
+    overrides = {name: value for name, value in overrides.items() if value is not None}
+    if sum(length is not None for length in (minutes, epochs, steps)) > 1:
+        raise InputError("--minutes, --epochs and --steps: give one of them")
+    if not resume:  # a slip is told before a corpus is built
+        fresh_settings(model or "synthnet", preset, 1, overrides)
+    rank, world = join_processes(device_name)
+    device = choose_device(device_name)
+    if rank == 0:
+        corpora = corpora_for(instruments, folders)
+    if world > 1:
+        torch.distributed.barrier()  # the first process builds the corpora, the others find them
+    if rank > 0:
+        corpora = corpora_for(instruments, folders)
+    folder = out or DEFAULT_RUNS / f"{'-'.join(corpus.instrument for corpus in corpora)}-{preset}"
+    if resume:
+        overrides |= {} if model is None else {"model": model}
+        config, training, span = resumed_settings(folder, overrides)
+    elif has_run(folder):
+        raise InputError(f"{folder}: holds a run already; --resume goes on with it, --out NAME starts another")
+    else:
+        config, training = fresh_settings(model or "synthnet", preset, len(corpora), overrides)
+        span = default_span(training)
+    if any(length is not None for length in (minutes, epochs, steps)):
+        span = Span(minutes, epochs, steps)
+    train_run(
+        folder,
+        corpora,
+        config,
+        annealed_over(training, span),
+        span,
+        device=device,
+        resume=resume,
+        evaluate_every=evaluate_every,
+        workers=workers,
+        say=say if rank == 0 else say_nothing,
+    )
+    if world > 1:
+        torch.distributed.destroy_process_group()
+    if rank == 0:
+        say(f"{folder}: best.safetensors and last.safetensors to play, curves.png to look at")
+        say(f"hear it: synthnet render SONG.mid --checkpoint {folder / 'best.safetensors'}")
