@@ -1,9 +1,15 @@
-"""How good a network is on a corpus's validation pieces: likelihood, score gain, free-running RMSE-CQT."""
+"""How good a network is on a corpus's validation pieces: likelihood, score gain, and what it plays free-running.
+
+Two things are generated: separate seconds, each from silence, as the paper does, and whole pieces in one go, which show
+the start, and whether the network drifts or collapses. `TARGETS` say what is good for a whole piece.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,15 +17,28 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import default_collate
 
-from synthnet.corpus import FULL_SCALE, Corpus, Piece
+from synthnet.corpus import FULL_SCALE, NOTE_NAMES, Corpus, Piece
 from synthnet.dataset import SliceDataset
+from synthnet.generation.chunks import joined
 from synthnet.generation.reference import device_of
 from synthnet.generation.streams import Stream, generate
-from synthnet.metrics import dither_floor_nats, mean_and_ci95, rmse_cqt_db
+from synthnet.metrics import (
+    collapsed_seconds,
+    dither_floor_nats,
+    level_difference_db,
+    mean_and_ci95,
+    note_pitches,
+    rmse_cqt_db,
+    start_burst_db,
+)
 from synthnet.models import Network
-from synthnet.roll import events_from, roll_events
+from synthnet.roll import RollEvents, events_from, rasterise, roll_events, to_samples
+from synthnet.score import Note
 
 VALIDATION_SEED = 20_190_810
+AFRESH_SECONDS = 12
+MOST_WRONG_SHOWN = 8
+SHORTEST_PIECE_S = 3.0  # a second for each third
 LEAD_IN_S = 0.5  # generated before each second that is measured, so that notes already sounding are in it
 
 
@@ -114,10 +133,21 @@ def free_run(
 
     Each starts from silence half a second early. The reference is the clean target, before dither.
     """
-    pieces = corpus.split("valid")
+    places = evenly_spread(corpus.split("valid"), n_seconds, corpus.sample_rate_hz)
+    return fresh_seconds(network, corpus, places, seed=seed, style=style)
+
+
+def fresh_seconds(
+    network: Network,
+    corpus: Corpus,
+    places: Sequence[tuple[Piece, int]],
+    *,
+    seed: int = 0,
+    style: np.ndarray | None = None,
+) -> FreeRun:
+    """As `free_run`, of the seconds that begin at these samples of these pieces."""
     rate = corpus.sample_rate_hz
     lead = round(LEAD_IN_S * rate)
-    places = evenly_spread(pieces, n_seconds, rate)
     audio = {piece.name: corpus.read_samples(piece) for piece, _ in places}
     events = {piece.name: roll_events(corpus.read_notes(piece), rate) for piece, _ in places}
     streams, target = [], []
@@ -160,10 +190,216 @@ def split_floor_nats(corpora: Sequence[Corpus], split: str, dithered: bool = Tru
     return dither_floor_nats(np.concatenate(samples).astype(np.float32) / FULL_SCALE)
 
 
+# ---------------------------------------------------------------------------------------------- whole pieces
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is good: a figure of `piece_figures` from `lowest` to `highest`."""
+
+    lowest: float
+    highest: float
+
+    def met_by(self, value: float) -> bool:
+        """Whether a figure is good; nan, where there was nothing to measure, is not."""
+        return self.lowest <= value <= self.highest
+
+
+# Of the expectation output against the clean teacher. A burst is twice the amplitude: attacks of one note differ by
+# less. The drift of RMSE-CQT has a standard error of about 0.2 dB.
+TARGETS = {
+    "rmse_cqt_db": Target(0.0, 9.0),
+    "pitch_share": Target(0.97, 1.0),
+    "level_db": Target(-2.0, 2.0),
+    "start_burst_db": Target(-math.inf, 6.0),
+    "rmse_cqt_drift_db": Target(-math.inf, 1.0),
+    "level_drift_db": Target(-2.0, 2.0),
+    "collapsed": Target(0, 0),
+}
+
+
+def piece_figures(
+    reference: np.ndarray, test: np.ndarray, events: RollEvents, partials: Sequence[float]
+) -> dict[str, Any]:
+    """Figures of a piece as played by `test` [n], against the clean teacher's `reference` [n], of at least 3 s.
+
+    Keys: rmse_cqt_db and rmse_cqt_ci95_db, over all whole seconds, rmse_cqt_thirds_db, of the first, the second and the
+    last third of them; pitch_share, of notes longer than 80 ms, and wrong_notes, those that are not right; level_db,
+    while notes sound; start_burst_db; collapsed, the number of seconds in collapsed_seconds. `synthnet.metrics` says
+    how each is measured.
+    """
+    rate = events.sample_rate_hz
+    seconds = rmse_cqt_db(reference, test, rate)
+    rmse, width = mean_and_ci95(seconds)
+    notes = note_pitches(test, events, partials)
+    collapsed = collapsed_seconds(reference, test, rate)
+    sounds = rasterise(events, 0, len(reference)).max(axis=0) > 0
+    return {
+        "rmse_cqt_db": rmse,
+        "rmse_cqt_ci95_db": width,
+        "rmse_cqt_thirds_db": [float(third.mean()) for third in np.array_split(seconds, 3)],
+        "pitch_share": notes.share,
+        "level_db": level_difference_db(reference[sounds], test[sounds]),
+        "start_burst_db": start_burst_db(reference, test, int(events.onset.min(initial=0)), rate),
+        "collapsed": len(collapsed),
+        "collapsed_seconds": collapsed.tolist(),
+        "wrong_notes": [
+            {
+                "start_s": float(notes.start_s[index]),
+                "pitch": int(notes.expected[index]),
+                "found": float(notes.found[index]),
+            }
+            for index in np.flatnonzero(~notes.right)
+        ],
+    }
+
+
+@dataclass(frozen=True)
+class PieceRun:
+    """A validation piece played in one go, from silence, beside its clean target: float32 [n] each."""
+
+    name: str
+    notes: tuple[Note, ...]
+    events: RollEvents
+    sample: np.ndarray
+    expectation: np.ndarray
+    target: np.ndarray
+    afresh: FreeRun  # seconds of its last third once more, each from silence
+
+
+def _say_nothing(n_samples: int) -> None:
+    pass
+
+
+def play_piece(
+    network: Network,
+    corpus: Corpus,
+    piece: Piece,
+    n_samples: int,
+    *,
+    seed: int = 0,
+    style: np.ndarray | None = None,
+    progress: Callable[[int], None] = _say_nothing,
+) -> PieceRun:
+    """Play the first samples of a piece free-running, as `synthnet render --chunks off` does with the same seed.
+
+    Args:
+        progress: called with the samples finished since the last call.
+    """
+    notes = corpus.read_notes(piece)
+    events = roll_events(notes, corpus.sample_rate_hz)
+    blocks = []
+    for block in generate(network, [Stream(events, (seed, 0), style)], n_samples):
+        blocks.append(block)
+        progress(block.sample.shape[1])
+    played = joined(blocks)
+    target = corpus.read_samples(piece)[:n_samples].astype(np.float32) / FULL_SCALE
+    late = np.linspace(n_samples * 2 // 3, n_samples - corpus.sample_rate_hz, AFRESH_SECONDS).astype(int)
+    afresh = fresh_seconds(network, corpus, [(piece, int(start)) for start in late], seed=seed, style=style)
+    return PieceRun(piece.name, notes, events, played.sample[0], played.expectation[0], target, afresh)
+
+
+def drift(
+    whole: np.ndarray, starts: Sequence[int], afresh: np.ndarray, target: np.ndarray, rate: int
+) -> dict[str, float]:
+    """How much a piece in one go, `whole` [n], got worse than seconds of it [N, rate] played afresh from these samples.
+
+    Keys: rmse_cqt_drift_db, mean RMSE-CQT in one go minus that afresh; level_drift_db, the level in one go against that
+    afresh. The same music is compared with itself: thirds of a piece also differ in how hard they are.
+    """
+    late = np.stack([whole[start : start + rate] for start in starts])
+    pairs = zip(target, late, afresh, strict=True)
+    grown = [rmse_cqt_db(theirs, mine, rate)[0] - rmse_cqt_db(theirs, other, rate)[0] for theirs, mine, other in pairs]
+    return {
+        "rmse_cqt_drift_db": float(np.mean(grown)),
+        "level_drift_db": level_difference_db(afresh.ravel(), late.ravel()),
+    }
+
+
+def evaluate_piece(run: PieceRun, partials: Sequence[float]) -> dict[str, Any]:
+    """`piece_figures` and `drift` of both outputs, the teacher's own share of notes, and the targets that are met."""
+    teacher = note_pitches(run.target, run.events, partials)
+    rate = run.events.sample_rate_hz
+    starts = [round(start_s * rate) for start_s in run.afresh.start_s]
+    sample, expectation = (
+        piece_figures(run.target, whole, run.events, partials) | drift(whole, starts, afresh, run.afresh.target, rate)
+        for whole, afresh in ((run.sample, run.afresh.sample), (run.expectation, run.afresh.expectation))
+    )
+    return {
+        "name": run.name,
+        "seconds": len(run.target) / rate,
+        "notes": len(teacher.right),
+        "teacher_pitch_share": teacher.share,
+        "sample": sample,
+        "expectation": expectation,
+        "targets_met": {name: target.met_by(expectation[name]) for name, target in TARGETS.items()},
+    }
+
+
+def piece_lengths(corpus: Corpus, most_s: float | None) -> list[tuple[Piece, int]]:
+    """The validation pieces with the samples to play of each: all, or the first `most_s` seconds; none below 3 s."""
+    rate = corpus.sample_rate_hz
+    most = math.inf if most_s is None else int(to_samples(most_s, rate))
+    lengths = [(piece, int(min(piece.n_samples, most))) for piece in corpus.split("valid")]
+    return [(piece, n) for piece, n in lengths if n >= SHORTEST_PIECE_S * rate]
+
+
+def format_piece(played: Mapping[str, Any]) -> str:
+    """The figures of `evaluate_piece` as text for a terminal, the targets beside them."""
+    teacher = f"teacher {played['teacher_pitch_share']:.1%}"
+    rows = [
+        ("RMSE-CQT", "rmse_cqt_db", "7.2f", " dB", "at most 9"),
+        (f"right pitch, {played['notes']} notes", "pitch_share", "7.1%", "", f"at least 97%; {teacher}"),
+        ("level", "level_db", "+7.1f", " dB", "within 2"),
+        ("loudest start", "start_burst_db", "+7.1f", " dB", "at most +6"),
+        ("drift of RMSE-CQT", "rmse_cqt_drift_db", "+7.2f", " dB", "at most +1"),
+        ("drift of level", "level_drift_db", "+7.1f", " dB", "within 2"),
+        ("seconds collapsed", "collapsed", "7d", "", "none"),
+    ]
+    lines = [f"{played['name']}, {played['seconds']:.1f} s in one go against the clean teacher"]
+    lines.append(f"  {'':28}{'sample':>18}{'expectation':>18}    good: expectation")
+    for label, key, form, unit, good in rows:
+        cells = []
+        for output in (played["sample"], played["expectation"]):
+            width = output["rmse_cqt_ci95_db"] if key == "rmse_cqt_db" else math.nan
+            cells.append(f"{output[key]:{form}}{format_width(width)}{unit}")
+        verdict = "yes" if played["targets_met"][key] else "NO "
+        lines.append(f"  {label:28}{cells[0]:>18}{cells[1]:>18}    {verdict} ({good})")
+    thirds = ", ".join(f"{third:.2f}" for third in played["expectation"]["rmse_cqt_thirds_db"])
+    lines.append(f"  RMSE-CQT of the expectation by thirds of the piece: {thirds} dB")
+    lines.append("  drift: the last third against seconds of it played afresh, each from silence")
+    wrong = played["expectation"]["wrong_notes"]
+    if wrong:
+        told = [
+            f"{pitch_name(note['pitch'])} at {note['start_s']:.1f} s ({pitch_name(note['found'])})"
+            for note in wrong[:MOST_WRONG_SHOWN]
+        ]
+        more = len(wrong) - len(told)
+        lines.append(f"  wrong (found instead): {', '.join(told)}{f', and {more} more' if more else ''}")
+    return "\n".join(lines)
+
+
+def pitch_name(pitch: float) -> str:
+    """A MIDI pitch as a note, C4 for 60, with the cents it is off; "nothing" for nan."""
+    if math.isnan(pitch):
+        return "nothing"
+    key = round(pitch)
+    cents = round(100 * (pitch - key))
+    return f"{NOTE_NAMES[key % 12]}{key // 12 - 1}{f' {cents:+d} cents' if cents else ''}"
+
+
+def format_width(width: float) -> str:
+    """Half a confidence interval as text, empty for nan."""
+    return "" if math.isnan(width) else f" ± {width:.2f}"
+
+
+# ------------------------------------------------------------------------------------------------ all of it
+
+
 def evaluate(
     network: Network, corpus: Corpus, n_seconds: int, *, seed: int = 0, style: np.ndarray | None = None
 ) -> dict[str, float]:
-    """All figures of a network on one corpus, as plain values; widths are half a 95% confidence interval."""
+    """Figures of likelihood and of separate seconds, as plain values; widths are half a 95% confidence interval."""
     teacher_forced = likelihood(network, [corpus], style=style)
     floor = split_floor_nats([corpus], "valid", network.config.dither)
     generated = free_run(network, corpus, n_seconds, seed=seed, style=style)

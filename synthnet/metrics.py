@@ -6,12 +6,23 @@ et al. 2020, as it comes: Hann kernels, reflected edges), 84 bins, 12 to the oct
 one figure for each second. Each second is cut out, transformed and scaled by itself: 0 dB is the reference's
 maximum within that second, and both spectrograms stop at -80 dB. On music, librosa's CQT gives
 the same figures within 0.2 dB or so.
+
+Right pitch: whether, of all fundamentals of a piano's keyboard, the strongest one in a note lies within a quarter tone
+of the score. A pattern of partials is laid over a constant-Q spectrum, as Brown (1992, "Musical fundamental frequency
+tracking using a pattern recognition method") does, and what it covers is added up: a harmonic-sum salience (Klapuri
+2006; Salamon and Gomez 2012). Of a chord the strongest fundamental is taken, its partials are turned down, and so on,
+as in Klapuri's iterative cancellation, until there are as many as notes in the score. Deviations: kernels are never
+longer than the note, magnitudes are compressed by a square root instead of whitened, and the weights are 1 / sqrt(h).
+Of the teacher's own Prelude it finds 99.5% of the guitar's notes right and at least 99.8% of the other instruments'; of
+random chords of two to four notes, octaves among them, 81 to 92%. A fundamental that is 20 dB weaker than the rest is
+found; one that is missing altogether only in a spectrum that falls slowly.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +30,8 @@ from scipy.special import entr, stdtrit
 
 from synthnet.audio import dithered_class_probabilities
 from synthnet.files import InputError
+from synthnet.instruments import HARMONICS
+from synthnet.roll import RollEvents, to_samples
 
 BINS = 84
 BINS_PER_OCTAVE = 12
@@ -27,7 +40,22 @@ HOP_S = 0.032
 FLOOR_DB = -80.0
 LOWEST_RATE_HZ = 8_000  # the highest bin, B7, is at 3951 Hz
 
+SHORTEST_NOTE_S = 0.08  # of those whose pitch is judged
+ATTACK_S = 0.03  # at the beginning of a note, left out: a hammer or a lip has no pitch yet
+QUARTER_TONE = 0.5  # in MIDI keys
+
+BURST_WINDOW_S = 0.05  # three periods of the lowest note: shorter windows beat with the waveform
+BURST_SPAN_S = 0.5  # after the first onset
+SOUNDING_DB = -30.0  # relative to the piece's level: below it the reference counts as silent
+COLLAPSE_DB = -20.0  # relative to the reference
+
 _SILENCE_DB = -90.0  # below one step of 16 bits
+
+_FINE_BINS = 36  # to the octave: the nearest bin to a fundamental is within 50 cents of a key or belongs to the next
+_FINE_Q = 34.0  # of a quarter tone: 1 / (2^(1/24) - 1)
+_FINE_LOWEST_HZ, _FINE_OCTAVES = 27.5, 8  # from A0, MIDI pitch 21, to 7040 Hz
+_LOWEST_KEY, _KEYS = 21, 88
+_CANCELLED_TO = 0.1  # partials of what was found already; all the way down would take shared partials from the others
 
 
 @functools.lru_cache(maxsize=4)
@@ -128,3 +156,154 @@ def dither_floor_nats(clean: np.ndarray) -> float:
         block = slice(start, start + 8192)
         total += counts[block] @ entr(dithered_class_probabilities(levels[block])).sum(axis=1)
     return total / len(clean)
+
+
+# ---------------------------------------------------------------------------------------------- right pitch
+
+
+@dataclass(frozen=True)
+class NotePitches:
+    """The notes that are long enough to be judged, in the order of the score.
+
+    Attributes:
+        start_s: [M] onsets.
+        expected: [M] MIDI pitch of the score.
+        found: [M] MIDI pitch of the strongest fundamental, to a third of a semitone (of a chord: of its strongest ones
+            the nearest to the score); nan where there is silence.
+        right: [M] bool, found within a quarter tone of expected.
+    """
+
+    start_s: np.ndarray
+    expected: np.ndarray
+    found: np.ndarray
+    right: np.ndarray
+
+    @property
+    def share(self) -> float:
+        """Share of right notes, 0 to 1; nan if no note is long enough."""
+        return float(self.right.mean()) if len(self.right) else float("nan")
+
+
+def note_pitches(samples: np.ndarray, events: RollEvents, partials: Sequence[float] = HARMONICS) -> NotePitches:
+    """Whether the right pitch dominates in each note of more than 80 ms that `samples` [n] hold to its end.
+
+    A note is listened to from 30 ms after its onset to its release. As many fundamentals are looked for as notes sound
+    in that time on average (rounded), and one of them must be within a quarter tone of the note: where one note sounds
+    at a time, the strongest one. A note an octave off is wrong.
+
+    Args:
+        partials: the frequencies of an instrument's partials, relative to the fundamental.
+    """
+    rate = events.sample_rate_hz
+    skip = to_samples(ATTACK_S, rate)
+    judged = (events.release - events.onset > SHORTEST_NOTE_S * rate) & (events.onset >= 0)
+    judged &= events.release <= len(samples)
+    found = np.full(int(judged.sum()), np.nan)
+    for number, index in enumerate(np.flatnonzero(judged)):
+        pitch, start, stop = events.pitch[index], events.onset[index] + skip, events.release[index]
+        shared = np.minimum(events.release, stop) - np.maximum(events.onset, start)
+        n_sounding = max(1, round(shared.clip(0).sum() / (stop - start)))
+        pitches = _fundamentals(_fine_magnitudes(samples[start:stop], rate), n_sounding, partials)
+        if len(pitches):
+            found[number] = pitches[np.abs(pitches - pitch).argmin()]
+    expected = events.pitch[judged]
+    return NotePitches(events.onset[judged] / rate, expected, found, np.abs(found - expected) <= QUARTER_TONE)
+
+
+def _fundamentals(magnitudes: np.ndarray, n: int, partials: Sequence[float]) -> np.ndarray:
+    """MIDI pitches of the n strongest fundamentals, strongest first; none in silence."""
+    if magnitudes.max() < 10 ** (_SILENCE_DB / 20):
+        return np.zeros(0)
+    magnitudes = magnitudes.copy()
+    n_candidates = _FINE_BINS * (_KEYS - 1) // 12 + 1
+    shifts = np.round(_FINE_BINS * np.log2(np.asarray(partials, np.float64))).astype(int)
+    semitone = _FINE_BINS // 12
+    pitches = []
+    for _ in range(n):
+        salience = np.zeros(n_candidates)
+        for order, shift in enumerate(shifts, start=1):
+            covered = np.sqrt(magnitudes[shift : shift + n_candidates] / order)
+            salience[: len(covered)] += covered
+        best = int(salience.argmax())
+        pitches.append(_LOWEST_KEY + best * 12 / _FINE_BINS)
+        for centre in best + shifts:
+            magnitudes[max(0, centre - semitone) : centre + semitone + 1] *= _CANCELLED_TO
+    return np.array(pitches)
+
+
+def _fine_magnitudes(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+    """Root mean square magnitudes of samples [n] over time, [288], 36 an octave from A0; a sine gives its amplitude.
+
+    An octave at a time: its kernels share the hop, half of the longest one.
+    """
+    # Kernels are at most as long as the samples, on a ladder of four steps to the octave so that few kinds are made.
+    longest = int(2 ** (np.floor(4 * np.log2(len(samples))) / 4))
+    octaves = []
+    for octave in range(_FINE_OCTAVES):
+        length = min(longest, int(np.ceil(_FINE_Q * sample_rate_hz / (_FINE_LOWEST_HZ * 2**octave))))
+        kernels = _fine_kernels(octave, length, sample_rate_hz)
+        first, hop = (len(samples) - length) % (length // 2) // 2, length // 2
+        frames = np.lib.stride_tricks.sliding_window_view(samples.astype(np.float32), length)[first::hop]
+        real, imaginary = np.split(((frames @ kernels.T) ** 2).mean(axis=0), 2)
+        octaves.append(np.sqrt(real + imaginary))
+    return np.concatenate(octaves)
+
+
+@functools.lru_cache(maxsize=64)
+def _fine_kernels(octave: int, longest: int, sample_rate_hz: int) -> np.ndarray:
+    """Cosines, then sines under Hann windows, float32 [72, longest]; bins from half the rate on are 0."""
+    frequency_hz = _FINE_LOWEST_HZ * 2 ** (octave + np.arange(_FINE_BINS)[:, None] / _FINE_BINS)
+    length = np.minimum(_FINE_Q * sample_rate_hz / frequency_hz, longest)
+    time = np.arange(longest) - (longest - 1) / 2
+    window = np.where(np.abs(time) < length / 2, 1 + np.cos(2 * np.pi * time / length), 0.0)
+    window *= 2 * (frequency_hz < sample_rate_hz / 2) / window.sum(axis=1, keepdims=True)
+    angle = 2 * np.pi * frequency_hz / sample_rate_hz * time
+    return np.concatenate([window * np.cos(angle), window * np.sin(angle)]).astype(np.float32)
+
+
+# -------------------------------------------------------------------------------------------- level over time
+
+
+def level_difference_db(reference: np.ndarray, test: np.ndarray) -> float:
+    """How much louder test [n] is than reference [n], in dB of root mean squares, each at least -90 dBFS."""
+    return float(_decibels(test) - _decibels(reference))
+
+
+def _decibels(samples: np.ndarray) -> Any:
+    """Level of samples [..., n] in dBFS, [...]; at least -90."""
+    power = np.mean(np.square(samples, dtype=np.float64), axis=-1) if samples.shape[-1] else np.zeros(())
+    return 10 * np.log10(np.maximum(power, 10 ** (_SILENCE_DB / 10)))
+
+
+def start_burst_db(reference: np.ndarray, test: np.ndarray, first_onset: int, sample_rate_hz: int) -> float:
+    """How much louder than the reference the test gets at its start, in dB, in the worst window of 50 ms.
+
+    From the beginning to half a second after the first onset (a sample), in windows that overlap by half. The reference
+    is taken as the loudest of a window and its two neighbours, so that an attack a little early is no burst, and as at
+    least 30 dB below the level of the whole of it, so that a faint hiss before the first note is none either.
+    Raises InputError for less than 50 ms.
+    """
+    length = int(to_samples(BURST_WINDOW_S, sample_rate_hz))
+    if min(len(reference), len(test)) < length:
+        raise InputError(f"a start needs at least {BURST_WINDOW_S * 1000:g} ms")
+    stop = max(length, first_onset + int(to_samples(BURST_SPAN_S, sample_rate_hz)))
+    theirs, mine = (
+        _decibels(np.lib.stride_tricks.sliding_window_view(samples[:stop], length)[:: length // 2])
+        for samples in (reference, test)
+    )
+    padded = np.pad(theirs, 1, mode="edge")
+    nearby = np.maximum(np.maximum(padded[:-2], padded[1:-1]), padded[2:])
+    return float(np.max(mine - np.maximum(nearby, _decibels(reference) + SOUNDING_DB)))
+
+
+def collapsed_seconds(reference: np.ndarray, test: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+    """The whole seconds (int64) in which the reference [n] sounds and the test [n] is more than 20 dB below it.
+
+    The reference sounds where it is not more than 30 dB below its level over all samples.
+    """
+    n = len(reference) // sample_rate_hz
+    theirs, mine = (
+        _decibels(samples[: n * sample_rate_hz].reshape(n, sample_rate_hz)) for samples in (reference, test)
+    )
+    sounds = (theirs > _SILENCE_DB) & (theirs >= _decibels(reference) + SOUNDING_DB)
+    return np.flatnonzero(sounds & (mine < theirs + COLLAPSE_DB))

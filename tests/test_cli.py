@@ -79,6 +79,18 @@ def test_train_render_compare_evaluate_info(run: Run, tiny_corpus: Corpus, tiny_
     figures = json.loads(evaluated.out)
     assert figures["excess"] == pytest.approx(figures["valid_nll"] - figures["dither_floor"])
     assert figures["seconds"] == 2
+    piece = figures["pieces"][0]
+    assert piece["name"] == "tiny_prelude"
+    assert set(piece["targets_met"]) <= set(piece["expectation"])
+    words = ["evaluate", folder / "best.safetensors", "--corpus", tiny_corpus.folder, "--seconds", 1]
+    shown = run(*words, "--piece-seconds", 3, "--plot", "e.png")
+    assert "tiny_prelude, 3.0 s in one go" in shown.out
+    assert "at least 97%; teacher 100.0%" in shown.out
+    assert (tmp_path / "e.png").read_bytes()[:4] == b"\x89PNG"
+    assert "in one go" not in run(*words, "--piece-seconds", 0).out
+    fault(run(*words, "--piece-seconds", 2), "3 s")
+    fault(run(*words, "--plot", "e.jpg"), "e.jpg")
+    fault(run(*words, "--piece-seconds", 0, "--plot", "e.png"), "--piece-seconds")
 
     told = run("info", "--checkpoint", folder / "best.safetensors")
     assert "trumpet" in told.out
@@ -207,7 +219,7 @@ def test_corpus_build_and_info(run: Run, tiny_scores: Path, tmp_path: Path) -> N
 
 
 def test_corpus_build_with_etudes(run: Run, tiny_scores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "DEFAULT_SCORES", tiny_scores)
+    monkeypatch.setattr(cli.corpora, "DEFAULT_SCORES", tiny_scores)
     (tmp_path / "etudes").mkdir()  # a folder of this name is not what the word means
 
     def pieces(*options: object) -> tuple[list[str], list[str]]:
@@ -252,6 +264,7 @@ def test_compare_of_equal_files_is_zero(run: Run, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     write_audio(tmp_path / "a.wav", 0.1 * rng.standard_normal(2 * RATE).astype(np.float32), RATE)
     figures = json.loads(run("compare", "a.wav", "a.wav", "--json").out)
+    assert figures["level_db"] == 0
     assert figures["rmse_cqt_db"] == 0
     assert figures["seconds"] == [0, 0]
 

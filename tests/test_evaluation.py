@@ -12,13 +12,25 @@ from synthnet.audio import DITHER_WIDTH
 from synthnet.corpus import FULL_SCALE, Corpus
 from synthnet.dataset import SliceDataset
 from synthnet.evaluation import (
+    TARGETS,
     VALIDATION_SEED,
+    PieceRun,
+    drift,
     evaluate,
+    evaluate_piece,
     evenly_spread,
+    format_piece,
     free_run,
     likelihood,
+    piece_figures,
+    piece_lengths,
+    pitch_name,
+    play_piece,
     split_floor_nats,
 )
+from synthnet.generation.chunks import joined
+from synthnet.generation.streams import Stream, generate
+from synthnet.instruments import HARMONICS
 from synthnet.metrics import rmse_cqt_db
 from synthnet.models import Network, build_model, preset_config
 
@@ -105,3 +117,100 @@ def test_likelihood_takes_the_style_that_is_evaluated(tiny_corpus: Corpus) -> No
         layer.style.weight.copy_(layer.style.weight.flip(1))
     assert likelihood(network, [tiny_corpus], n_slices=2).nll == pytest.approx(second.nll, abs=1e-6)
     assert abs(first.nll - second.nll) > 1e-4
+
+
+@pytest.fixture(scope="module")
+def silent_run(tiny_corpus: Corpus) -> PieceRun:
+    """A piece in one go by a network whose expectation is next to silence, and whose sample is noise."""
+    piece = tiny_corpus.split("valid")[0]
+    return play_piece(uniform_network(), tiny_corpus, piece, piece.n_samples, seed=3)
+
+
+def test_a_piece_is_played_in_one_go(tiny_corpus: Corpus, silent_run: PieceRun) -> None:
+    n = len(silent_run.target)
+    whole = joined(list(generate(uniform_network(), [Stream(silent_run.events, (3, 0))], n)))
+    assert (silent_run.sample == whole.sample[0]).all()
+    assert (silent_run.expectation == whole.expectation[0]).all()
+    piece, target = tiny_corpus.split("valid")[0], silent_run.target
+    assert (target == tiny_corpus.read_samples(piece) / FULL_SCALE).all()
+    starts = np.round(silent_run.afresh.start_s * 16_000).astype(int)
+    assert starts[0] == 2 * n // 3
+    assert starts[-1] == n - 16_000
+    for start, second in zip(starts, silent_run.afresh.target, strict=True):
+        assert (second == target[start : start + 16_000]).all()
+
+
+def test_silence_and_noise_miss_the_targets(silent_run: PieceRun) -> None:
+    figures = evaluate_piece(silent_run, HARMONICS)
+    assert figures["teacher_pitch_share"] == 1
+    assert figures["seconds"] == len(silent_run.target) / 16_000
+    missed = {name for name, met in figures["targets_met"].items() if not met}
+    assert missed == {"rmse_cqt_db", "pitch_share", "level_db", "collapsed"}
+    assert figures["expectation"]["collapsed"] == len(silent_run.target) // 16_000
+    assert figures["sample"]["start_burst_db"] > TARGETS["start_burst_db"].highest
+    text = format_piece(figures)
+    assert text.count(" NO ") == 4
+    assert text.count(" yes ") == 3
+    assert f"and {figures['notes'] - 8} more" in text or len(figures["expectation"]["wrong_notes"]) < figures["notes"]
+    assert max(map(len, text.splitlines()[:-1])) <= 110
+
+
+def test_the_teacher_itself_meets_every_target(silent_run: PieceRun) -> None:
+    target = silent_run.target
+    figures = piece_figures(target, target, silent_run.events, HARMONICS)
+    assert figures["rmse_cqt_thirds_db"] == [0, 0, 0]
+    assert figures["wrong_notes"] == []
+    for name, value in (figures | {"rmse_cqt_drift_db": 0.0, "level_drift_db": 0.0}).items():
+        assert name not in TARGETS or TARGETS[name].met_by(value), name
+
+
+def test_each_fault_has_its_figure(silent_run: PieceRun) -> None:
+    target, events = silent_run.target, silent_run.events
+    assert piece_figures(target, target / 2, events, HARMONICS)["level_db"] == pytest.approx(-6.02, abs=0.01)
+
+    burst = target.copy()
+    burst[:4_000] += 0.3 * np.random.default_rng(0).standard_normal(4_000).astype(np.float32)
+    assert piece_figures(target, burst, events, HARMONICS)["start_burst_db"] > 6
+
+    gap = target.copy()
+    gap[16_000:32_000] = 0
+    figures = piece_figures(target, gap, events, HARMONICS)
+    assert figures["collapsed_seconds"] == [1]
+    assert figures["collapsed"] == 1
+    wrong = [note["start_s"] for note in figures["wrong_notes"]]
+    within = (events.onset >= 16_000) & (events.release <= 32_000)
+    assert set(events.onset[within] / 16_000) <= set(wrong)
+    assert all(0.7 < start_s < 2 for start_s in wrong)
+    assert figures["rmse_cqt_thirds_db"][1] > 10 > figures["rmse_cqt_thirds_db"][0] == 0
+
+
+def test_drift_compares_the_same_music(silent_run: PieceRun) -> None:
+    target, afresh = silent_run.target, silent_run.afresh.target
+    starts = np.round(silent_run.afresh.start_s * 16_000).astype(int)
+    assert drift(target, starts, afresh, afresh, 16_000) == {"rmse_cqt_drift_db": 0, "level_drift_db": 0}
+    grown = drift(target / 4, starts, afresh, afresh, 16_000)
+    assert grown["level_drift_db"] == pytest.approx(-12.04, abs=0.01)
+    assert 5 < grown["rmse_cqt_drift_db"] <= 12.05
+    better = drift(target, starts, afresh / 4, afresh, 16_000)
+    assert better["rmse_cqt_drift_db"] == pytest.approx(-grown["rmse_cqt_drift_db"])
+
+
+def test_targets_include_their_bounds_and_no_nan() -> None:
+    assert TARGETS["pitch_share"].met_by(0.97)
+    assert not TARGETS["pitch_share"].met_by(0.969)
+    assert not TARGETS["rmse_cqt_db"].met_by(9.01)
+    assert TARGETS["level_db"].met_by(-2)
+    assert not TARGETS["level_db"].met_by(2.1)
+    assert not TARGETS["pitch_share"].met_by(math.nan)
+
+
+def test_how_much_of_a_piece_is_played(tiny_corpus: Corpus) -> None:
+    piece = tiny_corpus.split("valid")[0]
+    assert piece_lengths(tiny_corpus, None) == piece_lengths(tiny_corpus, 1e6) == [(piece, piece.n_samples)]
+    assert piece_lengths(tiny_corpus, 3.0) == [(piece, 48_000)]
+    assert piece_lengths(tiny_corpus, 2.9) == piece_lengths(tiny_corpus, 0.0) == []
+
+
+def test_pitch_names() -> None:
+    named = [pitch_name(pitch) for pitch in (60, 69.0, 61 + 1 / 3, 21 - 1 / 3, math.nan)]
+    assert named == ["C4", "A4", "C#4 +33 cents", "A0 -33 cents", "nothing"]

@@ -1,10 +1,11 @@
-"""RMSE-CQT against librosa on rendered music and a transform written out; the dither floor against draws."""
+"""RMSE-CQT against librosa on rendered music and a transform written out; the dither floor against draws; right
+pitch, level, bursts and collapses on sounds made to have them."""
 
 from __future__ import annotations
 
 import importlib.util
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,21 @@ import scipy.stats
 import soxr
 
 from synthnet.audio import DITHER_WIDTH, decode_mu_law, dither, encode_mu_law
+from synthnet.corpus import FULL_SCALE, Corpus
 from synthnet.files import InputError
-from synthnet.metrics import cqt_decibels, cqt_magnitudes, dither_floor_nats, mean_and_ci95, rmse_cqt_db
+from synthnet.instruments import find_instrument
+from synthnet.metrics import (
+    collapsed_seconds,
+    cqt_decibels,
+    cqt_magnitudes,
+    dither_floor_nats,
+    level_difference_db,
+    mean_and_ci95,
+    note_pitches,
+    rmse_cqt_db,
+    start_burst_db,
+)
+from synthnet.roll import RollEvents, roll_events
 
 RATE = 16_000
 HOP = 512
@@ -255,3 +269,179 @@ class TestDitherFloor:
     def test_nothing(self) -> None:
         with pytest.raises(ValueError, match="no samples"):
             dither_floor_nats(np.zeros(0))
+
+
+SPECTRA: dict[str, Callable[[int], float]] = {  # amplitude of harmonic h
+    "sawtooth": lambda h: 1 / h,
+    "sine": lambda h: float(h == 1),
+    "odd harmonics": lambda h: (h % 2) / h,
+    "fundamental 20 dB weaker": lambda h: 0.1 if h == 1 else 1 / h,
+    "no fundamental": lambda h: float(2 <= h <= 12),
+    "third strongest": lambda h: 1.0 if h == 3 else 0.4 / h,
+}
+
+
+def tone(pitch: float, n: int, spectrum: str = "sawtooth", partials: tuple[float, ...] = ()) -> np.ndarray:
+    """Partials, those below 7.6 kHz, of a pitch that may lie between keys: float32 [n], peak at most 0.3."""
+    frequency_hz = 440 * 2 ** ((pitch - 69) / 12)
+    x = np.zeros(n)
+    for order, ratio in enumerate(partials or range(1, 25), start=1):
+        if ratio * frequency_hz < 0.475 * RATE:
+            x += SPECTRA[spectrum](order) * np.sin(2 * np.pi * ratio * frequency_hz / RATE * np.arange(n) + order)
+    return (0.3 * x / np.abs(x).max()).astype(np.float32)
+
+
+def events_of(*notes: tuple[int, float, float]) -> RollEvents:
+    """Of pitch, onset and release in seconds, sorted by onset."""
+    pitch, onset, release = zip(*notes, strict=True)
+    return RollEvents(
+        np.array(pitch), *(np.round(np.array(times) * RATE).astype(int) for times in (onset, release)), RATE
+    )
+
+
+def scale(pitches: Sequence[int], seconds: float) -> RollEvents:
+    """One note after the other."""
+    return events_of(*((pitch, k * seconds, (k + 1) * seconds) for k, pitch in enumerate(pitches)))
+
+
+class TestNotePitches:
+    pitches = (36, 43, 55, 62, 67, 74, 84)
+
+    @pytest.mark.parametrize("spectrum", SPECTRA)
+    @pytest.mark.parametrize("seconds", [0.2, 0.5])
+    def test_of_known_tones(self, spectrum: str, seconds: float) -> None:
+        x = np.concatenate([tone(pitch, round(seconds * RATE), spectrum) for pitch in self.pitches])
+        notes = note_pitches(x, scale(self.pitches, seconds))
+        assert notes.share == 1, notes
+        np.testing.assert_allclose(notes.found, self.pitches, atol=0.4)
+        np.testing.assert_allclose(notes.start_s, seconds * np.arange(7))
+        for wrong in (-12, -7, -1, 1, 7, 12):
+            other = note_pitches(x, scale([pitch + wrong for pitch in self.pitches], seconds))
+            assert not other.right.any(), wrong
+            np.testing.assert_allclose(other.found, notes.found)
+
+    @pytest.mark.parametrize(("cents", "right"), [(-60, 0), (-30, 1), (0, 1), (30, 1), (60, 0)])
+    def test_a_quarter_tone_is_the_limit(self, cents: int, right: int) -> None:
+        x = np.concatenate([tone(pitch + cents / 100, RATE // 4) for pitch in self.pitches])
+        notes = note_pitches(x, scale(self.pitches, 0.25))
+        assert notes.share == right
+        np.testing.assert_allclose(notes.found - notes.expected, cents / 100, atol=0.18)
+
+    def test_in_noise_10_decibels_below_the_tone(self) -> None:
+        x = np.concatenate([tone(pitch, RATE // 4) for pitch in self.pitches])
+        x += np.sqrt(0.1 * np.mean(x**2)) * noise(len(x)) / 0.1
+        assert note_pitches(x, scale(self.pitches, 0.25)).share == 1
+        assert note_pitches(noise(len(x)), scale(self.pitches, 0.25)).share < 0.5
+
+    def test_chords(self) -> None:
+        chord = [(48, 0.0, 1.0), (55, 0.0, 1.0), (64, 0.0, 1.0)]
+        x = sum(tone(pitch, RATE) for pitch, _, _ in chord)
+        assert note_pitches(x, events_of(*chord)).share == 1
+        notes = note_pitches(x, events_of(*chord[:2], (65, 0.0, 1.0)))  # it plays E where the score says F
+        assert notes.right.tolist() == [True, True, False]
+        assert notes.found[2] == pytest.approx(64, abs=0.4)
+
+    def test_a_bass_under_a_melody(self) -> None:
+        """Two notes sound at a time, wherever they begin and end."""
+        events = events_of((43, 0.0, 1.0), (62, 0.0, 0.25), (66, 0.25, 0.5), (69, 0.5, 0.75), (73, 0.75, 1.0))
+        x = tone(43, RATE) + np.concatenate([tone(pitch, RATE // 4) for pitch in (62, 66, 69, 73)])
+        assert note_pitches(x, events).share == 1
+        silent_bass = np.concatenate([tone(pitch, RATE // 4) for pitch in (62, 66, 69, 73)])
+        assert not note_pitches(silent_bass, events).right[0]
+
+    def test_which_notes_are_judged(self) -> None:
+        events = events_of((60, 0.0, 0.08), (60, 0.1, 0.181), (60, 0.3, 0.6), (60, 0.8, 1.01))
+        notes = note_pitches(tone(60, RATE), events)  # too short; just long enough; long; past the end
+        assert notes.start_s.tolist() == [0.1, 0.3]
+        assert notes.share == 1
+        assert np.isnan(note_pitches(tone(60, RATE), events_of((60, 0.0, 0.05))).share)
+
+    def test_silence_has_no_pitch(self) -> None:
+        notes = note_pitches(np.zeros(RATE, np.float32), scale([60, 21], 0.5))
+        assert np.isnan(notes.found).all()
+        assert notes.share == 0
+
+    def test_a_bar_is_not_a_string(self) -> None:
+        partials = find_instrument("glockenspiel").partials
+        x = np.concatenate([tone(pitch, RATE // 4, "fundamental 20 dB weaker", partials) for pitch in (48, 55, 60, 67)])
+        assert note_pitches(x, scale([48, 55, 60, 67], 0.25), partials).share == 1
+        assert note_pitches(x, scale([48, 55, 60, 67], 0.25)).share == 0
+
+    @pytest.mark.parametrize("rate", [8_000, 22_050, 44_100])
+    def test_other_rates(self, rate: int) -> None:
+        x = soxr.resample(np.concatenate([tone(pitch, RATE // 4) for pitch in self.pitches]), RATE, rate)
+        n = np.arange(8) * (rate / 4)
+        events = RollEvents(np.array(self.pitches), n[:-1].astype(int), n[1:].astype(int), rate)
+        assert note_pitches(x, events).share == 1
+
+    def test_the_teacher_plays_what_the_score_says(self, tiny_corpus: Corpus) -> None:
+        piece = tiny_corpus.split("valid")[0]
+        samples = tiny_corpus.read_samples(piece).astype(np.float32) / FULL_SCALE
+        events = roll_events(tiny_corpus.read_notes(piece), RATE)
+        notes = note_pitches(samples, events)
+        assert len(notes.right) >= 10
+        assert notes.share == 1
+        assert note_pitches(samples[::-1], events).share < 0.7  # the notes repeat a few pitches
+
+
+class TestLevel:
+    def test_known_decibels(self) -> None:
+        x = noise(RATE)
+        assert level_difference_db(x, x / 2) == pytest.approx(-6.0206, abs=1e-4)
+        assert level_difference_db(x, 10 * x) == pytest.approx(20, abs=1e-4)
+
+    def test_silence_is_90_decibels_down(self) -> None:
+        silence, x = np.zeros(RATE, np.float32), np.ones(RATE, np.float32)
+        assert level_difference_db(silence, silence) == 0
+        assert level_difference_db(x, silence) == pytest.approx(-90)
+        assert level_difference_db(silence[:0], silence[:0]) == 0
+
+
+class TestStartBurst:
+    music = np.concatenate([np.zeros(RATE // 2, np.float32), 0.5 * tone(60, 2 * RATE)])  # half a second of rest
+
+    def test_none(self) -> None:
+        assert start_burst_db(self.music, self.music, RATE // 2, RATE) <= 0
+        assert start_burst_db(self.music, self.music / 4, RATE // 2, RATE) < 0
+
+    def test_a_louder_attack(self) -> None:
+        burst = self.music.copy()
+        burst[RATE // 2 : RATE // 2 + RATE // 10] *= 4
+        assert start_burst_db(self.music, burst, RATE // 2, RATE) == pytest.approx(12.04, abs=0.1)
+        later = self.music.copy()
+        later[2 * RATE :] *= 4
+        assert start_burst_db(self.music, later, RATE // 2, RATE) < 1
+
+    def test_noise_before_the_first_note(self) -> None:
+        level = np.sqrt(np.mean(self.music**2))
+        burst, hiss = self.music.copy(), self.music.copy()
+        burst[: RATE // 4] = level * noise(RATE // 4) / 0.1
+        hiss[: RATE // 4] = 0.03 * burst[: RATE // 4]
+        assert start_burst_db(self.music, burst, RATE // 2, RATE) == pytest.approx(30, abs=1)  # 30 dB below counts as 0
+        assert start_burst_db(self.music, hiss, RATE // 2, RATE) < 1
+
+    def test_a_little_early_is_no_burst(self) -> None:
+        early = np.roll(self.music, -RATE // 100)
+        assert start_burst_db(self.music, early, RATE // 2, RATE) < 1
+
+    def test_too_short(self) -> None:
+        with pytest.raises(InputError, match="50 ms"):
+            start_burst_db(self.music[:700], self.music[:700], 0, RATE)
+
+
+class TestCollapse:
+    def test_seconds_far_below_the_reference(self) -> None:
+        x = noise(5 * RATE + 99)
+        test = x.copy()
+        test[RATE : 2 * RATE] = 0
+        test[2 * RATE : 3 * RATE] *= 10 ** (-21 / 20)
+        test[3 * RATE : 4 * RATE] *= 10 ** (-19 / 20)
+        assert collapsed_seconds(x, test, RATE).tolist() == [1, 2]
+
+    def test_a_rest_is_no_collapse(self) -> None:
+        x = noise(3 * RATE)
+        x[RATE : 2 * RATE] *= 10 ** (-35 / 20)
+        test = x.copy()
+        test[RATE : 2 * RATE] = 0
+        assert collapsed_seconds(x, test, RATE).tolist() == []
+        assert collapsed_seconds(0 * x, 0 * x, RATE).tolist() == []

@@ -14,7 +14,7 @@ from synthnet.checkpoint import Checkpoint, load_checkpoint
 from synthnet.generation.chunks import generate_in_chunks, joined, plan_cuts, warm_up_samples
 from synthnet.generation.compiled import CompiledEngine
 from synthnet.generation.streams import Generator, Stream, generate, score_inputs
-from synthnet.metrics import rmse_cqt_db
+from synthnet.metrics import note_pitches, rmse_cqt_db, start_burst_db
 from synthnet.roll import RollEvents, roll_events
 from synthnet.score import read_score
 from synthnet.teacher import Teacher, find_soundfont
@@ -107,5 +107,7 @@ def test_it_plays_the_prelude_at_the_teachers_level(
     assert rmse_cqt_db(target, audio, RATE).mean() < 10  # "a sample of reasonable quality"
     level_db = 10 * np.log10((audio**2).mean() / (target**2).mean())
     assert abs(level_db) < 2
+    assert note_pitches(audio, prelude).share >= 0.97
+    assert start_burst_db(target, audio, int(prelude.onset[0]), RATE) < 6
     assert isinstance(Generator(trumpet.build(), [Stream(prelude, (0,))]).engine, CompiledEngine)
     assert warm_up_samples(trumpet.build(), RATE) >= trumpet.config.receptive_field

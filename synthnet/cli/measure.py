@@ -13,10 +13,12 @@ import torch
 from synthnet.audio import read_audio
 from synthnet.checkpoint import Checkpoint, load_checkpoint
 from synthnet.cli.corpora import corpora_for
-from synthnet.cli.options import path_type, say
+from synthnet.cli.options import FiniteRange, path_type, progress_bar, say
 from synthnet.evaluation import evaluate as evaluate_network
+from synthnet.evaluation import evaluate_piece, format_piece, format_width, piece_lengths, play_piece
 from synthnet.files import InputError
-from synthnet.metrics import mean_and_ci95, rmse_cqt_db
+from synthnet.instruments import partials_of
+from synthnet.metrics import level_difference_db, mean_and_ci95, rmse_cqt_db
 from synthnet.models import MODELS, PRESETS, build_model, preset_config
 from synthnet.plots import plot_comparison
 
@@ -27,7 +29,7 @@ from synthnet.plots import plot_comparison
 @click.option("--plot", "plot_path", type=path_type, help="A PNG: both constant-Q pictures and their difference.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def compare(reference: Path, test: Path, plot_path: Path | None, as_json: bool) -> None:
-    """RMSE-CQT of a recording against its reference, per second and in the mean (0 is equal, below 10 is good)."""
+    """RMSE-CQT of a recording against its reference (0 is equal, below 10 is good), second by second, and its level."""
     theirs = read_audio(reference)
     mine = read_audio(test, theirs.sample_rate_hz)
     for remark in (*theirs.remarks, *mine.remarks):
@@ -41,35 +43,58 @@ def compare(reference: Path, test: Path, plot_path: Path | None, as_json: bool) 
     samples = theirs.samples[:length], mine.samples[:length]
     figures = rmse_cqt_db(*samples, rate)
     mean, width = mean_and_ci95(figures)
+    level_db = level_difference_db(*samples)
     if plot_path:
         plot_comparison(plot_path, *samples, rate, title=test.name)
         say(f"{plot_path}: the picture")
     if as_json:
-        click.echo(
-            json.dumps({"rmse_cqt_db": mean, "ci95_db": none_if_nan(width), "seconds": figures.tolist()}, indent=2)
-        )
+        told = {"rmse_cqt_db": mean, "ci95_db": width, "seconds": figures.tolist(), "level_db": level_db}
+        click.echo(json.dumps(without_nan(told), indent=2))
     else:
         for second, figure in enumerate(figures):
             click.echo(f"{second:4d} s  {figure:6.2f} dB")
         click.echo(f"mean    {mean:6.2f} dB" + ("" if math.isnan(width) else f" ± {width:.2f} (95%)"))
+        click.echo(f"level   {level_db:+6.1f} dB, test against reference")
 
 
-def none_if_nan(value: float) -> float | None:
-    """JSON has no NaN."""
-    return None if math.isnan(value) else value
+def without_nan(value: Any) -> Any:
+    """The same dictionaries and lists with None for NaN, which JSON has not."""
+    if isinstance(value, dict):
+        return {name: without_nan(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 @click.command()
 @click.argument("checkpoint_path", metavar="CHECKPOINT", type=path_type)
 @click.option("--corpus", "folder", type=path_type, help="Corpus folder.  [default: that of the instrument]")
 @click.option("--instrument", help="Of a network that learned several.  [default: its first]")
-@click.option("--seconds", default=20, type=click.IntRange(1, 600), help="One-second passages to generate.")
-@click.option("--seed", default=0, type=click.IntRange(min=0), help="Of the passages.")
+@click.option("--seconds", default=20, type=click.IntRange(1, 600), help="Separate seconds to generate.")
+@click.option(
+    "--piece-seconds",
+    type=FiniteRange(min=0),
+    help="Play the first so many seconds of each validation piece in one go; 0: none.  [default: all of it]",
+)
+@click.option("--seed", default=0, type=click.IntRange(min=0), help="Of what is generated.")
+@click.option("--plot", "plot_path", type=path_type, help="A PNG of the first piece: teacher, network, difference.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def evaluate(
-    checkpoint_path: Path, folder: Path | None, instrument: str | None, seconds: int, seed: int, as_json: bool
+    checkpoint_path: Path,
+    folder: Path | None,
+    instrument: str | None,
+    seconds: int,
+    piece_seconds: float | None,
+    seed: int,
+    plot_path: Path | None,
+    as_json: bool,
 ) -> None:
-    """Likelihood and free-running RMSE-CQT on a corpus's validation pieces."""
+    """All figures of quality, on a corpus's validation pieces.
+
+    Likelihood; RMSE-CQT of separate seconds; and of whole pieces played in one go, free-running: RMSE-CQT, notes of
+    the right pitch, level, bursts at the start, drift, collapse, each beside what is good. A large network takes long
+    over a whole piece: --piece-seconds 20 is enough for all but drift.
+    """
     checkpoint = load_checkpoint(checkpoint_path)
     voice = checkpoint.voice(instrument)
     corpus = corpora_for(None if folder else voice.name, (folder,) if folder else ())[0]
@@ -79,9 +104,26 @@ def evaluate(
         )
     if not corpus.split("valid"):
         raise InputError(f"{corpus.folder}: no validation piece (synthnet corpus build --valid NAME chooses one)")
-    figures = evaluate_network(checkpoint.build(), corpus, seconds, seed=seed, style=voice.style)
+    lengths = piece_lengths(corpus, piece_seconds)
+    if not lengths and (piece_seconds or plot_path):
+        raise InputError("no piece to play in one go: it takes 3 s (--piece-seconds)")
+    if plot_path and plot_path.suffix.lower() != ".png":  # told before the piece is played
+        raise InputError(f"{plot_path}: the name of a figure must end in .png")
+    network = checkpoint.build()
+    figures: dict[str, Any] = dict(evaluate_network(network, corpus, seconds, seed=seed, style=voice.style))
+    figures["pieces"] = []
+    for number, (piece, n_samples) in enumerate(lengths):
+        length_s = n_samples / corpus.sample_rate_hz
+        say(f"{piece.name}: playing {length_s:.1f} s in one go (--piece-seconds N makes it shorter, 0 leaves it out)")
+        with progress_bar(n_samples) as advance:
+            run = play_piece(network, corpus, piece, n_samples, seed=seed, style=voice.style, progress=advance)
+        figures["pieces"].append(evaluate_piece(run, partials_of(corpus.instrument)))
+        if plot_path and number == 0:
+            title = f"{voice.name}, {piece.name}"
+            plot_comparison(plot_path, run.target, run.expectation, corpus.sample_rate_hz, title, run.notes)
+            say(f"{plot_path}: the picture")
     if as_json:
-        click.echo(json.dumps({name: none_if_nan(value) for name, value in figures.items()}, indent=2))
+        click.echo(json.dumps(without_nan(figures), indent=2))
         return
     click.echo(f"{checkpoint_path} on {corpus.folder}, {voice.name}")
     click.echo(f"  likelihood, validation   {figures['valid_nll']:7.3f} nats a sample")
@@ -89,10 +131,10 @@ def evaluate(
     click.echo(f"  excess over the floor    {figures['excess']:7.3f} nats a sample")
     click.echo(f"  score gain               {figures['score_gain']:7.3f} nats a sample")
     for output, name in (("sample", "rmse_cqt"), ("expectation", "rmse_cqt_expectation")):
-        width = figures[f"{name}_ci95_db"]
-        spread = "" if math.isnan(width) else f" ± {width:.2f}"
-        click.echo(f"  RMSE-CQT, {output:15}{figures[f'{name}_db']:7.2f}{spread} dB")
+        click.echo(f"  RMSE-CQT, {output:15}{figures[f'{name}_db']:7.2f}{format_width(figures[f'{name}_ci95_db'])} dB")
     click.echo(f"  over {seconds} free-running seconds against the clean target, ± 95% confidence")
+    for played in figures["pieces"]:
+        click.echo("\n" + format_piece(played))
 
 
 @click.command()

@@ -1,11 +1,16 @@
-"""What the commands share: types of options, and how they speak."""
+"""What the commands share: types of options, and how they speak and show progress."""
 
 from __future__ import annotations
 
+import contextlib
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
+from tqdm import tqdm
 
 DEFAULT_RUNS = Path("runs")
 LARGEST_NUMBER = 1_000_000  # of seconds, minutes, epochs: more is a slip
@@ -33,3 +38,28 @@ def say(line: str) -> None:
 
 def say_nothing(line: str) -> None:
     """What the processes of torchrun say, except the first."""
+
+
+@contextlib.contextmanager
+def progress_bar(n_samples: int) -> Iterator[Callable[[int], None]]:
+    """Samples made, speed and time left on standard error; call what it gives with the samples made since."""
+    patience = threading.Timer(2.0, say, ["getting the engine ready: the first start compiles it, which takes a while"])
+    patience.daemon = True
+    with tqdm(
+        total=n_samples,
+        unit="samples",
+        unit_scale=True,
+        mininterval=0.3 if sys.stderr.isatty() else 20.0,
+        file=sys.stderr,
+        dynamic_ncols=True,
+    ) as progress:
+
+        def advance(n: int) -> None:
+            patience.cancel()
+            progress.update(n)
+
+        patience.start()
+        try:
+            yield advance
+        finally:
+            patience.cancel()

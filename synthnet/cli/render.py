@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import math
-import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import click
-from tqdm import tqdm
 
 from synthnet.checkpoint import load_checkpoint
-from synthnet.cli.options import DEFAULT_RUNS, FiniteRange, path_type, positive, say
+from synthnet.cli.options import DEFAULT_RUNS, FiniteRange, path_type, positive, progress_bar, say
 from synthnet.files import InputError
 from synthnet.generation.chunks import chunks_that_pay
 from synthnet.generation.rendering import render_score, rendering_samples
@@ -120,26 +117,7 @@ def render(
     if n_chunks > 1:
         say(f"  {n_chunks} chunks side by side; --chunks off makes the piece in one go")
     begun = time.monotonic()
-    patience = threading.Timer(2.0, say, ["getting the engine ready: the first start compiles it, which takes a while"])
-    patience.daemon = True
-
-    def advance(n: int) -> None:
-        patience.cancel()
-        progress.update(n)
-
-    patience.start()
-    with (
-        contextlib.ExitStack() as clean_up,
-        tqdm(
-            total=n_samples,
-            unit="samples",
-            unit_scale=True,
-            mininterval=0.3 if sys.stderr.isatty() else 20.0,
-            file=sys.stderr,
-            dynamic_ncols=True,
-        ) as progress,
-    ):
-        clean_up.callback(patience.cancel)
+    with progress_bar(n_samples) as advance:
         rendering = render_score(
             network,
             score,
