@@ -164,6 +164,7 @@ def test_gradient_reaches_every_parameter(model: str, changes: dict[str, int]) -
         batch["style"] = style.argmax(dim=1)
         network = network.float()
         batch["oscillators"] = batch["oscillators"].float()
+    network.compiled = False
     network.loss(batch)[0].backward()
     without = {name for name, parameter in network.named_parameters() if parameter.grad is None}
     # Skips of their own leave the last layer's residual 1x1 unused, in the paper's count of Deep Voice too.
@@ -210,7 +211,7 @@ def test_score_vectors_once_an_event_equal_the_convolution_of_every_sample(width
     n = roll.shape[2] - width + 1
     hidden = torch.tanh(network.score.convolution(roll.double()))  # [B, C, n], every sample by itself
     expected = torch.tanh(network.score.hidden(hidden.transpose(1, 2))).transpose(1, 2)
-    entry = network.score.terms(roll, [n]).entry
+    entry = network.score.entry(roll, n)
     torch.testing.assert_close(entry, expected, rtol=0, atol=1e-12)
 
 
@@ -221,7 +222,7 @@ def test_gates_once_an_event_equal_the_convolutions_of_every_sample(model: str, 
     roll = inputs_for(network.config, 80)["roll"]
     score = network.score.convolution(roll.double())  # y_l, every sample by itself
     for samples in (network.stack_lengths(80), [80] * (1 + len(network.stack))):
-        gates = network.score.terms(roll, samples).gates
+        gates = network.condition(roll, None, None, samples).gates
         for n, layer, convolution, gate in zip(samples[1:], network.stack, network.score.gates, gates, strict=True):
             torch.testing.assert_close(gate, convolution(score[:, :, -(n + layer.reach) :]), rtol=0, atol=1e-12)
 
@@ -231,7 +232,7 @@ def test_auxiliary_loss_equals_the_sum_over_every_sample() -> None:
     roll = inputs_for(network.config, 80)["roll"]
     n_predicted, width = 50, network.config.filter_width
     inputs, target = roll[:, :, :-1], roll[:, :, -n_predicted:].double()
-    v = network.score.terms(inputs[:, :, -(n_predicted + width - 1) :], [n_predicted]).entry
+    v = network.score.entry(inputs[:, :, -(n_predicted + width - 1) :], n_predicted)
     logits = network.score.next_frame(v.transpose(1, 2)).transpose(1, 2)
     expected = functional.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(1).mean()
     torch.testing.assert_close(network.score.auxiliary_loss(roll, n_predicted).double(), expected, rtol=1e-5, atol=0)

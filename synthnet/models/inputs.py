@@ -8,14 +8,13 @@ it are computed once an event and spread over its samples. Tensors are [B, C, T]
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from synthnet.models.config import CLASSES, KEYS, ModelConfig
-from synthnet.models.layers import CausalConv, Conditioning, along_runs, distinct_windows
+from synthnet.models.layers import CausalConv, RunGates, along_runs, distinct_windows
 
 
 class AudioInput(nn.Module, abc.ABC):
@@ -68,18 +67,17 @@ class EmbeddedAudio(AudioInput):
 
 
 class ScoreInput(nn.Module, abc.ABC):
-    """From the piano roll to what it contributes to the layers."""
+    """From the piano roll to what it contributes to the first layer's input, or to the gates of every layer."""
 
-    context: int  # roll frames before the samples asked for that `terms` looks at, when it is asked for generation
+    context: int  # roll frames before the samples asked for that are looked at, when they are asked for generation
 
-    @abc.abstractmethod
-    def terms(self, roll: Tensor, samples: Sequence[int]) -> Conditioning:
-        """The score's contributions, each for the last samples of the roll.
+    def entry(self, roll: Tensor, n_samples: int) -> Tensor | None:
+        """What is added before the first layer to the last samples of roll [B, K, N]: [B, C, n_samples], or nothing."""
+        return None
 
-        Args:
-            roll: [B, K, N], with enough of the past before the samples asked for.
-            samples: how many at the entry, then at each layer's output.
-        """
+    def run_gates(self, roll: Tensor, n_samples: int) -> RunGates | None:
+        """What is added to the layers' gates, for the last samples of roll [B, K, N], or nothing."""
+        return None
 
     def auxiliary_loss(self, roll: Tensor, n_predicted: int) -> Tensor | None:
         """A loss of the score path by itself, in nats a sample; None where there is none.
@@ -102,7 +100,6 @@ class FirstLayerScore(ScoreInput):
         super().__init__()
         channels, self.width = config.channels, config.filter_width
         self.context = self.width - 1
-        self.n_layers = len(config.layer_dilations)
         self.convolution = CausalConv(KEYS, channels, self.width)  # V0
         self.hidden = nn.Linear(channels, channels)  # Vh
         self.next_frame = nn.Linear(channels, KEYS) if midi_loss else None  # Vout
@@ -112,10 +109,9 @@ class FirstLayerScore(ScoreInput):
         hidden = torch.tanh(self.convolution(windows.to(self.hidden.weight.dtype))[:, :, 0])
         return torch.tanh(self.hidden(hidden))
 
-    def terms(self, roll: Tensor, samples: Sequence[int]) -> Conditioning:
-        windows, lengths = distinct_windows(roll[:, :, -(samples[0] + self.width - 1) :], self.width)
-        entry = along_runs(self.vectors(windows), lengths, roll.shape[0])
-        return Conditioning(entry, [None] * self.n_layers)
+    def entry(self, roll: Tensor, n_samples: int) -> Tensor:
+        windows, lengths = distinct_windows(roll[:, :, -(n_samples + self.width - 1) :], self.width)
+        return along_runs(self.vectors(windows), lengths, roll.shape[0])
 
     def auxiliary_loss(self, roll: Tensor, n_predicted: int) -> Tensor | None:
         """Binary cross-entropy of the next roll frame given v, summed over the 128 keys, mean over samples."""
@@ -134,28 +130,20 @@ class EveryLayerScore(ScoreInput):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         channels, self.width = config.channels, config.filter_width
-        self.dilations = config.layer_dilations
-        self.reaches = [(self.width - 1) * dilation for dilation in self.dilations]
-        self.context = self.width - 1 + max(self.reaches)
+        self.context = self.width - 1 + (self.width - 1) * max(config.layer_dilations)
         self.convolution = CausalConv(KEYS, channels, self.width)  # V0
         self.gates = nn.ModuleList(  # V of each layer
-            CausalConv(channels, 2 * channels, self.width, dilation) for dilation in self.dilations
+            CausalConv(channels, 2 * channels, self.width, dilation) for dilation in config.layer_dilations
         )
 
-    def terms(self, roll: Tensor, samples: Sequence[int]) -> Conditioning:
-        # y_l is constant between events too: the products with V are computed once for each run of it and looked up
-        # for every sample, which costs additions only.
-        needed = max(n + reach for n, reach in zip(samples[1:], self.reaches, strict=True))
-        windows, lengths = distinct_windows(roll[:, :, -(needed + self.width - 1) :], self.width)
+    def run_gates(self, roll: Tensor, n_samples: int) -> RunGates:
+        # y_l is constant between events too: the products with V are computed once for each run of it.
+        windows, lengths = distinct_windows(roll[:, :, -(n_samples + self.width - 1) :], self.width)
         runs = self.convolution(windows.to(self.convolution.weight.dtype))[:, :, 0]  # y_l, [U, C]
-        run_at = torch.repeat_interleave(lengths).unflatten(0, (len(roll), needed))  # [B, needed]
-        gates: list[Tensor | None] = []
-        for n, dilation, convolution in zip(samples[1:], self.dilations, self.gates, strict=True):
-            weight, bias = convolution.get_parameter("weight"), convolution.get_parameter("bias")
-            total = functional.embedding(run_at[:, needed - n :], functional.linear(runs, weight[:, :, -1], bias))
-            for back in range(1, self.width):
-                first = needed - n - back * dilation
-                products = functional.linear(runs, weight[:, :, -1 - back])  # [U, 2C]
-                total = total + functional.embedding(run_at[:, first : first + n], products)  # [B, n, 2C]
-            gates.append(total.transpose(1, 2))
-        return Conditioning(None, gates)
+        products = torch.stack(
+            [torch.einsum("gcf,uc->fug", gate.get_parameter("weight"), runs) for gate in self.gates]
+        )  # [L, F, U, 2C]
+        biases = torch.stack([gate.get_parameter("bias") for gate in self.gates])  # [L, 2C]
+        last_tap = products[:, -1:] + biases[:, None, None]  # the bias counts once
+        run_at = torch.repeat_interleave(lengths).unflatten(0, (len(roll), n_samples))
+        return RunGates(torch.cat([products[:, :-1], last_tap], dim=1), run_at)

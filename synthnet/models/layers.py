@@ -31,6 +31,30 @@ class Conditioning:
     gates: list[Tensor | None]
 
 
+@dataclass
+class RunGates:
+    """What the score adds to the gates of every layer, by the runs in which it is constant.
+
+    Attributes:
+        products: [L, F, U, 2C], what run u adds through each tap of a layer's filter, oldest first.
+        run_at: int64 [B, N], the run that each sample is in.
+    """
+
+    products: Tensor
+    run_at: Tensor
+
+    def spread(self, layer: int, dilation: int, n_samples: int) -> Tensor:
+        """The addend of a layer to its last samples, [B, 2C, n_samples]."""
+        products, last = self.products[layer], self.run_at.shape[1]
+        total: Tensor | None = None
+        for back in range(len(products)):
+            stop = last - back * dilation
+            part = functional.embedding(self.run_at[:, stop - n_samples : stop], products[-1 - back])  # [B, n, 2C]
+            total = part if total is None else total + part
+        assert total is not None
+        return total.transpose(1, 2)
+
+
 class CausalConv(nn.Conv1d):
     """Dilated causal convolution, [B, C_in, T + (F - 1) d] -> [B, C_out, T], with bias."""
 

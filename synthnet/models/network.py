@@ -81,26 +81,43 @@ class Network(nn.Module):
     @property
     def runs_compiled(self) -> bool:
         """Whether the layers take the compiled path, as the network is now (device, type of the parameters)."""
-        return self.compiled and fused.takes_layers(self.stack, next(self.parameters()), ())
+        return self.compiled and fused.takes_layers(self.stack, next(self.parameters()))
 
     def condition(
         self, roll: Tensor, style: Tensor | None, oscillators: Tensor | None, samples: Sequence[int]
     ) -> Conditioning:
-        """Contributions of roll [B, 128, N], style [B, S] and oscillators [B, 2H, N]; see `ScoreInput.terms`."""
-        terms = self.score.terms(roll, samples)
-        if self.oscillator_map is not None:
-            if oscillators is None:
-                raise ValueError("this network needs the oscillators of the sounding notes")
-            tones = torch.tanh(time_major(self.oscillator_map, oscillators[:, :, -samples[0] :]))
-            terms.entry = tones if terms.entry is None else terms.entry + tones
-        for number, layer in enumerate(self.stack):
-            if layer.style is not None:
-                if style is None:
-                    raise ValueError("this network needs a style")
-                constant = layer.style(style)[:, :, None]
-                gate = terms.gates[number]
-                terms.gates[number] = constant if gate is None else gate + constant
-        return terms
+        """Contributions of roll [B, 128, N], style [B, S] and oscillators [B, 2H, N], for their last samples.
+
+        Args:
+            samples: how many at the entry, then at each layer's output.
+        """
+        needed = max(n + layer.reach for n, layer in zip(samples[1:], self.stack, strict=True))
+        scores = self.score.run_gates(roll, needed)
+        gates = self.style_gates(style)
+        if scores is not None:
+            for number, (n, layer) in enumerate(zip(samples[1:], self.stack, strict=True)):
+                spread, constant = scores.spread(number, layer.dilation, n), gates[number]
+                gates[number] = spread if constant is None else spread + constant
+        return Conditioning(self.score_entry(roll, oscillators, samples[0]), gates)
+
+    def score_entry(self, roll: Tensor, oscillators: Tensor | None, n_samples: int) -> Tensor | None:
+        """What score and oscillators add before the first layer to the last samples, [B, C, n_samples]."""
+        entry = self.score.entry(roll, n_samples)
+        if self.oscillator_map is None:
+            return entry
+        if oscillators is None:
+            raise ValueError("this network needs the oscillators of the sounding notes")
+        tones = torch.tanh(time_major(self.oscillator_map, oscillators[:, :, -n_samples:]))
+        return tones if entry is None else entry + tones
+
+    def style_gates(self, style: Tensor | None) -> list[Tensor | None]:
+        """What a style [B, S] adds to the gates of each layer, [B, 2C, 1]."""
+        gates: list[Tensor | None] = []
+        for layer in self.stack:
+            if layer.style is not None and style is None:
+                raise ValueError("this network needs a style")
+            gates.append(None if layer.style is None else layer.style(style)[:, :, None])
+        return gates
 
     def audio_entry(self, past: Sequence[Tensor]) -> Tensor:
         """Audio before the first layer, from F tensors of classes, oldest first: [B, T] -> [B, C, T], [B] -> [B, C]."""
@@ -136,10 +153,13 @@ class Network(nn.Module):
     def run_layers(self, x: Tensor, roll: Tensor, style: Tensor | None, oscillators: Tensor | None) -> Tensor:
         """The head's input [B, C, T], from what `forward` takes."""
         n_predicted = x.shape[1] - self.config.receptive_field + 1
-        terms = self.condition(roll, style, oscillators, self.stack_lengths(n_predicted))
+        lengths = self.stack_lengths(n_predicted)
+        if self.runs_compiled:
+            stream = self.enter(x, self.score_entry(roll, oscillators, lengths[0]))
+            scores = self.score.run_gates(roll, lengths[0])
+            return fused.run_layers(self.stack, stream, self.style_gates(style), scores)
+        terms = self.condition(roll, style, oscillators, lengths)
         stream = self.enter(x, terms.entry)
-        if self.compiled and fused.takes_layers(self.stack, stream, terms.gates):
-            return fused.run_layers(self.stack, stream, terms.gates)
         skips: Tensor | None = None
         for layer, gate in zip(self.stack, terms.gates, strict=True):
             stream, skip = layer(stream, gate)
