@@ -362,6 +362,7 @@ def train_one(
         "machine": machine.machine(),
         "commit": machine.commit(),
     }
+    write_outcome(folder, {**outcome, "status": UNFINISHED})  # tables made while it is trained show it as such
     steps = steps_of(run, n_samples)
     training = dataclasses.replace(run.training, anneal_steps=steps if run.settings.anneal else None)
     try:

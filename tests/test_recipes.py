@@ -107,15 +107,23 @@ def test_a_run_that_was_killed_is_resumed_and_others_stay_unrun(run: Run, tiny: 
     assert run("recipe", "run", tiny, *only).status == 0
     first = results(out)
     assert [one["status"] for one in first["runs"]] == ["not run", "not run", "finished"]
-    (out / "networks" / first["runs"][2]["folder"] / "run.json").unlink()  # as if killed just before the end
+    record = out / "networks" / first["runs"][2]["folder"] / "run.json"
+    begun = {**json.loads(record.read_text("utf-8")), "status": "unfinished"}
+    del begun["final"]
+    record.write_text(json.dumps(begun), "utf-8")  # as if killed just before the end, or still at it elsewhere
+    while_at_it = run("recipe", "run", tiny, "--only", "model=wavenet", "--out", out)
+    assert while_at_it.status == 0
+    assert [one["status"] for one in results(out)["runs"]] == ["finished", "not run", "unfinished"]
+    assert "(unfinished)" in while_at_it.out
     shown = run("recipe", "show", tiny, "--out", out).out
-    assert shown.count("not run") == 2
+    assert shown.count("not run") == 1
     assert "unfinished" in shown
     done = run("recipe", "run", tiny, *only)
     assert "resumed" in done.err
     second = results(out)
     assert second["runs"][2]["final"] == first["runs"][2]["final"]
     assert second["runs"][2]["samples"] == 4_000
+    assert second["runs"][2]["status"] == "finished"
 
 
 def test_a_run_that_fails_stays_visible_and_the_others_go_on(
