@@ -41,7 +41,7 @@ def write_results(recipe: Recipe, out: Path) -> dict[str, Any]:
         beside.write_text(as_csv(results), "utf-8", newline="")
     with written_whole(folder / "results.md") as beside:
         beside.write_text(as_markdown(results), "utf-8")
-    learned = [run for run in results["runs"] if run["evaluations"]]
+    learned = [run for run in results["runs"] if run["evaluations"] and run["epochs"]]
     if learned:
         plot_networks(folder / RMSE_FIGURE, learned, results["paper"], results["title"])
         plot_learning(folder / CURVES_FIGURE, learned, results["title"])
