@@ -146,6 +146,8 @@ class Stack(torch.autograd.Function):
         # the next training step, where the pages of one large array would be mapped and cleared anew.
         outputs = [np.empty(x.shape, np.float32) for _ in range(n_layers if any(ctx.needs_input_grad) else 2)]
         streams = [x.detach().contiguous().numpy(), *(outputs[layer % len(outputs)] for layer in range(n_layers))]
+        shape = (batch, 0, 0) if is_depthwise(p) else (batch, length, p.shape[2])
+        gates = [np.empty(shape, np.float32) for _ in range(len(outputs))]  # kept where there is a backward pass
         skips = np.zeros(x.shape if own_skips else (batch, 0, 0), np.float32)
         width = filter_width(taps, products)
         reaches = [(width - 1) * dilation for dilation in dilations]
@@ -159,7 +161,8 @@ class Stack(torch.autograd.Function):
                 kernel(x, y, p[layer], o[layer, piece], w[layer], b[layer], dilations[layer], *rows)
             else:
                 full_forward(
-                    x, y, skips[piece], p[layer], o[layer, piece], scores[layer], runs[piece],
+                    x, y, gates[layer % len(gates)][piece], skips[piece],
+                    p[layer], o[layer, piece], scores[layer], runs[piece],
                     w[layer], b[layer], sw[layer], dilations[layer], *rows,
                 )  # fmt: skip
 
@@ -167,7 +170,8 @@ class Stack(torch.autograd.Function):
         reach = -(-max(reaches) // STRIP)
         run_tasks(n_layers, strips, reach, compute)
         ctx.save_for_backward(*tensors)
-        ctx.streams, ctx.dilations, ctx.starts, ctx.strips, ctx.reach = streams, dilations, starts, strips, reach
+        ctx.streams, ctx.gates, ctx.starts = streams, gates, starts
+        ctx.dilations, ctx.strips, ctx.reach = dilations, strips, reach
         return torch.from_numpy((skips if own_skips else streams[-1])[:, starts[-1] :])
 
     @staticmethod
@@ -210,7 +214,7 @@ class Stack(torch.autograd.Function):
                 )  # fmt: skip
             else:
                 full_backward(
-                    x, p[layer], o[layer, piece], scores[layer], runs[piece], w[layer], sw[layer],
+                    x, ctx.gates[layer][piece], runs[piece], w[layer], sw[layer],
                     dilations[layer], *rows, d_stream[piece], d_skips[piece], into,
                     d_taps[layer, number], d_offsets[layer, number], d_products[layer, number],
                     d_weights[layer, number], d_biases[layer, number], d_skip_weights[layer, number],

@@ -124,56 +124,51 @@ def depthwise_kernels(width: int) -> SimpleNamespace:
     return SimpleNamespace(forward=forward, through_taps=through_taps, backward=backward)
 
 
-@njit(**COMPILE)
-def open_gates(
-    x: Floats, taps: Floats, offset: Floats, products: Floats, run_at: NDArray[np.int64],
-    dilation: int, start: int, rows: int, window: Floats, gates: Floats,
-) -> None:  # fmt: skip
-    """Filter and gate of rows `start` on, before tanh and sigmoid, into gates [rows, 2C]; their inputs into window.
-
-    x [N, C], taps [F C, 2C], offset [2C]; products [F, U, 2C] are what the score of each of U runs adds through each
-    tap, run_at [N] says which run a row is in (U = 0: the score adds nothing).
-    """
-    channels, width = x.shape[1], products.shape[0]
+@njit(forceinline=True, **COMPILE)
+def look_back(x: Floats, width: int, dilation: int, start: int, rows: int, window: Floats) -> None:
+    """What rows `start` on of a layer's convolution see of its input x [N, C], into window [rows, F C]."""
+    channels = x.shape[1]
     for tap in range(width):
         first = start - (width - 1 - tap) * dilation
         for row in range(rows):
             for c in range(channels):
                 window[row, tap * channels + c] = x[first + row, c]
-    np.dot(window[:rows], taps, gates[:rows])
-    for row in range(rows):
-        for c in range(2 * channels):
-            gates[row, c] += offset[c]
-    if products.shape[1] > 0:
-        for tap in range(width):
-            first = start - (width - 1 - tap) * dilation
-            for row in range(rows):
-                line = products[tap, run_at[first + row]]
-                for c in range(2 * channels):
-                    gates[row, c] += line[c]
 
 
 @njit(**COMPILE)
 def full_forward(
-    x: Floats, y: Floats, skips: Floats, taps: Floats, offset: Floats, products: Floats, run_at: NDArray[np.int64],
+    x: Floats, y: Floats, gates: Floats, skips: Floats,
+    taps: Floats, offset: Floats, products: Floats, run_at: NDArray[np.int64],
     weight: Floats, bias: Floats, skip_weight: Floats, dilation: int, first: int, stop: int,
 ) -> None:  # fmt: skip
-    """Rows first to stop of the output y of a layer with a full convolution, from its input x; see `open_gates`.
+    """Rows first to stop of the output y [N, C] of a layer with a full convolution, from its input x [N, C].
 
-    weight [C_out, C_in] and bias [C] of the 1x1; skip_weight [C_out, C_in], or without rows: its products are added
-    to skips [N, C], the bias is not.
+    Filter and gate after tanh and sigmoid are left in gates [N, 2C], for `full_backward`. taps [F C, 2C], offset [2C];
+    products [F, U, 2C] are what the score of each of U runs adds through each tap, and run_at [N] says which run a row
+    is in (U = 0: the score adds nothing). weight [C_out, C_in] and bias [C] of the 1x1; skip_weight [C_out, C_in], or
+    without rows: its products are added to skips [N, C], its bias is not.
     """
-    channels = x.shape[1]
-    window = np.empty((BLOCK, products.shape[0] * channels), np.float32)
-    gates = np.empty((BLOCK, 2 * channels), np.float32)
+    channels, width = x.shape[1], products.shape[0]
+    window = np.empty((BLOCK, width * channels), np.float32)
     hidden = np.empty((BLOCK, channels), np.float32)
     change = np.empty((BLOCK, channels), np.float32)
     for start in range(first, stop, BLOCK):
         rows = min(BLOCK, stop - start)
-        open_gates(x, taps, offset, products, run_at, dilation, start, rows, window, gates)
+        look_back(x, width, dilation, start, rows, window)
+        opened = gates[start : start + rows]
+        np.dot(window[:rows], taps, opened)
+        if products.shape[1] > 0:
+            for tap in range(width):
+                before = start - (width - 1 - tap) * dilation
+                for row in range(rows):
+                    line = products[tap, run_at[before + row]]
+                    for c in range(2 * channels):
+                        opened[row, c] += line[c]
         for row in range(rows):
             for c in range(channels):
-                hidden[row, c] = tanh(gates[row, c]) * sigmoid(gates[row, channels + c])
+                opened[row, c] = tanh(opened[row, c] + offset[c])
+                opened[row, channels + c] = sigmoid(opened[row, channels + c] + offset[channels + c])
+                hidden[row, c] = opened[row, c] * opened[row, channels + c]
         np.dot(hidden[:rows], weight.T, change[:rows])
         for row in range(rows):
             for c in range(channels):
@@ -204,18 +199,17 @@ def full_through_taps(
 
 @njit(**COMPILE)
 def full_backward(
-    x: Floats, taps: Floats, offset: Floats, products: Floats, run_at: NDArray[np.int64],
+    x: Floats, gates: Floats, run_at: NDArray[np.int64],
     weight: Floats, skip_weight: Floats, dilation: int, first: int, stop: int,
     d_stream: Floats, d_skips: Floats, d_gates: Floats,
     d_taps: Floats, d_offset: Floats, d_products: Floats, d_weight: Floats, d_bias: Floats, d_skip_weight: Floats,
 ) -> None:  # fmt: skip
     """Rows first to stop of d_gates, and their share of the parameters' gradients, from d_stream and d_skips.
 
-    Tanh and sigmoid are computed again: to store and load them would take longer.
+    x and gates as `full_forward` had and left them.
     """
-    channels, width = x.shape[1], products.shape[0]
+    channels, width = x.shape[1], d_products.shape[0]
     window = np.empty((BLOCK, width * channels), np.float32)
-    gates = np.empty((BLOCK, 2 * channels), np.float32)
     hidden = np.empty((BLOCK, channels), np.float32)
     d_hidden = np.empty((BLOCK, channels), np.float32)
     through_skip = np.empty((BLOCK, channels), np.float32)
@@ -223,12 +217,10 @@ def full_backward(
     d_taps_block = np.empty((width * channels, 2 * channels), np.float32)
     for start in range(first, stop, BLOCK):
         rows = min(BLOCK, stop - start)
-        open_gates(x, taps, offset, products, run_at, dilation, start, rows, window, gates)
+        opened = gates[start : start + rows]
         for row in range(rows):
             for c in range(channels):
-                gates[row, c] = tanh(gates[row, c])
-                gates[row, channels + c] = sigmoid(gates[row, channels + c])
-                hidden[row, c] = gates[row, c] * gates[row, channels + c]
+                hidden[row, c] = opened[row, c] * opened[row, channels + c]
         d_change = d_stream[start : start + rows]
         np.dot(d_change, weight, d_hidden[:rows])
         np.dot(d_change.T, hidden[:rows], d_weight_block)
@@ -243,17 +235,18 @@ def full_backward(
                     d_hidden[row, c] += through_skip[row, c]
         for row in range(rows):
             for c in range(channels):
-                filtered, opening = gates[row, c], gates[row, channels + c]
+                filtered, opening = opened[row, c], opened[row, channels + c]
                 d_gates[start + row, c] = d_hidden[row, c] * opening * (ONE - filtered * filtered)
                 d_gates[start + row, channels + c] = d_hidden[row, c] * filtered * opening * (ONE - opening)
                 d_bias[c] += d_change[row, c]
+        look_back(x, width, dilation, start, rows, window)
         d_rows = d_gates[start : start + rows]
         np.dot(window[:rows].T, d_rows, d_taps_block)
         d_taps += d_taps_block
         for row in range(rows):
             for c in range(2 * channels):
                 d_offset[c] += d_rows[row, c]
-        if products.shape[1] > 0:
+        if d_products.shape[1] > 0:
             for tap in range(width):
                 before = start - (width - 1 - tap) * dilation
                 for row in range(rows):
