@@ -95,7 +95,7 @@ class Checkpoint:
             if name.endswith(".style.weight"):
                 bias = name.removesuffix("style.weight") + "convolution.bias"
                 added = weights.pop(name).double() @ torch.from_numpy(style)  # [2C, S] of [S]
-                weights[bias] = (weights[bias].double() + added.view_as(weights[bias])).float()
+                weights[bias] = (weights[bias].double() + added.view_as(weights[bias])).to(weights[bias].dtype)
         names = self.instruments if instrument is None else (instrument,)
         return replace(self, config=replace(self.config, styles=0), instruments=("+".join(names),), weights=weights)
 
@@ -139,7 +139,7 @@ def _read(path: Path, get: Callable[[Any, str], T]) -> tuple[dict[str, T], dict[
     try:
         facts = json.loads(metadata[METADATA_KEY])
         version = facts.pop("format")
-    except (KeyError, ValueError, AttributeError):
+    except (KeyError, ValueError, TypeError, AttributeError):
         raise InputError(f"{path}: a safetensors file, but not one of SynthNet's") from None
     if version != FORMAT:
         raise InputError(f"{path}: checkpoint format {version}, this version reads format {FORMAT}")

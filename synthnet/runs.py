@@ -218,7 +218,10 @@ def training_samples(corpora: Sequence[Corpus]) -> int:
 
 
 def provenance(corpora: Sequence[Corpus]) -> dict[str, Any]:
-    """Where the training data comes from, for the checkpoint."""
+    """Where the training data comes from, for the checkpoint; `ranges` are the keys that were heard in training."""
+    pitches = [
+        [note.pitch for piece in corpus.split("train") for note in corpus.read_notes(piece)] for corpus in corpora
+    ]
     return {
         "synthnet": __version__,
         "torch": torch.__version__,
@@ -234,6 +237,8 @@ def provenance(corpora: Sequence[Corpus]) -> dict[str, Any]:
             }
             for corpus in corpora
         ],
+        # Not among the corpora's facts: by those a run that is resumed, perhaps an older one, knows its corpora again.
+        "ranges": [{"lowest_pitch": min(heard), "highest_pitch": max(heard)} for heard in pitches],
     }
 
 

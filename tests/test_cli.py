@@ -87,7 +87,13 @@ def test_train_render_compare_evaluate_info(run: Run, tiny_corpus: Corpus, tiny_
     assert "tiny_prelude, 3.0 s in one go" in shown.out
     assert "at least 97%; teacher 100.0%" in shown.out
     assert (tmp_path / "e.png").read_bytes()[:4] == b"\x89PNG"
-    assert "in one go" not in run(*words, "--piece-seconds", 0).out
+    assert "evaluations" not in load_checkpoint(folder / "best.safetensors").training
+    kept = run(*words, "--piece-seconds", 0, "--keep")
+    assert "in one go" not in kept.out
+    rmse_db = load_checkpoint(folder / "best.safetensors").training["evaluations"]["trumpet"]["rmse_cqt_expectation_db"]
+    assert f"{rmse_db:.2f} dB" in kept.out
+    listed = json.loads(run("instruments", "--json").out)[-1]
+    assert (listed["path"], listed["rmse_cqt_db"]) == ("runs/trumpet-tiny/best.safetensors", rmse_db)
     fault(run(*words, "--piece-seconds", 2), "3 s")
     fault(run(*words, "--plot", "e.jpg"), "e.jpg")
     fault(run(*words, "--piece-seconds", 0, "--plot", "e.png"), "--piece-seconds")
@@ -103,15 +109,21 @@ def load_tensors_of(path: Path) -> dict[str, torch.Tensor]:
     return load_file(path)
 
 
-def test_render_takes_the_best_of_the_newest_run(run: Run, song: Path, network: Path, tmp_path: Path) -> None:
-    fault(run("render", song), "no checkpoint yet", "synthnet train")
+def test_render_takes_the_shipped_unless_an_own_one_is_named(
+    run: Run, song: Path, network: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "runs" / "mine"
     folder.mkdir(parents=True)
-    for name in ("best", "last"):
-        (folder / f"{name}.safetensors").write_bytes(network.read_bytes())
-    result = run("render", song, "--duration", 0.05)
-    assert result.status == 0
-    assert "runs/mine/best.safetensors" in result.err
+    (folder / "last.safetensors").write_bytes(network.read_bytes())
+    result = run("render", song, "--duration", 0.1)
+    assert result.status == 0, result.err
+    assert "track 0, melody (2 notes): trumpet, its program 56 [shipped]" in result.err
+    result = run("render", song, "--duration", 0.1, "--instrument", "trumpet")
+    assert "track 0, melody (2 notes): trumpet, as asked [runs/mine/last.safetensors]" in result.err
+    (folder / "best.safetensors").write_bytes(network.read_bytes())
+    result = run("render", song, "--duration", 0.1, "--instrument", "1=trumpet")
+    assert "track 0, melody (2 notes): trumpet, its program 56 [shipped]" in result.err
+    assert "track 1, bass (1 notes): trumpet, as asked [runs/mine/best.safetensors]" in result.err
 
 
 def test_render_options(run: Run, song: Path, network: Path, tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ import click
 import torch
 
 from synthnet.cli.corpora import corpora_for
-from synthnet.cli.options import DEFAULT_RUNS, path_type, positive, say, say_nothing
+from synthnet.cli.options import path_type, positive, say, say_nothing
 from synthnet.files import InputError
 from synthnet.instruments import INSTRUMENTS
+from synthnet.library import DEFAULT_RUNS
 from synthnet.models import MODELS, PRESETS
 from synthnet.runs import (
     Span,
