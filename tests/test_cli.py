@@ -256,6 +256,46 @@ def test_corpus_build_with_etudes(run: Run, tiny_scores: Path, tmp_path: Path, m
     assert [piece.name for piece in read_corpus(tmp_path / "c").pieces] == ["song"]
 
 
+def test_an_instrument_of_ones_own_from_corpus_to_song(run: Run, tiny_scores: Path, song: Path, tmp_path: Path) -> None:
+    build = ["corpus", "build", "--scores", tiny_scores]
+    own = ["--instrument", "tenor-sax", "--program", 66]
+    built = run(*build, *own, "--lowest-pitch", 55, "--highest-pitch", 75)
+    assert built.status == 0, built.err
+    assert "outside the range of the tenor-sax, 55 to 75" in built.err
+    corpus = read_corpus(tmp_path / "data" / "corpora" / "tenor-sax")
+    assert (corpus.instrument, corpus.program) == ("tenor-sax", 66)
+    fault(run("train", "--instrument", "alto-sax", "--corpus", corpus.folder), "a corpus of tenor-sax", "alto-sax")
+    fault(run("train", "--instrument", "alto-sax"), "alto-sax: no such instrument", "--program")
+    trained = run("train", "--instrument", "tenor-sax", "--preset", "tiny", "--steps", 1)
+    assert trained.status == 0, trained.err
+    heard = {note.pitch for piece in corpus.split("train") for note in corpus.read_notes(piece)}
+    facts = json.loads(run("instruments", "--json").out)[-1]
+    assert (facts["name"], facts["program"], facts["path"]) == (
+        "tenor-sax",
+        66,
+        "runs/tenor-sax-tiny/best.safetensors",
+    )
+    assert (facts["lowest_pitch"], facts["highest_pitch"]) == (min(heard), max(heard))
+    rendered = run("render", song, "--instrument", "1=Tenor-Sax", "--duration", 0.1)
+    assert "track 1, bass (1 notes): tenor-sax, as asked [runs/tenor-sax-tiny/best.safetensors]" in rendered.err
+
+    etudes = ["--scores", "etudes", "--minutes", 0.2, "--lowest-pitch", 60, "--highest-pitch", 80, "--out"]
+    voices = []
+    for chords in ([], ["--chords"]):
+        assert run(*build, *own, *etudes, "etudes", *chords).status == 0
+        chordal = read_score(tmp_path / "etudes" / "etudes" / "etude_3_chords.mid").notes
+        assert all(60 <= note.pitch <= 80 for note in chordal)
+        voices.append(len(chordal))
+    assert voices[1] > 2 * voices[0]
+
+    fault(run(*build, "--instrument", "tenor-sax"), "tenor-sax: no such instrument", "--program")
+    fault(run(*build, "--instrument", "trumpet", "--program", 57), "the trumpet is known, with program 56")
+    fault(run(*build, "--instrument", "trumpet", "--lowest-pitch", 40), "--program")
+    fault(run(*build, "--instrument", "trumpet", "--chords"), "--program")
+    fault(run(*build, "--instrument", "a/b", "--program", 57), "'a/b': a name is made of")
+    fault(run(*build, "--instrument", "tuba", "--program", 128), "--program")
+
+
 def test_a_corpus_without_a_validation_piece_is_refused_before_training(run: Run, song: Path, tmp_path: Path) -> None:
     assert run("corpus", "build", "--instrument", "flute", "--scores", song, "--out", "c").status == 0
     fault(run("train", "--corpus", "c", "--preset", "tiny", "--steps", 1), "no validation piece", "--valid")
