@@ -30,6 +30,7 @@ from synthnet.score import Score, program_name
 SHIPPED = Path(__file__).parent / "shipped"
 DEFAULT_RUNS = Path("runs")  # below the folder that one works in
 NETWORKS_OF_A_RUN = ("best.safetensors", "last.safetensors")  # the first that is there counts
+NEAREST = "shipped"  # in place of a name: the shipped instrument nearest to a program
 FALLBACK = "piano"  # plays the programs of whose family nobody is shipped
 
 
@@ -173,6 +174,22 @@ class Library:
         exact = [player for player in self.players if player.program == program]
         player, why = (exact[0], f"its program {program}") if exact else self.nearest(program)
         return Part(player.source, replace(player.source.checkpoint.voice(player.name), why=why))
+
+    def starting_point(self, text: str, program: int) -> tuple[Path, str | None]:
+        """The file that a training starts from, and the instrument in it; None: all that are in it.
+
+        Args:
+            text: "shipped", the shipped instrument nearest to the program; FILE.safetensors; or a name, see `find`.
+
+        Raises:
+            InputError: there is none.
+        """
+        if text.endswith(".safetensors"):
+            return Path(text), None
+        if text == NEAREST and not self.shipped:
+            raise InputError("no instrument is shipped with this installation")
+        player = self.nearest(program)[0] if text == NEAREST else self.named(text)
+        return player.source.path, player.name
 
     def nearest(self, program: int) -> tuple[Player, str]:
         """The shipped instrument nearest to a General MIDI program, 0 to 127, and why.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -17,6 +18,8 @@ from synthnet import cli
 from synthnet.audio import read_audio, write_audio
 from synthnet.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from synthnet.corpus import Corpus, read_corpus
+from synthnet.files import sha256
+from synthnet.library import SHIPPED
 from synthnet.models import build_model, preset_config
 from synthnet.score import Note, Score, Track, read_score, write_midi
 
@@ -294,6 +297,52 @@ def test_an_instrument_of_ones_own_from_corpus_to_song(run: Run, tiny_scores: Pa
     fault(run(*build, "--instrument", "trumpet", "--chords"), "--program")
     fault(run(*build, "--instrument", "a/b", "--program", 57), "'a/b': a name is made of")
     fault(run(*build, "--instrument", "tuba", "--program", 128), "--program")
+
+
+def test_training_from_a_trained_network(run: Run, tiny_corpus: Corpus, many: Path, tmp_path: Path) -> None:
+    train = ["train", "--corpus", tiny_corpus.folder, "--slice", 200]
+    still = ["--steps", 1, "--learning-rate", 1e-9]  # what it starts from is what is left
+
+    def started(*options: object) -> Checkpoint:
+        out = tmp_path / "runs" / f"r{len(list(tmp_path.glob('runs/*')))}"
+        result = run(*train, *still, "--out", out, *options)
+        assert result.status == 0, result.err
+        return load_checkpoint(out / "last.safetensors")
+
+    def same(mine: Checkpoint, theirs: Checkpoint) -> bool:
+        assert mine.config == theirs.config
+        return all(torch.allclose(mine.weights[name], value, atol=1e-6) for name, value in theirs.weights.items())
+
+    several = load_checkpoint(many)
+    whole = started("--from", many)
+    assert same(whole, several.of_one())
+    origin = {"file": f"{tmp_path.name}/many.safetensors", "sha256": sha256(many), "instrument": None}
+    assert whole.training["started_from"] == origin
+    assert whole.instruments == ("trumpet",)
+    (tmp_path / "runs" / "many").mkdir()
+    (tmp_path / "runs" / "many" / "best.safetensors").write_bytes(many.read_bytes())
+    assert same(started("--from", "CELLO"), several.of_one("cello"))
+    shipped = started("--from", "shipped", "--corruption", 0.1)  # the trumpet, as of the corpus's program
+    assert same(shipped, load_checkpoint(SHIPPED / "trumpet.safetensors"))
+    assert shipped.training["settings"]["corruption"] == 0.1
+    assert shipped.training["started_from"]["instrument"] == "trumpet"
+    goes_on = run(*train, "--resume", "--steps", 2, "--out", "runs/r0", "--learning-rate", 1e-9)
+    assert goes_on.status == 0, goes_on.err
+    assert load_checkpoint(tmp_path / "runs" / "r0" / "last.safetensors").training["started_from"] == origin
+
+    fault(run(*train, "--resume", "--from", many, "--out", "runs/r0"), "--from is for a new run")
+    fault(run(*train, "--from", many, "--channels", 12), "many.safetensors: starts with channels 8, not 12")
+    fault(run(*train, "--from", many, "--preset", "small"), "starts with blocks 1, not 2")
+    fault(run(*train, "--from", many, "--model", "wavenet"), "starts with model synthnet, not wavenet")
+    fault(run(*train, "--from", many, "--oscillators", 4), "starts with harmonics 0, not 4")
+    fault(run(*train, "--from", many, "--no-dither"), "starts with dither True, not False")
+    fault(run("train", "--from", "horn", "--instrument", "flute"), "no instrument 'horn'")
+    fault(run("train", "--from", "horn.safetensors", "--instrument", "flute"), "horn.safetensors: no such file")
+    assert not (tmp_path / "data").exists()  # told before the corpus is built
+    fault(run(*train, "--from", many, "--corpus", tiny_corpus.folder), "learned 3 instruments; a run of 2 cannot")
+    fault(run(*train, "--from", "shipped", "--corpus", tiny_corpus.folder), "learned 1 instruments; a run of 2 cannot")
+    save_checkpoint(tmp_path / "slow.safetensors", replace(several, sample_rate_hz=8_000))
+    fault(run(*train, "--from", "slow.safetensors"), "at 8000 Hz, the corpus", "at 16000 Hz")
 
 
 def test_a_corpus_without_a_validation_piece_is_refused_before_training(run: Run, song: Path, tmp_path: Path) -> None:

@@ -162,6 +162,26 @@ def test_one_piece_has_one_sample_rate(tmp_path: Path) -> None:
         library.assign(score_of(42, 56), "1=flute")
 
 
+def test_where_a_training_starts_from(tmp_path: Path) -> None:
+    own = save(tmp_path / "runs" / "own" / "best.safetensors", "flute", "kazoo", **of_program(75, 41))
+    library = library_of(tmp_path, ("cello", "flute", "piano"))
+    shipped = tmp_path / "shipped"
+    for text, program, expected in [
+        ("shipped", 75, (shipped / "flute.safetensors", "flute")),
+        ("shipped", 41, (shipped / "cello.safetensors", "cello")),  # an own one is not shipped
+        ("shipped", 120, (shipped / "piano.safetensors", "piano")),
+        ("FLUTE", 0, (own, "flute")),
+        ("kazoo", 0, (own, "kazoo")),
+        ("S42", 0, (shipped / "cello.safetensors", "cello")),
+        ("some/file.safetensors", 0, (Path("some/file.safetensors"), None)),
+    ]:
+        assert library.starting_point(text, program) == expected, text
+    with pytest.raises(InputError, match="no instrument 'horn'"):
+        library.starting_point("horn", 0)
+    with pytest.raises(InputError, match="no instrument is shipped"):
+        read_library(tmp_path / "runs", tmp_path / "nowhere").starting_point("shipped", 0)
+
+
 # ------------------------------------------------------------------------------------------------ the command
 
 
