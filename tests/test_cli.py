@@ -322,6 +322,8 @@ def test_training_from_a_trained_network(run: Run, tiny_corpus: Corpus, many: Pa
     (tmp_path / "runs" / "many").mkdir()
     (tmp_path / "runs" / "many" / "best.safetensors").write_bytes(many.read_bytes())
     assert same(started("--from", "CELLO"), several.of_one("cello"))
+    twice_more = ["--corpus", tiny_corpus.folder, "--corpus", tiny_corpus.folder]
+    assert same(started("--from", many, *twice_more), several)
     shipped = started("--from", "shipped", "--corruption", 0.1)  # the trumpet, as of the corpus's program
     assert same(shipped, load_checkpoint(SHIPPED / "trumpet.safetensors"))
     assert shipped.training["settings"]["corruption"] == 0.1
@@ -532,7 +534,7 @@ def documented_commands() -> list[str]:
 
 @pytest.mark.parametrize("line", documented_commands())
 def test_documented_commands_are_understood(line: str) -> None:
-    words = line.replace("$(DEMO_MINUTES)", "4").replace("$(PRELUDE)", "prelude").split()[1:]
+    words = re.sub(r"\$\(\w+\)", "4", line).split()[1:]
     command: click.Command = cli.cli
     while isinstance(command, click.Group):
         command = command.commands[words.pop(0)]
