@@ -17,7 +17,7 @@ from synthnet.files import InputError
 
 OWN_RANGE = 36, 84  # of an instrument about which nothing is said
 NARROWEST_RANGE = 14  # semitones: études need room for their scales, leaps and chords
-RESERVED_NAMES = ("all", "shipped", "etudes")  # words that mean something else where an instrument is named
+RESERVED_NAMES = ("all", "shipped")  # words that mean something else where an instrument is named
 HARMONICS = tuple(float(order) for order in range(1, 13))
 
 

@@ -160,7 +160,7 @@ class Library:
         if looks_like_mixture(text) and self.find(text) is None:
             names = [self.named(who).name for who, _ in mixture_parts(text)]
             for source in (*self.own, *self.shipped):
-                if source.checkpoint.config.styles and set(names) <= set(source.checkpoint.instruments):
+                if source.checkpoint.config.styles and all(learned_name(who, source.checkpoint) for who in names):
                     return Part(source, mixture(text, source.checkpoint))
             together = " and ".join(dict.fromkeys(names))
             raise InputError(

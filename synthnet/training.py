@@ -396,7 +396,8 @@ class Trainer:
             raise InputError(f"{path}: was trained on other corpora than these, or they have changed since")
         if facts.get("world") != self.world:
             raise InputError(f"{path}: was trained by {facts.get('world')} processes, not {self.world}")
-        self.provenance = {**facts["provenance"], **self.provenance}  # what only its first part knew: where it started
+        # What only the run's beginning knew, such as where it started from.
+        self.provenance = {**facts.get("provenance", {}), **self.provenance}
 
         def part(prefix: str) -> dict[str, Tensor]:
             return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}

@@ -266,6 +266,9 @@ def test_shipped_files_are_small_known_and_come_with_a_card() -> None:
     for player in library.players:
         assert player.program == find_instrument(player.name).program
         assert player.evaluated
+        pieces = player.source.checkpoint.training["evaluations"][player.name]["pieces"]
+        assert pieces
+        assert all(piece["seconds"] >= 20 for piece in pieces)
     for path in networks:
         assert load_checkpoint(path).build()  # reads the weights, too
         card = path.with_suffix(".md").read_text("utf-8")
