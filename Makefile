@@ -2,8 +2,10 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-DEMO_MINUTES ?= 4
+DEMO_MINUTES ?= 3
+SHIPPED := synthnet/shipped/trumpet.safetensors
 PRELUDE := data/scores/bwv1007_1_prelude
+TEACHER := data/corpora/trumpet/audio/bwv1007_1_prelude.flac
 
 .PHONY: setup system demo test lint bench clean
 
@@ -21,19 +23,22 @@ system:
 
 demo: setup
 	$(BIN)/synthnet corpus build --instrument trumpet
-	rm -rf runs/demo
-	$(BIN)/synthnet train --instrument trumpet --minutes $(DEMO_MINUTES) --evaluate-every 2min --out runs/demo
-	$(BIN)/synthnet render $(PRELUDE).mid --duration 8 --output expectation --checkpoint runs/demo/last.safetensors -o demo/prelude.wav
-	$(BIN)/synthnet compare data/corpora/trumpet/audio/bwv1007_1_prelude.flac demo/prelude.wav --plot demo/prelude.png
-	@cp runs/demo/curves.png demo/curves.png
+	$(BIN)/synthnet render $(PRELUDE).mid --duration 20 --output expectation --checkpoint $(SHIPPED) -o demo/shipped.wav
+	$(BIN)/synthnet compare $(TEACHER) demo/shipped.wav --plot demo/shipped.png
+	@printf '%s\n' '' 'Listen to demo/shipped.wav, look at demo/shipped.png. Now $(DEMO_MINUTES) minutes of training:' ''
+	rm -rf demo/run
+	$(BIN)/synthnet train --instrument trumpet --minutes $(DEMO_MINUTES) --evaluate-every 2min --out demo/run
+	$(BIN)/synthnet render $(PRELUDE).mid --duration 8 --output expectation --checkpoint demo/run/last.safetensors -o demo/trained.wav
+	$(BIN)/synthnet compare $(TEACHER) demo/trained.wav --plot demo/trained.png
+	@cp demo/run/curves.png demo/curves.png
 	@printf '%s\n' '' \
-	  'Listen to  demo/prelude.wav                       the network, 8 s of the Prelude, which it never heard' \
-	  '           data/corpora/trumpet/audio/bwv1007_1_prelude.flac      its teacher, the whole piece' \
-	  'Look at    demo/prelude.png                       both, and where they differ' \
-	  '           demo/curves.png                        how the training went' \
+	  'Listen to  demo/shipped.wav       the shipped trumpet, 20 s of the Prelude, which it never heard' \
+	  '           demo/trained.wav       what $(DEMO_MINUTES) minutes of training gave: the right notes in a good deal of noise' \
+	  '           $(TEACHER)      their teacher, the whole piece' \
+	  'Look at    demo/shipped.png       teacher, network, and where they differ; demo/trained.png likewise' \
+	  '           demo/curves.png        how the training went' \
 	  '' \
-	  'This was $(DEMO_MINUTES) minutes of training: expect the right notes in a good deal of noise.' \
-	  'Half an hour is much better (README has the figures): $(BIN)/synthnet train --instrument trumpet'
+	  'Play your own music: $(BIN)/synthnet render SONG.mid'
 
 test: setup
 	$(BIN)/python -m pytest -q

@@ -6,10 +6,10 @@ No file is ever unpickled, so a checkpoint from a stranger can hold wrong number
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,10 +18,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 from synthnet.files import InputError, written_whole
+from synthnet.instruments import INSTRUMENTS
 from synthnet.models import ModelConfig, Network, build_model
 
 FORMAT = 1
 METADATA_KEY = "synthnet"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Checkpoint:
         sample_rate_hz: of the audio that it was trained on and makes.
         instruments: names, in the order of the one-hot style; one name for a single instrument.
         training: provenance, as plain values: steps, corpora and their hashes, settings, figures reached.
-        weights: the network's state, by name.
+        weights: the network's state, by name; empty after `peek_checkpoint`.
     """
 
     config: ModelConfig
@@ -64,6 +67,37 @@ class Checkpoint:
             raise InputError(f"this network does not play {name!r}; it plays: {', '.join(self.instruments)}")
         style = np.eye(len(self.instruments))[self.instruments.index(name)] if self.config.styles else None
         return Voice(name, style)
+
+    @property
+    def programs(self) -> tuple[int | None, ...]:
+        """General MIDI program of each instrument, 0 to 127: its corpus's, else that of its name, else None."""
+        by_name = {who.name: who.program for who in INSTRUMENTS}
+        programs = []
+        for number, name in enumerate(self.instruments):
+            program = fact(self.training, "corpora", number, "program")
+            in_range = isinstance(program, int) and 0 <= program <= 127
+            programs.append(program if in_range else by_name.get(name))
+        return tuple(programs)
+
+    def of_one(self, instrument: str | None = None) -> Checkpoint:
+        """The same network without styles, for one of its instruments, or for the mean of all of them.
+
+        A style adds a constant to each layer's gates: the convolution's bias takes it up, and what the network
+        computes stays the same. What is of one already is given back as it is.
+        """
+        style = self.voice(instrument).style
+        if style is None:
+            return self
+        if instrument is None:
+            style = np.full(len(self.instruments), 1 / len(self.instruments))
+        weights = dict(self.weights)
+        for name in self.weights:
+            if name.endswith(".style.weight"):
+                bias = name.removesuffix("style.weight") + "convolution.bias"
+                added = weights.pop(name).double() @ torch.from_numpy(style)  # [2C, S] of [S]
+                weights[bias] = (weights[bias].double() + added.view_as(weights[bias])).to(weights[bias].dtype)
+        names = self.instruments if instrument is None else (instrument,)
+        return replace(self, config=replace(self.config, styles=0), instruments=("+".join(names),), weights=weights)
 
     def build(self, device: torch.device | str = "cpu") -> Network:
         """The network with these weights, ready to play."""
@@ -87,12 +121,17 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         InputError: no such file, a folder, damaged, truncated, or not ours; one line that names it.
     """
+    return _read(path, lambda file, name: file.get_tensor(name))
+
+
+def _read(path: Path, get: Callable[[Any, str], T]) -> tuple[dict[str, T], dict[str, Any]]:
+    """What `get` takes of each tensor, given the opened file and its name, and the facts; raises as `load_tensors`."""
     if not path.is_file():
         raise InputError(f"{path}: {'a folder, not a checkpoint' if path.is_dir() else 'no such file'}")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+            taken = {name: get(file, name) for name in file.keys()}  # noqa: SIM118, not a dict
     except PermissionError:
         raise InputError(f"{path}: cannot be read (permission denied)") from None
     except (SafetensorError, OSError, ValueError) as error:
@@ -100,11 +139,11 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         facts = json.loads(metadata[METADATA_KEY])
         version = facts.pop("format")
-    except (KeyError, ValueError, AttributeError):
+    except (KeyError, ValueError, TypeError, AttributeError):
         raise InputError(f"{path}: a safetensors file, but not one of SynthNet's") from None
     if version != FORMAT:
         raise InputError(f"{path}: checkpoint format {version}, this version reads format {FORMAT}")
-    return tensors, facts
+    return taken, facts
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -124,8 +163,20 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         InputError: see `load_tensors`; also facts that are missing or do not fit the weights.
     """
-    path = Path(path)
     weights, facts = load_tensors(path)
+    return _checked(path, facts, {name: tuple(value.shape) for name, value in weights.items()}, weights)
+
+
+def peek_checkpoint(path: Path) -> Checkpoint:
+    """As `load_checkpoint`, but the weights are left unread: as quick for a large network as for a small one."""
+    shapes, facts = _read(path, lambda file, name: tuple(file.get_slice(name).get_shape()))
+    return _checked(path, facts, shapes, {})
+
+
+def _checked(
+    path: Path, facts: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, Tensor]
+) -> Checkpoint:
+    """The checkpoint of a file's facts, if they fit one another; raises as `load_checkpoint`."""
     try:
         config = ModelConfig.from_dict(facts["config"])
         rate, instruments = int(facts["sample_rate_hz"]), tuple(str(name) for name in facts["instruments"])
@@ -136,10 +187,19 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise InputError(f"{path}: {fault}") from None
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a playable checkpoint (missing or malformed {error})") from None
-    found = {name: tuple(value.shape) for name, value in weights.items()}
-    if found != expected:
-        wrong = sorted(name for name in expected.keys() | found.keys() if found.get(name) != expected.get(name))[0]
+    if shapes != expected:
+        wrong = sorted(name for name in expected.keys() | shapes.keys() if shapes.get(name) != expected.get(name))[0]
         raise InputError(f"{path}: weights do not fit the {config.model} that it describes (first at {wrong})")
     if rate < 1000 or not instruments or (config.styles and config.styles != len(instruments)):
         raise InputError(f"{path}: its sample rate or its instruments do not fit its network")
     return Checkpoint(config, rate, instruments, training, weights)
+
+
+def fact(facts: Any, *keys: str | int) -> Any:
+    """A value deep within plain values that anyone may have written; None if it is not there."""
+    for key in keys:
+        try:
+            facts = facts[key]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return facts

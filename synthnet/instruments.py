@@ -1,4 +1,4 @@
-"""The seven instruments of the SynthNet experiment (Schimbinschi et al., IJCAI 2019): data only.
+"""The seven instruments of the SynthNet experiment (Schimbinschi et al., IJCAI 2019), and own ones: data only.
 
 A code Snn names the 0-based General MIDI program nn, which is the preset of the FluidR3 GM sound font that
 plays the instrument. Pitches are MIDI keys (A4 = 69). The ranges are a choice of ours, each instrument's
@@ -10,10 +10,14 @@ would seem stronger than the note itself.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from synthnet.files import InputError
 
+OWN_RANGE = 36, 84  # of an instrument about which nothing is said
+NARROWEST_RANGE = 14  # semitones: études need room for their scales, leaps and chords
+RESERVED_NAMES = ("all", "shipped")  # words that mean something else where an instrument is named
 HARMONICS = tuple(float(order) for order in range(1, 13))
 
 
@@ -49,10 +53,43 @@ def partials_of(name: str) -> tuple[float, ...]:
     return next((who.partials for who in INSTRUMENTS if who.name == name), HARMONICS)
 
 
+def known_instrument(name: str) -> Instrument | None:
+    """The instrument of this name or code, in upper or lower case; None if it is none of the seven."""
+    return next((who for who in INSTRUMENTS if name.lower() in (who.name, who.code.lower())), None)
+
+
 def find_instrument(name: str) -> Instrument:
-    """The instrument of this name or code, in upper or lower case; InputError that lists them all if there is none."""
-    for instrument in INSTRUMENTS:
-        if name.lower() in (instrument.name, instrument.code.lower()):
-            return instrument
-    known = ", ".join(f"{instrument.name} ({instrument.code})" for instrument in INSTRUMENTS)
-    raise InputError(f"{name}: no such instrument; there are {known}")
+    """As `known_instrument`; InputError that lists them all if there is none."""
+    instrument = known_instrument(name)
+    if instrument is None:
+        known = ", ".join(f"{who.name} ({who.code})" for who in INSTRUMENTS)
+        own = "one of your own: synthnet corpus build --instrument NAME --program N"
+        raise InputError(f"{name}: no such instrument; there are {known}; {own}")
+    return instrument
+
+
+def own_instrument(
+    name: str,
+    program: int,
+    lowest_pitch: int = OWN_RANGE[0],
+    highest_pitch: int = OWN_RANGE[1],
+    chords: bool = False,
+) -> Instrument:
+    """An instrument that is none of the seven: any General MIDI program, 0 to 127, under a name of one's own.
+
+    Raises:
+        InputError: a name that is taken or not of letters, digits, '-' and '_' (it becomes a folder's name, too), a
+            program or a key outside 0 to 127, or a range of less than 14 semitones.
+    """
+    if not re.fullmatch(r"\w[\w-]*", name):
+        raise InputError(f"{name!r}: a name is made of letters, digits, - and _, as in tenor-sax")
+    if name.lower() in RESERVED_NAMES:
+        raise InputError(f"{name}: this word means something else here; take another name")
+    if (taken := known_instrument(name)) is not None:
+        raise InputError(f"{name}: the {taken.name} is known, with program {taken.program}; take another name")
+    for what, value in (("program", program), ("lowest pitch", lowest_pitch), ("highest pitch", highest_pitch)):
+        if not 0 <= value <= 127:
+            raise InputError(f"{name}: {what} {value} is not within 0 to 127")
+    if highest_pitch - lowest_pitch < NARROWEST_RANGE:
+        raise InputError(f"{name}: keys {lowest_pitch} to {highest_pitch} are less than {NARROWEST_RANGE} semitones")
+    return Instrument(name, f"S{program:02d}", program, lowest_pitch, highest_pitch, chords)

@@ -22,15 +22,16 @@ import torch.distributed as dist
 from tqdm import tqdm
 
 from synthnet import __version__
-from synthnet.checkpoint import load_tensors
+from synthnet.checkpoint import Checkpoint, load_checkpoint, load_tensors
 from synthnet.corpus import Corpus
 from synthnet.dataset import SliceDataset
 from synthnet.evaluation import free_run, likelihood, split_floor_nats
-from synthnet.files import InputError
+from synthnet.files import InputError, sha256
 from synthnet.models import ModelConfig, Network, preset_config
 from synthnet.plots import plot_training
 from synthnet.training import Progress, Trainer, TrainingConfig, training_config
 
+DEFAULT_MODEL, DEFAULT_PRESET = "synthnet", "small"
 PAPER_EPOCHS = 200
 PAPER_EVALUATION_EPOCHS = 20
 EVALUATION_MINUTES = 5.0
@@ -62,6 +63,61 @@ def fresh_settings(
         **{name: value for name, value in overrides.items() if name in shape},
     )
     return config, training_config(preset, **{name: v for name, v in overrides.items() if name not in shape})
+
+
+@dataclass(frozen=True)
+class Start:
+    """A trained network that a run begins with.
+
+    Attributes:
+        checkpoint: with as many instruments as the run.
+        origin: where it comes from, as plain values for the provenance.
+    """
+
+    checkpoint: Checkpoint
+    origin: Mapping[str, Any]
+
+
+def read_start(path: Path, instrument: str | None, corpora: Sequence[Corpus]) -> Start:
+    """The network in a file as a run on these corpora begins with it.
+
+    A run of one instrument takes of a network of several the one that is named, or else the mean of all.
+
+    Raises:
+        InputError: see `load_checkpoint`; also another sample rate or number of instruments.
+    """
+    checkpoint = load_checkpoint(path)
+    rate = corpora[0].sample_rate_hz
+    if checkpoint.sample_rate_hz != rate:
+        raise InputError(f"{path}: at {checkpoint.sample_rate_hz} Hz, the corpus {corpora[0].folder} at {rate} Hz")
+    if len(corpora) == 1:
+        checkpoint = checkpoint.of_one(instrument)
+    elif len(corpora) != checkpoint.config.styles:
+        raise InputError(
+            f"{path}: learned {len(checkpoint.instruments)} instruments; a run of {len(corpora)} cannot start from it"
+        )
+    file = f"{path.resolve().parent.name}/{path.name}"  # enough to know it by; a whole path would tell of the machine
+    return Start(checkpoint, {"file": file, "sha256": sha256(path), "instrument": instrument})
+
+
+def started_settings(
+    start: Start, model: str | None, preset: str | None, overrides: Mapping[str, Any]
+) -> tuple[ModelConfig, TrainingConfig]:
+    """The network that a run starts from, and the recipe of a preset, None: of `small`; `overrides` as above.
+
+    Raises:
+        InputError: the model, the preset or an override asks for a network of another shape.
+    """
+    config = start.checkpoint.config
+    shape = {field.name for field in dataclasses.fields(ModelConfig)}
+    asked = {} if preset is None else preset_config(config.model, preset, styles=config.styles).as_dict()
+    asked |= {} if model is None else {"model": model}
+    asked |= {name: value for name, value in overrides.items() if name in shape}
+    for name, value in asked.items():
+        if getattr(config, name) != value:
+            raise InputError(f"{start.origin['file']}: starts with {name} {getattr(config, name)}, not {value}")
+    recipe = {name: value for name, value in overrides.items() if name not in shape}
+    return config, training_config(preset or DEFAULT_PRESET, **recipe)
 
 
 def resumed_settings(folder: Path, overrides: Mapping[str, Any]) -> tuple[ModelConfig, TrainingConfig, Span]:
@@ -140,6 +196,7 @@ def train_run(
     *,
     device: torch.device,
     resume: bool = False,
+    start: Start | None = None,
     evaluate_every: Span | None = None,
     evaluation_seconds: int = EVALUATION_SECONDS,
     workers: int = 0,
@@ -148,6 +205,7 @@ def train_run(
     """Train in a folder until the span is over, showing progress; curves are drawn at the end, also of a stopped run.
 
     Args:
+        start: what a new run begins with; default: fresh weights.
         evaluate_every: default 5 minutes, or the paper's 20 epochs if the span is in epochs.
         evaluation_seconds: generated for each instrument in an evaluation (the paper: 1).
 
@@ -177,11 +235,12 @@ def train_run(
         dataset,
         sample_rate_hz=corpora[0].sample_rate_hz,
         instruments=tuple(corpus.instrument for corpus in corpora),
-        provenance=provenance(corpora),
+        provenance=provenance(corpora) | ({} if start is None else {"started_from": dict(start.origin)}),
         device=device,
         resume=resume,
         span=dataclasses.asdict(span),
         workers=workers,
+        start=None if start is None else start.checkpoint.weights,
     )
     steps_an_epoch = max(1, round(training_samples(corpora) / (training.n_predicted * trainer.slices_per_step)))
     if evaluate_every is None:
@@ -218,7 +277,10 @@ def training_samples(corpora: Sequence[Corpus]) -> int:
 
 
 def provenance(corpora: Sequence[Corpus]) -> dict[str, Any]:
-    """Where the training data comes from, for the checkpoint."""
+    """Where the training data comes from, for the checkpoint; `ranges` are the keys that were heard in training."""
+    pitches = [
+        [note.pitch for piece in corpus.split("train") for note in corpus.read_notes(piece)] for corpus in corpora
+    ]
     return {
         "synthnet": __version__,
         "torch": torch.__version__,
@@ -234,6 +296,8 @@ def provenance(corpora: Sequence[Corpus]) -> dict[str, Any]:
             }
             for corpus in corpora
         ],
+        # Not among the corpora's facts: by those a run that is resumed, perhaps an older one, knows its corpora again.
+        "ranges": [{"lowest_pitch": min(heard), "highest_pitch": max(heard)} for heard in pitches],
     }
 
 

@@ -14,7 +14,7 @@ import math
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -162,6 +162,7 @@ class Trainer:
         sample_rate_hz, instruments, provenance: for the checkpoints; resuming checks the last two.
         span: how long the run is meant to be, for whoever resumes it.
         workers: processes that prepare slices.
+        start: a trained network's state, by name, of the same shape, to begin with; None: fresh weights.
 
     Raises:
         InputError: when resuming, the state is missing, damaged, or of another network or recipe.
@@ -181,6 +182,7 @@ class Trainer:
         resume: bool,
         span: dict[str, Any] | None = None,
         workers: int = 0,
+        start: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.folder, self.config, self.training, self.dataset = folder, config, training, dataset
         self.sample_rate_hz, self.instruments, self.provenance = sample_rate_hz, instruments, provenance
@@ -189,6 +191,8 @@ class Trainer:
         self.world = dist.get_world_size() if dist.is_initialized() else 1
         torch.manual_seed(training.seed)
         self.network = build_model(config).to(device)
+        if start is not None:
+            self.network.load_state_dict(start)
         self.average = copy.deepcopy(self.network) if training.ema_decay else self.network
         self.optimiser = torch.optim.Adam(
             self.network.parameters(),
@@ -392,6 +396,8 @@ class Trainer:
             raise InputError(f"{path}: was trained on other corpora than these, or they have changed since")
         if facts.get("world") != self.world:
             raise InputError(f"{path}: was trained by {facts.get('world')} processes, not {self.world}")
+        # What only the run's beginning knew, such as where it started from.
+        self.provenance = {**facts.get("provenance", {}), **self.provenance}
 
         def part(prefix: str) -> dict[str, Tensor]:
             return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from synthnet.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, save_tensors
+from synthnet.checkpoint import Checkpoint, load_checkpoint, peek_checkpoint, save_checkpoint, save_tensors
 from synthnet.files import InputError
-from synthnet.models import build_model, preset_config
+from synthnet.models import MODELS, build_model, preset_config
 
 
 @pytest.fixture
@@ -41,13 +42,53 @@ def test_voices(checkpoint: Checkpoint) -> None:
         checkpoint.voice("horn")
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_a_network_of_one_computes_what_the_network_of_several_did_with_that_style(model: str) -> None:
+    torch.manual_seed(0)
+    config = preset_config(model, "tiny", styles=3, harmonics=2)
+    several = Checkpoint(config, 16_000, ("cello", "flute", "oboe"), {}, build_model(config).state_dict())
+    n = config.receptive_field + 50
+    x, roll = torch.randint(0, 256, (1, n)), (torch.rand(1, 128, n) < 0.05).float()
+    tones = torch.randn(1, 4, n)
+    outputs = []
+    for name, style in [("oboe", [0.0, 0.0, 1.0]), ("cello", [1.0, 0.0, 0.0]), (None, [1 / 3, 1 / 3, 1 / 3])]:
+        one = several.of_one(name)
+        assert (one.config.styles, one.instruments) == (0, ("cello+flute+oboe" if name is None else name,))
+        outputs.append(one.build()(x, roll, None, tones))
+        expected = several.build()(x, roll, torch.tensor([style]), tones)
+        torch.testing.assert_close(outputs[-1], expected, rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(outputs[0], outputs[1], atol=1e-2)
+    assert one.of_one() is one
+    assert several.weights["layers.0.style.weight"].shape[1] == 3  # as it was
+
+
+def test_programs_are_those_of_the_corpora_else_of_the_names(checkpoint: Checkpoint) -> None:
+    for corpora, programs in [
+        ([{"program": 43}, {"program": 73}], (43, 73)),
+        ([{"program": 128}, {}], (42, 75)),
+        ("?", (42, 75)),
+    ]:
+        assert replace(checkpoint, training={"corpora": corpora}).programs == programs
+    assert replace(checkpoint, instruments=("kazoo", "flute")).programs == (None, 75)
+
+
+def test_a_glance_at_a_checkpoint_is_all_but_its_weights(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    path = tmp_path / "a.safetensors"
+    save_checkpoint(path, checkpoint)
+    assert peek_checkpoint(path) == replace(load_checkpoint(path), weights={})
+
+
 def fault_of(path: Path) -> str | None:
     """What a file is refused with; None if it is not."""
-    try:
-        load_checkpoint(path)
-    except InputError as fault:
-        return str(fault)
-    return None
+    faults = []
+    for read in (load_checkpoint, peek_checkpoint):
+        try:
+            read(path)
+            faults.append(None)
+        except InputError as fault:
+            faults.append(str(fault))
+    assert faults[0] == faults[1]
+    return faults[0]
 
 
 def test_every_truncation_and_damage_of_the_header_is_refused_in_one_line(

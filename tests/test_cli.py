@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -17,6 +18,8 @@ from synthnet import cli
 from synthnet.audio import read_audio, write_audio
 from synthnet.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from synthnet.corpus import Corpus, read_corpus
+from synthnet.files import sha256
+from synthnet.library import SHIPPED
 from synthnet.models import build_model, preset_config
 from synthnet.score import Note, Score, Track, read_score, write_midi
 
@@ -87,7 +90,13 @@ def test_train_render_compare_evaluate_info(run: Run, tiny_corpus: Corpus, tiny_
     assert "tiny_prelude, 3.0 s in one go" in shown.out
     assert "at least 97%; teacher 100.0%" in shown.out
     assert (tmp_path / "e.png").read_bytes()[:4] == b"\x89PNG"
-    assert "in one go" not in run(*words, "--piece-seconds", 0).out
+    assert "evaluations" not in load_checkpoint(folder / "best.safetensors").training
+    kept = run(*words, "--piece-seconds", 0, "--keep")
+    assert "in one go" not in kept.out
+    rmse_db = load_checkpoint(folder / "best.safetensors").training["evaluations"]["trumpet"]["rmse_cqt_expectation_db"]
+    assert f"{rmse_db:.2f} dB" in kept.out
+    listed = json.loads(run("instruments", "--json").out)[-1]
+    assert (listed["path"], listed["rmse_cqt_db"]) == ("runs/trumpet-tiny/best.safetensors", rmse_db)
     fault(run(*words, "--piece-seconds", 2), "3 s")
     fault(run(*words, "--plot", "e.jpg"), "e.jpg")
     fault(run(*words, "--piece-seconds", 0, "--plot", "e.png"), "--piece-seconds")
@@ -103,15 +112,21 @@ def load_tensors_of(path: Path) -> dict[str, torch.Tensor]:
     return load_file(path)
 
 
-def test_render_takes_the_best_of_the_newest_run(run: Run, song: Path, network: Path, tmp_path: Path) -> None:
-    fault(run("render", song), "no checkpoint yet", "synthnet train")
+def test_render_takes_the_shipped_unless_an_own_one_is_named(
+    run: Run, song: Path, network: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "runs" / "mine"
     folder.mkdir(parents=True)
-    for name in ("best", "last"):
-        (folder / f"{name}.safetensors").write_bytes(network.read_bytes())
-    result = run("render", song, "--duration", 0.05)
-    assert result.status == 0
-    assert "runs/mine/best.safetensors" in result.err
+    (folder / "last.safetensors").write_bytes(network.read_bytes())
+    result = run("render", song, "--duration", 0.1)
+    assert result.status == 0, result.err
+    assert "track 0, melody (2 notes): trumpet, its program 56 [shipped]" in result.err
+    result = run("render", song, "--duration", 0.1, "--instrument", "trumpet")
+    assert "track 0, melody (2 notes): trumpet, as asked [runs/mine/last.safetensors]" in result.err
+    (folder / "best.safetensors").write_bytes(network.read_bytes())
+    result = run("render", song, "--duration", 0.1, "--instrument", "1=trumpet")
+    assert "track 0, melody (2 notes): trumpet, its program 56 [shipped]" in result.err
+    assert "track 1, bass (1 notes): trumpet, as asked [runs/mine/best.safetensors]" in result.err
 
 
 def test_render_options(run: Run, song: Path, network: Path, tmp_path: Path) -> None:
@@ -242,6 +257,94 @@ def test_corpus_build_with_etudes(run: Run, tiny_scores: Path, tmp_path: Path, m
     (tmp_path / "etudes" / "song.mid").write_bytes((tiny_scores / "tiny_gigue.mid").read_bytes())
     assert run("corpus", "build", "--instrument", "guitar", "--out", "c", "--scores", "./etudes").status == 0
     assert [piece.name for piece in read_corpus(tmp_path / "c").pieces] == ["song"]
+
+
+def test_an_instrument_of_ones_own_from_corpus_to_song(run: Run, tiny_scores: Path, song: Path, tmp_path: Path) -> None:
+    build = ["corpus", "build", "--scores", tiny_scores]
+    own = ["--instrument", "tenor-sax", "--program", 66]
+    built = run(*build, *own, "--lowest-pitch", 55, "--highest-pitch", 75)
+    assert built.status == 0, built.err
+    assert "outside the range of the tenor-sax, 55 to 75" in built.err
+    corpus = read_corpus(tmp_path / "data" / "corpora" / "tenor-sax")
+    assert (corpus.instrument, corpus.program) == ("tenor-sax", 66)
+    fault(run("train", "--instrument", "alto-sax", "--corpus", corpus.folder), "a corpus of tenor-sax", "alto-sax")
+    fault(run("train", "--instrument", "alto-sax"), "alto-sax: no such instrument", "--program")
+    trained = run("train", "--instrument", "tenor-sax", "--preset", "tiny", "--steps", 1)
+    assert trained.status == 0, trained.err
+    heard = {note.pitch for piece in corpus.split("train") for note in corpus.read_notes(piece)}
+    facts = json.loads(run("instruments", "--json").out)[-1]
+    assert (facts["name"], facts["program"], facts["path"]) == (
+        "tenor-sax",
+        66,
+        "runs/tenor-sax-tiny/best.safetensors",
+    )
+    assert (facts["lowest_pitch"], facts["highest_pitch"]) == (min(heard), max(heard))
+    rendered = run("render", song, "--instrument", "1=Tenor-Sax", "--duration", 0.1)
+    assert "track 1, bass (1 notes): tenor-sax, as asked [runs/tenor-sax-tiny/best.safetensors]" in rendered.err
+
+    etudes = ["--scores", "etudes", "--minutes", 0.2, "--lowest-pitch", 60, "--highest-pitch", 80, "--out"]
+    voices = []
+    for chords in ([], ["--chords"]):
+        assert run(*build, *own, *etudes, "etudes", *chords).status == 0
+        chordal = read_score(tmp_path / "etudes" / "etudes" / "etude_3_chords.mid").notes
+        assert all(60 <= note.pitch <= 80 for note in chordal)
+        voices.append(len(chordal))
+    assert voices[1] > 2 * voices[0]
+
+    fault(run(*build, "--instrument", "tenor-sax"), "tenor-sax: no such instrument", "--program")
+    fault(run(*build, "--instrument", "trumpet", "--program", 57), "the trumpet is known, with program 56")
+    fault(run(*build, "--instrument", "trumpet", "--lowest-pitch", 40), "--program")
+    fault(run(*build, "--instrument", "trumpet", "--chords"), "--program")
+    fault(run(*build, "--instrument", "a/b", "--program", 57), "'a/b': a name is made of")
+    fault(run(*build, "--instrument", "tuba", "--program", 128), "--program")
+
+
+def test_training_from_a_trained_network(run: Run, tiny_corpus: Corpus, many: Path, tmp_path: Path) -> None:
+    train = ["train", "--corpus", tiny_corpus.folder, "--slice", 200]
+    still = ["--steps", 1, "--learning-rate", 1e-9]  # what it starts from is what is left
+
+    def started(*options: object) -> Checkpoint:
+        out = tmp_path / "runs" / f"r{len(list(tmp_path.glob('runs/*')))}"
+        result = run(*train, *still, "--out", out, *options)
+        assert result.status == 0, result.err
+        return load_checkpoint(out / "last.safetensors")
+
+    def same(mine: Checkpoint, theirs: Checkpoint) -> bool:
+        assert mine.config == theirs.config
+        return all(torch.allclose(mine.weights[name], value, atol=1e-6) for name, value in theirs.weights.items())
+
+    several = load_checkpoint(many)
+    whole = started("--from", many)
+    assert same(whole, several.of_one())
+    origin = {"file": f"{tmp_path.name}/many.safetensors", "sha256": sha256(many), "instrument": None}
+    assert whole.training["started_from"] == origin
+    assert whole.instruments == ("trumpet",)
+    (tmp_path / "runs" / "many").mkdir()
+    (tmp_path / "runs" / "many" / "best.safetensors").write_bytes(many.read_bytes())
+    assert same(started("--from", "CELLO"), several.of_one("cello"))
+    twice_more = ["--corpus", tiny_corpus.folder, "--corpus", tiny_corpus.folder]
+    assert same(started("--from", many, *twice_more), several)
+    shipped = started("--from", "shipped", "--corruption", 0.1)  # the trumpet, as of the corpus's program
+    assert same(shipped, load_checkpoint(SHIPPED / "trumpet.safetensors"))
+    assert shipped.training["settings"]["corruption"] == 0.1
+    assert shipped.training["started_from"]["instrument"] == "trumpet"
+    goes_on = run(*train, "--resume", "--steps", 2, "--out", "runs/r0", "--learning-rate", 1e-9)
+    assert goes_on.status == 0, goes_on.err
+    assert load_checkpoint(tmp_path / "runs" / "r0" / "last.safetensors").training["started_from"] == origin
+
+    fault(run(*train, "--resume", "--from", many, "--out", "runs/r0"), "--from is for a new run")
+    fault(run(*train, "--from", many, "--channels", 12), "many.safetensors: starts with channels 8, not 12")
+    fault(run(*train, "--from", many, "--preset", "small"), "starts with blocks 1, not 2")
+    fault(run(*train, "--from", many, "--model", "wavenet"), "starts with model synthnet, not wavenet")
+    fault(run(*train, "--from", many, "--oscillators", 4), "starts with harmonics 0, not 4")
+    fault(run(*train, "--from", many, "--no-dither"), "starts with dither True, not False")
+    fault(run("train", "--from", "horn", "--instrument", "flute"), "no instrument 'horn'")
+    fault(run("train", "--from", "horn.safetensors", "--instrument", "flute"), "horn.safetensors: no such file")
+    assert not (tmp_path / "data").exists()  # told before the corpus is built
+    fault(run(*train, "--from", many, "--corpus", tiny_corpus.folder), "learned 3 instruments; a run of 2 cannot")
+    fault(run(*train, "--from", "shipped", "--corpus", tiny_corpus.folder), "learned 1 instruments; a run of 2 cannot")
+    save_checkpoint(tmp_path / "slow.safetensors", replace(several, sample_rate_hz=8_000))
+    fault(run(*train, "--from", "slow.safetensors"), "at 8000 Hz, the corpus", "at 16000 Hz")
 
 
 def test_a_corpus_without_a_validation_piece_is_refused_before_training(run: Run, song: Path, tmp_path: Path) -> None:
@@ -431,7 +534,7 @@ def documented_commands() -> list[str]:
 
 @pytest.mark.parametrize("line", documented_commands())
 def test_documented_commands_are_understood(line: str) -> None:
-    words = line.replace("$(DEMO_MINUTES)", "4").replace("$(PRELUDE)", "prelude").split()[1:]
+    words = re.sub(r"\$\(\w+\)", "4", line).split()[1:]
     command: click.Command = cli.cli
     while isinstance(command, click.Group):
         command = command.commands[words.pop(0)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ import torch
 
 from synthnet.audio import decode_mu_law, read_audio
 from synthnet.generation import streams as streams_module
+from synthnet.generation.chunks import generate_in_chunks, joined
 from synthnet.generation.reference import TorchEngine
-from synthnet.generation.rendering import render_score, rendering_samples
-from synthnet.generation.streams import Stream, generate, score_inputs
+from synthnet.generation.rendering import Rendering, in_step, render_score, rendering_samples
+from synthnet.generation.streams import Block, Stream, generate, score_inputs
 from synthnet.models import MODELS, Network, build_model, preset_config
 from synthnet.roll import rasterise, roll_events
 from synthnet.score import Note, Score, Track
@@ -95,9 +97,10 @@ def test_samples_follow_the_distribution_and_the_expectation_is_its_mean() -> No
     np.testing.assert_allclose(mean, (expected * levels).sum(), atol=1e-5)
 
 
-def render(network: Network, score: Score, path: Path, **options) -> object:
+def render(network: Network | list[Network], score: Score, path: Path, **options) -> Rendering:
+    """With one network for all tracks, or one for each."""
     return render_score(
-        network,
+        network if isinstance(network, list) else [network] * len(score.tracks),
         score,
         path,
         sample_rate_hz=RATE,
@@ -149,3 +152,53 @@ def test_interrupted_rendering_leaves_playable_audio_under_another_name(tmp_path
         render(one_class_network(200), TWO_TRACKS, tmp_path / "mix.wav", progress=interrupt)
     assert [path.name for path in tmp_path.iterdir()] == ["mix.partial.wav"]
     assert len(read_audio(tmp_path / "mix.partial.wav").samples) == streams_module.BLOCK_SAMPLES
+
+
+def test_tracks_on_two_networks_are_what_each_network_plays_alone(tmp_path: Path) -> None:
+    """Networks of other shapes, with other blocks; the last track is of the first one's batch again."""
+    first, second = network_of("synthnet"), network_of("wavenet", channels=12, harmonics=2)
+    third_track = Track((Note(50, 90, 0.1, 0.2),), 0, "c")
+    score = Score((*TWO_TRACKS.tracks, third_track))
+    players = [first, second, first]
+    for chunks in ({first: 1, second: 1}, {first: 2, second: 1}, {first: 2, second: 3}):
+        done: list[int] = []
+        together = tmp_path / "together"
+        rendering = render(
+            players, score, tmp_path / "mix.wav", stems=together, n_chunks=chunks, seed=4, progress=done.append
+        )
+        assert sum(done) == rendering.n_samples
+        stems = [read_audio(together / f"0{number}.wav").samples for number in (1, 2, 3)]
+        mix = read_audio(tmp_path / "mix.wav").samples
+        np.testing.assert_allclose(mix, sum(stems) * rendering.gain, atol=2e-4)
+        assert np.std(mix) > 0.05
+        streams = [Stream(roll_events(track.notes, RATE), (4, number)) for number, track in enumerate(score.tracks)]
+        for network, numbers in ((first, [0, 2]), (second, [1])):
+            batch, n = [streams[number] for number in numbers], rendering.n_samples
+            if chunks[network] == 1:
+                alone = joined(list(generate(network, batch, n)))
+            else:
+                alone = joined(list(generate_in_chunks(network, batch, n, chunks[network], progress=lambda n: None)))
+            for row, number in enumerate(numbers):
+                np.testing.assert_allclose(stems[number], alone.sample[row], atol=1 / 32_768)
+
+
+def test_groups_in_step_never_run_more_than_a_block_ahead() -> None:
+    taken = [0, 0]
+
+    def blocks(group: int, rows: int, lengths: list[int]) -> Iterator[Block]:
+        for length in lengths:
+            values = (
+                np.arange(taken[group], taken[group] + length) + 1000.0 * group + 100_000 * np.arange(rows)[:, None]
+            )
+            taken[group] += length
+            yield Block(values, -values)
+
+    written = 0
+    for block in in_step([([1, 2], blocks(0, 2, [5, 5, 5, 5])), ([0], blocks(1, 1, [7, 1, 12]))]):
+        expected = np.arange(written, written + block.sample.shape[1]) + np.array([[1000.0], [0.0], [100_000.0]])
+        np.testing.assert_array_equal(block.sample, expected)
+        np.testing.assert_array_equal(block.expectation, -expected)
+        written += block.sample.shape[1]
+        assert taken[0] - written < 5
+        assert taken[1] - written < 12
+    assert written == 20

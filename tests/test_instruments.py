@@ -1,9 +1,12 @@
 """The presets against the table of the experiment, written out here once more."""
 
+import re
+
 import pytest
 
+from synthnet.etudes import compose_etudes
 from synthnet.files import InputError
-from synthnet.instruments import INSTRUMENTS, find_instrument
+from synthnet.instruments import INSTRUMENTS, Instrument, find_instrument, own_instrument
 
 
 def test_the_seven_presets_are_those_of_the_experiment() -> None:
@@ -40,3 +43,42 @@ def test_an_unknown_instrument_is_refused_with_the_list_of_the_known(name: str) 
     assert "\n" not in message
     for instrument in INSTRUMENTS:
         assert f"{instrument.name} ({instrument.code})" in message
+    assert "--program" in message
+
+
+def test_an_own_instrument_of_any_program() -> None:
+    assert own_instrument("tenor-sax", 66) == Instrument("tenor-sax", "S66", 66, 36, 84, chords=False)
+    assert own_instrument("Glas_2", 127, 0, 14, chords=True) == Instrument("Glas_2", "S127", 127, 0, 14, chords=True)
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        (("a b", 66), "'a b': a name is made of letters, digits"),
+        (("", 66), "'': a name is made of"),
+        (("../up", 66), "'../up': a name is made of"),
+        (("-x", 66), "'-x': a name is made of"),
+        (("a,b", 66), "'a,b': a name is made of"),
+        (("sax\n", 66), "a name is made of"),
+        (("All", 66), "All: this word means something else"),
+        (("Trumpet", 56), "Trumpet: the trumpet is known, with program 56"),
+        (("s01", 0), "s01: the piano is known"),
+        (("sax", 128), "sax: program 128 is not within 0 to 127"),
+        (("sax", 66, -1, 84), "sax: lowest pitch -1 is not"),
+        (("sax", 66, 36, 128), "sax: highest pitch 128 is not"),
+        (("sax", 66, 60, 73), "sax: keys 60 to 73 are less than 14 semitones"),
+        (("sax", 66, 84, 36), "sax: keys 84 to 36 are less than"),
+    ],
+)
+def test_faults_of_an_own_instrument(values: tuple, line: str) -> None:
+    with pytest.raises(InputError, match=re.escape(line)) as caught:
+        own_instrument(*values)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("lowest", [0, 60, 113])
+def test_there_are_etudes_for_the_narrowest_range(lowest: int) -> None:
+    for chords in (False, True):
+        etudes = compose_etudes(own_instrument("narrow", 5, lowest, lowest + 14, chords), 1.0, lowest)
+        pitches = {note.pitch for score in etudes.values() for note in score.notes}
+        assert (min(pitches), max(pitches)) == (lowest, lowest + 14)

@@ -1,4 +1,4 @@
-"""What a trained network does: the trumpet of recipes/small playing the Prelude, which it never heard."""
+"""What a trained network does: the shipped trumpet playing the Prelude, which it never heard."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from synthnet.checkpoint import Checkpoint, load_checkpoint
 from synthnet.generation.chunks import generate_in_chunks, joined, plan_cuts, warm_up_samples
 from synthnet.generation.compiled import CompiledEngine
 from synthnet.generation.streams import Generator, Stream, generate, score_inputs
+from synthnet.library import SHIPPED
 from synthnet.metrics import note_pitches, rmse_cqt_db, start_burst_db
 from synthnet.roll import RollEvents, roll_events
 from synthnet.score import read_score
@@ -27,7 +28,7 @@ NEAR_TIE = 1e-5
 
 @pytest.fixture(scope="module")
 def trumpet() -> Checkpoint:
-    return load_checkpoint(HOME / "recipes" / "small" / "trumpet.safetensors")
+    return load_checkpoint(SHIPPED / "trumpet.safetensors")
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ from synthnet.training import Interrupted, Trainer, TrainingConfig, annealed, co
 
 
 def trainer_for(
-    folder: Path, corpus: Corpus, training: TrainingConfig, *, resume: bool = False, workers: int = 0
+    folder: Path, corpus: Corpus, training: TrainingConfig, *, resume: bool = False, workers: int = 0, **more: Any
 ) -> Trainer:
     folder.mkdir(exist_ok=True)
     config = preset_config("synthnet", "tiny")
@@ -41,10 +42,11 @@ def trainer_for(
         dataset,
         sample_rate_hz=16_000,
         instruments=("trumpet",),
-        provenance={},
+        provenance=more.pop("provenance", {}),
         device=torch.device("cpu"),
         resume=resume,
         workers=workers,
+        **more,
     )
 
 
@@ -74,6 +76,27 @@ def test_interrupted_and_resumed_is_the_same_to_the_bit(tmp_path: Path, tiny_cor
         assert whole.keys() == parts.keys()
         for key in whole:
             assert torch.equal(whole[key], parts[key]), (name, key)
+
+
+def test_a_run_starts_from_weights_and_resumes_without_them(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    torch.manual_seed(5)
+    weights = build_model(preset_config("synthnet", "tiny")).state_dict()
+    training = dataclasses.replace(TINY, anneal_steps=25, anneal_minutes=None)
+    options = {"start": weights, "provenance": {"started_from": {"file": "x"}}}
+    whole = trainer_for(tmp_path / "whole", tiny_corpus, training, **options)
+    for network in (whole.network, whole.average):  # averaged weights of the old and of fresh ones would be neither's
+        assert all(torch.equal(value, weights[name]) for name, value in network.state_dict().items())
+    assert whole.optimiser.state_dict()["state"] == {}
+    run(whole, 9)
+    assert not torch.equal(whole.network.head.logits.bias, weights["head.logits.bias"])  # the source stays as it was
+    parts = trainer_for(tmp_path / "parts", tiny_corpus, training, **options)
+    run(parts, 4)
+    resumed = trainer_for(tmp_path / "parts", tiny_corpus, training, resume=True)
+    run(resumed, 9)
+    for name, value in whole.average.state_dict().items():
+        assert torch.equal(value, resumed.average.state_dict()[name])
+    last = load_checkpoint(tmp_path / "parts" / "last.safetensors")
+    assert last.training["started_from"] == {"file": "x"}
 
 
 def test_two_seeds_differ(tmp_path: Path, tiny_corpus: Corpus) -> None:

@@ -95,7 +95,8 @@ def test_a_mixture_of_one_with_weight_1_is_that_instrument_to_the_bit(tmp_path: 
     def audio(spec: str) -> np.ndarray:
         styles = [voice.style for voice in assign_voices(score, MANY, spec)]
         path = tmp_path / "o.wav"
-        render_score(network, score, path, sample_rate_hz=RATE, n_samples=1_000, styles=styles, progress=lambda n: None)
+        options = {"sample_rate_hz": RATE, "n_samples": 1_000, "styles": styles, "progress": lambda n: None}
+        render_score([network], score, path, **options)
         return read_audio(path).samples
 
     assert np.array_equal(audio("cello:1.0"), audio("cello"))

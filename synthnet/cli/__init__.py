@@ -12,7 +12,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import click
 
 from synthnet import __version__
-from synthnet.cli import corpora, measure, recipe, render, train
+from synthnet.cli import corpora, instruments, measure, recipe, render, train
 from synthnet.cli.options import say
 from synthnet.files import InputError
 from synthnet.training import Interrupted
@@ -24,15 +24,16 @@ def cli() -> None:
     """Neural instruments: learn an instrument from nine minutes of music, then play any score.
 
     \b
+    synthnet render song.mid                play a MIDI file with the instruments that come with SynthNet
     synthnet train --instrument trumpet     learn the trumpet from Bach's Cello Suite no. 1
-    synthnet render song.mid                play a MIDI file with what was learned
     """
 
 
 for command in (
+    render.render,
+    instruments.instruments,
     corpora.corpus,
     train.train,
-    render.render,
     measure.compare,
     measure.evaluate,
     measure.info,

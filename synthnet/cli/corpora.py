@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -21,7 +22,7 @@ from synthnet.corpus import (
 )
 from synthnet.etudes import LONGEST_MINUTES, SHORTEST_MINUTES, compose_etudes
 from synthnet.files import InputError
-from synthnet.instruments import INSTRUMENTS, Instrument, find_instrument
+from synthnet.instruments import INSTRUMENTS, find_instrument, known_instrument, own_instrument
 
 
 @click.group()
@@ -30,7 +31,15 @@ def corpus() -> None:
 
 
 @corpus.command("build")
-@click.option("--instrument", required=True, help=f"Who plays: {', '.join(who.name for who in INSTRUMENTS)}.")
+@click.option(
+    "--instrument",
+    required=True,
+    help=f"Who plays: {', '.join(who.name for who in INSTRUMENTS)}; or any name of yours, with --program.",
+)
+@click.option("--program", type=click.IntRange(0, 127), help="General MIDI program of an instrument of your own.")
+@click.option("--lowest-pitch", type=click.IntRange(0, 127), help="Its lowest key, 60 is C4.  [default: 36]")
+@click.option("--highest-pitch", type=click.IntRange(0, 127), help="Its highest key.  [default: 84]")
+@click.option("--chords", is_flag=True, help="It plays chords: its études have more of them.")
 @click.option(
     "--scores",
     multiple=True,
@@ -48,6 +57,10 @@ def corpus() -> None:
 @click.option("--out", type=path_type, help="Folder.  [default: data/corpora/INSTRUMENT]")
 def corpus_build(
     instrument: str,
+    program: int | None,
+    lowest_pitch: int | None,
+    highest_pitch: int | None,
+    chords: bool,
     scores: tuple[str, ...],
     minutes: float | None,
     seed: int | None,
@@ -61,10 +74,20 @@ def corpus_build(
     \b
     synthnet corpus build --instrument guitar --scores etudes                     études and BWV 1007
     synthnet corpus build --instrument guitar --scores etudes --scores song.mid   études and your song
+    synthnet corpus build --instrument tenor-sax --program 66 --scores etudes     an instrument of your own
 
     A folder that is called etudes is given as ./etudes.
     """
-    who = find_instrument(instrument)
+    own: dict[str, Any] = {"lowest_pitch": lowest_pitch, "highest_pitch": highest_pitch, "chords": chords or None}
+    given = {name: value for name, value in own.items() if value is not None}
+    if program is not None:
+        who = own_instrument(instrument, program, **given)
+    elif given:
+        raise InputError(
+            "--lowest-pitch, --highest-pitch and --chords are for an instrument of your own; add --program"
+        )
+    else:
+        who = find_instrument(instrument)
     folder = out or DEFAULT_CORPORA / who.name
     paths = [Path(given) for given in scores if given != ETUDES] or [DEFAULT_SCORES]
     etudes = None
@@ -86,18 +109,29 @@ def corpus_info_command(folder: Path, as_json: bool) -> None:
 
 
 def corpora_for(names: str | None, folders: tuple[Path, ...]) -> list[Corpus]:
-    """The corpora to learn from: the folders given, or the default ones of the instruments, built where missing."""
-    instruments: list[Instrument] = []
-    if names:
-        instruments = (
-            list(INSTRUMENTS) if names == "all" else [find_instrument(name.strip()) for name in names.split(",")]
-        )
+    """The corpora to learn from: the folders given, or the default ones of the instruments, built where missing.
+
+    An instrument of one's own is known by its corpus alone.
+    """
+    wanted = (
+        [who.name for who in INSTRUMENTS] if names == "all" else [name.strip() for name in (names or "").split(",")]
+    )
     if folders:
         found = [read_corpus(folder) for folder in folders]
-        wanted, have = [who.name for who in instruments], [corpus.instrument for corpus in found]
-        if wanted and wanted != have:
+        have = [corpus.instrument for corpus in found]
+        if names and [full_name(name) for name in wanted] != have:
             raise InputError(f"{folders[0]}: a corpus of {', '.join(have)}, but --instrument says {', '.join(wanted)}")
         return found
-    if not instruments:
+    if not names:
         raise InputError("--instrument or --corpus is needed: what is to be learned?")
-    return [default_corpus(who, say) for who in instruments]
+    own = {name: DEFAULT_CORPORA / name for name in wanted if known_instrument(name) is None}
+    for name, folder in own.items():  # a slip is told before the corpora of others are built
+        if not name or not (folder / "manifest.json").exists():
+            find_instrument(name)
+    return [read_corpus(own[name]) if name in own else default_corpus(find_instrument(name), say) for name in wanted]
+
+
+def full_name(name: str) -> str:
+    """An instrument's name as a corpus has it: in lower case and not its code, if it is one of the seven."""
+    who = known_instrument(name)
+    return name if who is None else who.name

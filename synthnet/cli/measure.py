@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import click
 import torch
 
 from synthnet.audio import read_audio
-from synthnet.checkpoint import Checkpoint, load_checkpoint
+from synthnet.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from synthnet.cli.corpora import corpora_for
 from synthnet.cli.options import FiniteRange, path_type, progress_bar, say
 from synthnet.evaluation import evaluate as evaluate_network
@@ -78,6 +79,7 @@ def without_nan(value: Any) -> Any:
 )
 @click.option("--seed", default=0, type=click.IntRange(min=0), help="Of what is generated.")
 @click.option("--plot", "plot_path", type=path_type, help="A PNG of the first piece: teacher, network, difference.")
+@click.option("--keep", is_flag=True, help="Write the figures into the checkpoint, for synthnet instruments.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def evaluate(
     checkpoint_path: Path,
@@ -87,6 +89,7 @@ def evaluate(
     piece_seconds: float | None,
     seed: int,
     plot_path: Path | None,
+    keep: bool,
     as_json: bool,
 ) -> None:
     """All figures of quality, on a corpus's validation pieces.
@@ -122,6 +125,8 @@ def evaluate(
             title = f"{voice.name}, {piece.name}"
             plot_comparison(plot_path, run.target, run.expectation, corpus.sample_rate_hz, title, run.notes)
             say(f"{plot_path}: the picture")
+    if keep:
+        keep_figures(checkpoint_path, checkpoint, voice.name, figures)
     if as_json:
         click.echo(json.dumps(without_nan(figures), indent=2))
         return
@@ -135,6 +140,21 @@ def evaluate(
     click.echo(f"  over {seconds} free-running seconds against the clean target, ± 95% confidence")
     for played in figures["pieces"]:
         click.echo("\n" + format_piece(played))
+
+
+def keep_figures(path: Path, checkpoint: Checkpoint, instrument: str, figures: dict[str, Any]) -> None:
+    """Write an instrument's figures into its checkpoint, without the lists of single notes and seconds."""
+    lists = {"wrong_notes", "collapsed_seconds"}
+    pieces = [
+        {
+            key: {name: value for name, value in told.items() if name not in lists} if isinstance(told, dict) else told
+            for key, told in piece.items()
+        }
+        for piece in figures["pieces"]
+    ]
+    kept = {**checkpoint.training.get("evaluations", {}), instrument: without_nan({**figures, "pieces": pieces})}
+    save_checkpoint(path, replace(checkpoint, training={**checkpoint.training, "evaluations": kept}))
+    say(f"{path}: keeps these figures")
 
 
 @click.command()

@@ -12,7 +12,6 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-DEFAULT_RUNS = Path("runs")
 LARGEST_NUMBER = 1_000_000  # of seconds, minutes, epochs: more is a slip
 
 path_type = click.Path(path_type=Path)

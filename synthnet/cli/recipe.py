@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from synthnet.cli.options import DEFAULT_RUNS, path_type, say
+from synthnet.cli.options import path_type, say
 from synthnet.files import InputError
+from synthnet.library import DEFAULT_RUNS
 from synthnet.recipes import (
     FAILED,
     chosen_runs,

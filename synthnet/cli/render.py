@@ -11,15 +11,14 @@ from typing import Any
 import click
 
 from synthnet.checkpoint import load_checkpoint
-from synthnet.cli.options import DEFAULT_RUNS, FiniteRange, path_type, positive, progress_bar, say
+from synthnet.cli.options import FiniteRange, path_type, positive, progress_bar, say
 from synthnet.files import InputError
 from synthnet.generation.chunks import chunks_that_pay
 from synthnet.generation.rendering import render_score, rendering_samples
 from synthnet.generation.streams import ENGINES
 from synthnet.generation.voices import assign_voices
-from synthnet.runs import (
-    clock,
-)
+from synthnet.library import read_library
+from synthnet.runs import clock
 from synthnet.score import read_score
 
 
@@ -37,32 +36,23 @@ class ChunksType(click.ParamType):
         self.fail(f"{value!r} is not auto, off or a number from 1 to 1000", parameter, context)
 
 
-def newest_checkpoint() -> Path:
-    """The best checkpoint of the newest run in runs/."""
-    found = [path for name in ("best", "last") for path in DEFAULT_RUNS.glob(f"*/{name}.safetensors")]
-    if not found:
-        raise InputError(
-            f"{DEFAULT_RUNS}/: no checkpoint yet; make one with: synthnet train --instrument trumpet, or name one with "
-            "--checkpoint"
-        )
-    newest = max(found, key=lambda path: path.stat().st_mtime).parent
-    best = newest / "best.safetensors"
-    return best if best.exists() else newest / "last.safetensors"
-
-
 @click.command()
 @click.argument("song", type=path_type)
 @click.option("-o", "--out", type=path_type, help="WAV or FLAC, by the ending.  [default: SONG.wav, here]")
 @click.option(
-    "--checkpoint", "checkpoint_path", type=path_type, help="A trained network.  [default: the newest in runs/]"
+    "--checkpoint",
+    "checkpoint_path",
+    type=path_type,
+    help="A trained network, for all tracks.  [default: what synthnet instruments lists]",
 )
 @click.option(
     "--instrument",
     "spec",
     metavar="SPEC",
-    help="Who plays, of a network that learned several: flute, for all tracks; 0=cello,1=trumpet, by the numbers that "
-    "are printed; cello:0.5+trumpet:0.5, a mixture (weights above 0, up to 10, count as written: they need not add up "
-    "to 1); 0=cello:0.3+flute:0.7,1=trumpet.  [default: by each track's MIDI program]",
+    help="Who plays: flute, for all tracks (your newest network of this name, else the shipped one); "
+    "0=cello,1=trumpet, by the numbers that are printed; cello:0.5+trumpet:0.5, a mixture within a network that "
+    "learned both (weights above 0, up to 10, count as written: they need not add up to 1); "
+    "0=cello:0.3+flute:0.7,1=trumpet.  [default: by each track's MIDI program]",
 )
 @click.option("--seed", default=0, type=click.IntRange(min=0), help="The same seed gives the same audio.")
 @click.option("--temperature", default=1.0, type=FiniteRange(0.01, 10.0), help="Below 1 tamer, above 1 wilder.")
@@ -91,7 +81,11 @@ def render(
     engine: str,
     chunks: int | None,
 ) -> None:
-    """Play a MIDI file."""
+    """Play a MIDI file.
+
+    Each track goes to an instrument that synthnet instruments lists, by its General MIDI program: to that of the same
+    program, else to a shipped one of the same family, else to the piano, else to the first.
+    """
     score = read_score(song)
     if line := score.left_out_line():
         say(f"{song}: {line}")
@@ -102,24 +96,34 @@ def render(
             raise InputError(f"{song}: {fault}") from None
         if not score.tracks:
             raise InputError(f"{song}: no notes between {start_s:g} s and {start_s + (duration_s or 0):g} s")
-    checkpoint_path = checkpoint_path or newest_checkpoint()
-    checkpoint = load_checkpoint(checkpoint_path)
-    voices = assign_voices(score, checkpoint, spec)
     out = out or Path(f"{song.stem}.wav")
-    rate = checkpoint.sample_rate_hz
-    network = checkpoint.build()
+    if checkpoint_path:
+        checkpoint = load_checkpoint(checkpoint_path)
+        voices = assign_voices(score, checkpoint, spec)
+        rate, network = checkpoint.sample_rate_hz, checkpoint.build()
+        networks, players = [network] * len(voices), ["" for _ in voices]
+    else:
+        parts = read_library().assign(score, spec)
+        voices, rate = [part.voice for part in parts], parts[0].source.rate_hz
+        built = {path: load_checkpoint(path).build() for path in {part.source.path for part in parts}}
+        networks = [built[part.source.path] for part in parts]
+        players = [f" [{part.source.where}]" for part in parts]
     n_samples = rendering_samples(score, rate, duration_s)
-    n_chunks = chunks_that_pay(network, len(score.tracks), n_samples, rate) if chunks is None else chunks
-    say(f"{song}: {n_samples / rate:.1f} s for {checkpoint_path} at {rate} Hz, into {out}")
+    n_chunks = {
+        network: chunks_that_pay(network, networks.count(network), n_samples, rate) if chunks is None else chunks
+        for network in networks
+    }
+    by = f" for {checkpoint_path}" if checkpoint_path else ""
+    say(f"{song}: {n_samples / rate:.1f} s{by} at {rate} Hz, into {out}")
     labels = [f"track {n}" + (f", {track.name}" if track.name else "") for n, track in enumerate(score.tracks)]
-    for label, track, voice in zip(labels, score.tracks, voices, strict=True):
-        say(f"  {label} ({len(track.notes)} notes): {voice.name}, {voice.why}")
-    if n_chunks > 1:
-        say(f"  {n_chunks} chunks side by side; --chunks off makes the piece in one go")
+    for label, track, voice, player in zip(labels, score.tracks, voices, players, strict=True):
+        say(f"  {label} ({len(track.notes)} notes): {voice.name}, {voice.why}{player}")
+    if (most := max(n_chunks.values())) > 1:
+        say(f"  {most} chunks side by side; --chunks off makes the piece in one go")
     begun = time.monotonic()
     with progress_bar(n_samples) as advance:
         rendering = render_score(
-            network,
+            networks,
             score,
             out,
             sample_rate_hz=rate,

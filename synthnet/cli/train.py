@@ -9,12 +9,16 @@ from typing import Any
 import click
 import torch
 
+from synthnet.checkpoint import peek_checkpoint
 from synthnet.cli.corpora import corpora_for
-from synthnet.cli.options import DEFAULT_RUNS, path_type, positive, say, say_nothing
+from synthnet.cli.options import path_type, positive, say, say_nothing
 from synthnet.files import InputError
 from synthnet.instruments import INSTRUMENTS
+from synthnet.library import DEFAULT_RUNS, NEAREST, read_library
 from synthnet.models import MODELS, PRESETS
 from synthnet.runs import (
+    DEFAULT_MODEL,
+    DEFAULT_PRESET,
     Span,
     annealed_over,
     choose_device,
@@ -22,7 +26,9 @@ from synthnet.runs import (
     fresh_settings,
     has_run,
     join_processes,
+    read_start,
     resumed_settings,
+    started_settings,
     train_run,
 )
 
@@ -48,12 +54,20 @@ class SpanType(click.ParamType):
 @click.option(
     "--instrument",
     "instruments",
-    help=f"Who is learned: {', '.join(who.name for who in INSTRUMENTS)}; several with commas, or all, for one network.",
+    help=f"Who is learned: {', '.join(who.name for who in INSTRUMENTS)}; one of your own, if it has a corpus; several "
+    "with commas, or all, for one network.",
 )
-@click.option("--model", default="synthnet", help=f"Architecture: {', '.join(MODELS)}.")
-@click.option("--preset", default="small", help=f"Size and recipe: {', '.join(PRESETS)}.")
+@click.option("--model", help=f"Architecture: {', '.join(MODELS)}.  [default: {DEFAULT_MODEL}]")
+@click.option("--preset", help=f"Size and recipe: {', '.join(PRESETS)}.  [default: {DEFAULT_PRESET}]")
 @click.option(
     "--corpus", "folders", multiple=True, type=path_type, help="Corpus folder; repeat for more.  [default: BWV 1007]"
+)
+@click.option(
+    "--from",
+    "start_text",
+    metavar="shipped|NAME|FILE",
+    help="Start from a trained network, with its shape: the shipped instrument nearest to the corpus's MIDI program, "
+    "an instrument that synthnet instruments lists, or a FILE.safetensors.  [default: fresh weights]",
 )
 @click.option("--out", type=path_type, help="Folder of the run.  [default: runs/INSTRUMENT-PRESET]")
 @click.option("--minutes", type=positive, help="Train this long, resumed parts included.  [default of small: 30]")
@@ -79,8 +93,9 @@ class SpanType(click.ParamType):
 def train(
     instruments: str | None,
     model: str | None,
-    preset: str,
+    preset: str | None,
     folders: tuple[Path, ...],
+    start_text: str | None,
     out: Path | None,
     minutes: float | None,
     epochs: float | None,
@@ -101,8 +116,12 @@ def train(
     overrides = {name: value for name, value in overrides.items() if value is not None}
     if sum(length is not None for length in (minutes, epochs, steps)) > 1:
         raise InputError("--minutes, --epochs and --steps: give one of them")
+    if resume and start_text:
+        raise InputError("--from is for a new run; --resume goes on with the run's own weights")
     if not resume:  # a slip is told before a corpus is built
-        fresh_settings(model or "synthnet", preset, 1, overrides)
+        fresh_settings(model or DEFAULT_MODEL, preset or DEFAULT_PRESET, 1, overrides)
+        if start_text and start_text != NEAREST:
+            peek_checkpoint(read_library().starting_point(start_text, program=0)[0])
     rank, world = join_processes(device_name)
     device = choose_device(device_name)
     if rank == 0:
@@ -111,14 +130,22 @@ def train(
         torch.distributed.barrier()  # the first process builds the corpora, the others find them
     if rank > 0:
         corpora = corpora_for(instruments, folders)
-    folder = out or DEFAULT_RUNS / f"{'-'.join(corpus.instrument for corpus in corpora)}-{preset}"
+    folder = out or DEFAULT_RUNS / f"{'-'.join(corpus.instrument for corpus in corpora)}-{preset or DEFAULT_PRESET}"
+    start = None
     if resume:
         overrides |= {} if model is None else {"model": model}
         config, training, span = resumed_settings(folder, overrides)
     elif has_run(folder):
         raise InputError(f"{folder}: holds a run already; --resume goes on with it, --out NAME starts another")
+    elif start_text:
+        path, instrument = read_library().starting_point(start_text, corpora[0].program)
+        start = read_start(path, instrument, corpora)
+        config, training = started_settings(start, model, preset, overrides)
+        span = default_span(training)
+        if rank == 0:
+            say(f"starts from {path}" + (f", {instrument}" if instrument else ""))
     else:
-        config, training = fresh_settings(model or "synthnet", preset, len(corpora), overrides)
+        config, training = fresh_settings(model or DEFAULT_MODEL, preset or DEFAULT_PRESET, len(corpora), overrides)
         span = default_span(training)
     if any(length is not None for length in (minutes, epochs, steps)):
         span = Span(minutes, epochs, steps)
@@ -130,6 +157,7 @@ def train(
         span,
         device=device,
         resume=resume,
+        start=start,
         evaluate_every=evaluate_every,
         workers=workers,
         say=say if rank == 0 else say_nothing,

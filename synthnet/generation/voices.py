@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -31,22 +32,26 @@ def assign_voices(score: Score, checkpoint: Checkpoint, spec: str | None) -> lis
         InputError: an instrument that the network did not learn, a track that is not there or named twice, a mixture
             that is none, an empty part, or some parts with a track's number and some without; one line.
     """
-    numbered: dict[int, Voice] = {}
-    if spec is not None:
-        # A network's own instrument may have any name, with a comma in it, too.
-        if learned_name(spec, checkpoint) or not set(",=") & set(spec):
-            return [asked_voice(spec, checkpoint)] * len(score.tracks)
-        numbered = numbered_voices(spec, len(score.tracks), checkpoint)
+    asked = asked_by_track(spec, len(score.tracks), lambda text: learned_name(text, checkpoint) is not None)
     return [
-        numbered.get(number) or voice_for_program(track.program, checkpoint)
-        for number, track in enumerate(score.tracks)
+        voice_for_program(track.program, checkpoint) if text is None else asked_voice(text, checkpoint)
+        for track, text in zip(score.tracks, asked, strict=True)
     ]
 
 
-def numbered_voices(spec: str, n_tracks: int, checkpoint: Checkpoint) -> dict[int, Voice]:
-    """The voices of `0=cello,1=trumpet`, by number, 0 to n_tracks - 1; raises as `assign_voices`."""
+def asked_by_track(spec: str | None, n_tracks: int, is_name: Callable[[str], bool]) -> list[str | None]:
+    """What a spec (see `assign_voices`) asks for each track, an instrument or a mixture; None: nothing.
+
+    Raises:
+        InputError: a track that is not there or named twice, an empty part, or some parts without a track's number.
+    """
+    if spec is None:
+        return [None] * n_tracks
+    # A network's own instrument may have any name, with a comma in it, too.
+    if is_name(spec) or not set(",=") & set(spec):
+        return [spec] * n_tracks
     numbers = {str(number): number for number in range(n_tracks)}
-    voices: dict[int, Voice] = {}
+    asked: dict[int, str] = {}
     for item in spec.split(","):
         written, equals, who = (part.strip() for part in item.partition("="))
         if not item.strip():
@@ -58,21 +63,26 @@ def numbered_voices(spec: str, n_tracks: int, checkpoint: Checkpoint) -> dict[in
         if written not in numbers:
             there_are = "is 1 track, number 0" if n_tracks == 1 else f"are {n_tracks} tracks, 0 to {n_tracks - 1}"
             raise InputError(f"{spec!r}: no track {written!r}; there {there_are}")
-        if numbers[written] in voices:
+        if numbers[written] in asked:
             raise InputError(f"{spec!r}: track {written} is named twice; once is right")
-        voices[numbers[written]] = asked_voice(who, checkpoint)
-    return voices
+        asked[numbers[written]] = who
+    return [asked.get(number) for number in range(n_tracks)]
 
 
 def asked_voice(text: str, checkpoint: Checkpoint) -> Voice:
     """The voice of an instrument's name, or of a mixture; raises as `assign_voices`."""
     text = text.strip()
     name = learned_name(text, checkpoint)
-    if name is None and set(":+") & set(text):
+    if name is None and looks_like_mixture(text):
         return mixture(text, checkpoint)
     if not text:
         raise InputError(f"an instrument's name is missing; this network plays: {', '.join(checkpoint.instruments)}")
     return replace(checkpoint.voice(name or text), why="as asked")
+
+
+def looks_like_mixture(text: str) -> bool:
+    """Whether a text that is no instrument's name is meant as a mixture."""
+    return bool(set(":+") & set(text))
 
 
 def mixture(text: str, checkpoint: Checkpoint) -> Voice:
@@ -86,6 +96,16 @@ def mixture(text: str, checkpoint: Checkpoint) -> Voice:
     if not checkpoint.config.styles:
         raise InputError(f"{text!r}: no mixture for a network of one; it plays: {', '.join(checkpoint.instruments)}")
     style, names = np.zeros(checkpoint.config.styles), []
+    for who, weight in mixture_parts(text):
+        voice = checkpoint.voice(learned_name(who, checkpoint) or who)
+        style[checkpoint.instruments.index(voice.name)] += weight
+        names.append(f"{voice.name}:{weight:g}")
+    return Voice("+".join(names), style, "as asked")
+
+
+def mixture_parts(text: str) -> list[tuple[str, float]]:
+    """Names and weights of `cello:0.5+trumpet:0.5`; InputError for a name or a weight that is missing or wrong."""
+    parts = []
     for part in text.split("+"):
         who, colon, written = (piece.strip() for piece in part.rpartition(":"))
         if not part.strip() or (colon and not who):
@@ -98,26 +118,29 @@ def mixture(text: str, checkpoint: Checkpoint) -> Voice:
             weight = 0.0
         if not 0.0 < weight <= LARGEST_WEIGHT:
             raise InputError(f"{text!r}: the weight {written!r} is not a number above 0, up to {LARGEST_WEIGHT:g}")
-        voice = checkpoint.voice(learned_name(who, checkpoint) or who)
-        style[checkpoint.instruments.index(voice.name)] += weight
-        names.append(f"{voice.name}:{weight:g}")
-    return Voice("+".join(names), style, "as asked")
+        parts.append((who, weight))
+    return parts
 
 
 def voice_for_program(program: int, checkpoint: Checkpoint) -> Voice:
     """The voice that is nearest to a General MIDI program, 0 to 127."""
     if len(checkpoint.instruments) == 1:
         return replace(checkpoint.voice(), why="the only one that this network learned")
-    learned = {who.program: who.name for who in INSTRUMENTS if who.name in checkpoint.instruments}
-    if program in learned:
-        return replace(checkpoint.voice(learned[program]), why=f"its program {program}")
-    family = program // PROGRAMS_IN_A_FAMILY
-    relatives = [name for relative, name in learned.items() if relative // PROGRAMS_IN_A_FAMILY == family]
-    if relatives:
-        why = f"nearest to program {program} ({program_name(program)})"
-        return replace(checkpoint.voice(relatives[0]), why=why)
+    learned = list(zip(checkpoint.instruments, checkpoint.programs, strict=True))
+    for name, own in learned:
+        if own == program:
+            return replace(checkpoint.voice(name), why=f"its program {program}")
+    for name, own in learned:
+        if own is not None and family_of(own) == family_of(program):
+            why = f"nearest to program {program} ({program_name(program)})"
+            return replace(checkpoint.voice(name), why=why)
     why = f"as no instrument of its family (program {program}, {program_name(program)}) was learned"
     return replace(checkpoint.voice(), why=why)
+
+
+def family_of(program: int) -> int:
+    """The family of a General MIDI program, 0 to 15."""
+    return program // PROGRAMS_IN_A_FAMILY
 
 
 def learned_name(text: str, checkpoint: Checkpoint) -> str | None:
