@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import platform
 import subprocess
@@ -38,8 +39,12 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+@functools.cache
 def commit() -> str | None:
-    """The git commit of a clone's code, with "+" where files differ from it; None for an installed package."""
+    """The git commit of a clone's code, with "+" where files differ from it; None for an installed package.
+
+    As it was when first asked: a clone may be updated under a running program, whose code is still the old.
+    """
     home = Path(__file__).resolve().parent.parent
 
     def git(*arguments: str) -> str:

@@ -331,6 +331,7 @@ def run_recipe(
         InputError: a finished run was trained on a corpus other than today's.
         synthnet.training.Interrupted: see `Trainer.run`; what was trained is kept and resumed next time.
     """
+    machine.commit()  # that of the code that is loaded now
     for number, run in enumerate(runs, start=1):
         folder = networks_folder(out) / run.folder_name
         heading = f"run {number} of {len(runs)}, {run.network}, {run.learner}"
