@@ -9,7 +9,7 @@
     [paper."synthnet L24"]              the paper's figures of a network: an instrument's RMSE-CQT [mean, 95%], facts
 
 Settings are those of the network (`ModelConfig`), of training (`TrainingConfig`), and those of `RunSettings` below. A
-recipe without `epochs` and `samples` trains nothing and tells facts about networks alone.
+recipe without `epochs`, `samples` and `minutes` trains nothing and tells facts about networks alone.
 
 Each run is a folder whose name ends in a digest of all its settings: finished runs are skipped, begun ones resumed,
 and recipes that need the same run share it. Several processes may work on one recipe: each takes the next free run.
@@ -48,12 +48,15 @@ LONGEST_SECONDS = 600
 
 @dataclass(frozen=True)
 class RunSettings:
-    """What a run is besides its network and its training; exactly one of epochs and samples unless nothing is trained.
+    """What a run is besides its network and its training.
+
+    At most one of epochs, samples and minutes is given; without any, nothing is trained.
 
     Args:
         model, preset: as in `synthnet train`.
         instrument: one, several with commas for one network, or "all".
-        epochs, samples: how long to train; samples are those predicted.
+        variant: a label and nothing else: an axis whose settings stand under `where`.
+        epochs, samples, minutes: how long to train; samples are those predicted, minutes go by the clock.
         evaluations: evenly spaced over training, the last at its end.
         evaluation_seconds: generated at each; the paper: 1.
         final_seconds: generated from the last checkpoint.
@@ -64,8 +67,10 @@ class RunSettings:
     model: str
     preset: str
     instrument: str
+    variant: str = ""
     epochs: float | None = None
     samples: int | None = None
+    minutes: float | None = None
     evaluations: int = 10
     evaluation_seconds: int = 1
     final_seconds: int = 20
@@ -108,12 +113,21 @@ class Run:
     @property
     def trains(self) -> bool:
         """Whether anything is trained."""
-        return self.settings.epochs is not None or self.settings.samples is not None
+        return bool(self.length)
+
+    @property
+    def length(self) -> str:
+        """How long is trained, in words."""
+        for unit in ("epochs", "samples", "minutes"):
+            if (number := getattr(self.settings, unit)) is not None:
+                return f"{number:,} {unit}"
+        return ""
 
     def as_dict(self) -> dict[str, Any]:
         """All settings, as plain values."""
         own = dataclasses.asdict(self.settings)
-        del own["model"], own["preset"], own["instrument"]
+        del own["model"], own["preset"], own["instrument"], own["variant"]
+        own = {name: value for name, value in own.items() if value is not None}
         return {
             "instruments": list(self.instruments),
             "config": self.config.as_dict(),
@@ -253,9 +267,9 @@ def one_run(settings: Mapping[str, Any], axes: Mapping[str, str]) -> Run:
         if isinstance(value, str) != is_text:
             raise InputError(f"{name} must be {'a text' if is_text else 'a number, true or false'}, not {value!r}")
     own = RunSettings(**{name: value for name, value in settings.items() if name in OWN})
-    if own.epochs is not None and own.samples is not None:
-        raise InputError("epochs and samples: give one of them")
-    for name in ("epochs", "samples", "evaluations", "evaluation_seconds", "final_seconds"):
+    if sum(length is not None for length in (own.epochs, own.samples, own.minutes)) > 1:
+        raise InputError("epochs, samples and minutes: give one of them")
+    for name in ("epochs", "samples", "minutes", "evaluations", "evaluation_seconds", "final_seconds"):
         value = getattr(own, name)
         if value is not None and (isinstance(value, bool) or not value > 0):
             raise InputError(f"{name} must be positive, not {value!r}")
@@ -364,18 +378,25 @@ def train_one(
         "commit": machine.commit(),
     }
     write_outcome(folder, {**outcome, "status": UNFINISHED})  # tables made while it is trained show it as such
-    steps = steps_of(run, n_samples)
-    training = dataclasses.replace(run.training, anneal_steps=steps if run.settings.anneal else None)
+    settings = run.settings
+    if settings.minutes is not None:
+        span, every = Span(minutes=settings.minutes), Span(minutes=settings.minutes / settings.evaluations)
+    else:
+        steps = steps_of(run, n_samples)
+        span, every = Span(steps=steps), Span(steps=steps // settings.evaluations)
+    training = run.training
+    if settings.anneal:
+        training = dataclasses.replace(training, anneal_steps=span.steps, anneal_minutes=span.minutes)
     try:
         train_run(
             folder,
             corpora,
             run.config,
             training,
-            Span(steps=steps),
+            span,
             device=device,
             resume=has_run(folder),
-            evaluate_every=Span(steps=steps // run.settings.evaluations),
+            evaluate_every=every,
             evaluation_seconds=run.settings.evaluation_seconds,
             workers=workers,
             say=say,

@@ -210,6 +210,19 @@ def test_recipes_share_their_runs() -> None:
         assert len(folders("figure4", scale) & table3) == (21 if scale == "paper" else 3)
 
 
+def test_variants_are_named_settings_and_minutes_a_length(run: Run, tiny: Path, tmp_path: Path) -> None:
+    changed(tiny, 'model = ["wavenet", "deepvoice", "synthnet"]', 'model = "synthnet"\nvariant = ["plain", "wide"]')
+    changed(tiny, "samples = 4_000", "minutes = 0.02\nanneal = true")
+    changed(tiny, "[paper.synthnet]", "[scale.cpu.where.wide]\nchannels = 12\n[paper.wide]")
+    recipe = read_recipe(tiny)
+    assert [(one.network, one.config.channels) for one in recipe.runs] == [("plain", 8), ("wide", 12)]
+    assert run("recipe", "run", tiny, "--out", tmp_path / "out").status == 0
+    for one in results(tmp_path / "out")["runs"]:
+        assert one["status"] == "finished"
+        assert 0 < one["trained_s"] < 20  # of the 1.2 s, without the evaluations
+        assert len(one["evaluations"]) >= 1
+
+
 def test_ablation_goes_from_deepvoice_to_synthnet() -> None:
     runs = read_recipe(FOLDER / "ablation", "cpu").runs
     models = [run.config.model for run in runs]
@@ -235,7 +248,7 @@ def test_only_narrows_down() -> None:
         ('"wavenet", ', '"wavenot", ', ["unknown model 'wavenot'", "deepvoice"]),
         ('preset = "tiny"', 'preset = "huge"', ["unknown preset 'huge'", ", ".join(PRESETS)]),
         ('"trumpet"', '"trombone"', ["trombone: no such instrument", "trumpet"]),
-        ("samples = 4_000", "samples = 4_000\nepochs = 2", ["epochs and samples"]),
+        ("samples = 4_000", "samples = 4_000\nepochs = 2", ["epochs, samples and minutes"]),
         ("samples = 4_000", "samples = -1", ["samples must be positive, not -1"]),
         ("samples = 4_000", "samples = 'many'", ["samples must be a number", "'many'"]),
         ("samples = 4_000", "learning_rate = 50", ["learning_rate must lie between"]),

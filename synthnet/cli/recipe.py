@@ -85,6 +85,5 @@ def recipe_show(folder: Path, scale: str | None, out: Path) -> None:
         about = [f"{facts_about(run.config)['parameters']:,} parameters"]
         if run.trains:
             place = networks_folder(out) / run.folder_name
-            length = f"{run.settings.epochs:g} epochs" if run.settings.epochs else f"{run.settings.samples:,} samples"
-            about += [length, read_outcome(place)["status"], str(place)]
+            about += [run.length, read_outcome(place)["status"], str(place)]
         click.echo(f"  {run.network}, {run.learner}: {', '.join(about)}")
