@@ -29,15 +29,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from synthnet import machine
 from synthnet.checkpoint import load_checkpoint
 from synthnet.corpus import DEFAULT_SCORES, Corpus, build_corpus, default_corpus
-from synthnet.evaluation import evaluate
+from synthnet.evaluation import evaluate, evaluate_piece, piece_lengths, play_piece
 from synthnet.files import InputError, written_whole
-from synthnet.instruments import INSTRUMENTS, find_instrument
-from synthnet.models import MODELS, ModelConfig, build_model
+from synthnet.instruments import INSTRUMENTS, find_instrument, partials_of
+from synthnet.models import MODELS, ModelConfig, Network, build_model
 from synthnet.runs import Span, fresh_settings, has_run, provenance, train_run, training_samples
 from synthnet.training import TrainingConfig
 
@@ -59,7 +60,7 @@ class RunSettings:
         epochs, samples, minutes: how long to train; samples are those predicted, minutes go by the clock.
         evaluations: evenly spaced over training, the last at its end.
         evaluation_seconds: generated at each; the paper: 1.
-        final_seconds: generated from the last checkpoint.
+        final_seconds: from the last checkpoint, as separate seconds, and in one go from the beginning of a piece.
         anneal: whether learning rate and corruption fall over the whole run.
         scores, valid, sample_rate: of a corpus of the recipe's own (paths relative to its folder), see `build_corpus`.
     """
@@ -404,8 +405,8 @@ def train_one(
         checkpoint = load_checkpoint(folder / "last.safetensors")
         network = checkpoint.build(device)
         final = {
-            corpus.instrument: evaluate(
-                network, corpus, run.settings.final_seconds, style=checkpoint.voice(corpus.instrument).style
+            corpus.instrument: measure(
+                network, corpus, settings.final_seconds, checkpoint.voice(corpus.instrument).style
             )
             for corpus in corpora
         }
@@ -414,6 +415,17 @@ def train_one(
         reason = " ".join(str(fault).split()) or type(fault).__name__
         say(f"failed: {reason}")
         return {**outcome, "status": FAILED, "fault": reason}
+
+
+def measure(network: Network, corpus: Corpus, n_seconds: int, style: np.ndarray | None) -> dict[str, Any]:
+    """The figures of `evaluate`, and under "piece" those of the beginning of the first validation piece, if it is long
+    enough: see `evaluate_piece`.
+    """
+    figures: dict[str, Any] = dict(evaluate(network, corpus, n_seconds, style=style))
+    for piece, n_samples in piece_lengths(corpus, n_seconds)[:1]:
+        run = play_piece(network, corpus, piece, n_samples, style=style)
+        figures["piece"] = evaluate_piece(run, partials_of(corpus.instrument))
+    return figures
 
 
 def steps_of(run: Run, samples_an_epoch: int) -> int:

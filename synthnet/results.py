@@ -156,7 +156,8 @@ def as_markdown(results: Mapping[str, Any]) -> str:
         distance_table(results),
         "## At the end of training",
         "Of the last checkpoint, on the validation pieces. Nats a sample; the excess is over the dither floor; the "
-        "score gain is how much worse the likelihood is with another passage's score, near 0 where it is ignored.",
+        "score gain is how much worse the likelihood is with another passage's score, near 0 where it is ignored. "
+        "Right pitch: of the notes longer than 80 ms of the piece's beginning, expectation; the teacher's in brackets.",
         final_table(runs),
         "## Training",
         "Times are without the evaluations. The same number of samples was asked of every network.",
@@ -231,12 +232,29 @@ def final_table(runs: Sequence[Mapping[str, Any]]) -> str:
                     number(final["score_gain"]),
                     with_interval(final["rmse_cqt_db"], final["rmse_cqt_ci95_db"]),
                     with_interval(final["rmse_cqt_expectation_db"], final["rmse_cqt_expectation_ci95_db"]),
+                    pitch_shares(final.get("piece")),
                 ]
             )
         if not run["final"]:
-            rows.append([run["network"], run["instrument"], *[MISSING] * 5])
-    head = ["network", "instrument", "validation NLL", "excess", "score gain", "RMSE-CQT, sample", "expectation"]
+            rows.append([run["network"], run["instrument"], *[MISSING] * 6])
+    head = [
+        "network",
+        "instrument",
+        "validation NLL",
+        "excess",
+        "score gain",
+        "RMSE-CQT, sample",
+        "expectation",
+        "right pitch",
+    ]
     return table(head, rows)
+
+
+def pitch_shares(piece: Mapping[str, Any] | None) -> str:
+    """Notes of the right pitch as played by the network, and by the teacher."""
+    if piece is None:
+        return MISSING
+    return f"{100 * piece['expectation']['pitch_share']:.1f}% ({100 * piece['teacher_pitch_share']:.1f}%)"
 
 
 def effort_table(results: Mapping[str, Any]) -> str:

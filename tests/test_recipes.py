@@ -73,9 +73,13 @@ def test_tiny_recipe_from_corpus_to_table(run: Run, tmp_path: Path) -> None:
     last = found["runs"][2]
     checkpoint = load_checkpoint(out / "networks" / last["folder"] / "last.safetensors")
     corpus = read_corpus(out / "corpora" / "tiny-trumpet")
-    again = evaluate(checkpoint.build(), corpus, 1)
+    again = evaluate(checkpoint.build(), corpus, 3)
     assert last["final"]["trumpet"]["valid_nll"] == pytest.approx(again["valid_nll"])
     assert last["final"]["trumpet"]["rmse_cqt_expectation_db"] == pytest.approx(again["rmse_cqt_expectation_db"])
+
+    piece = last["final"]["trumpet"]["piece"]
+    assert piece["seconds"] == 3
+    assert 0 <= piece["expectation"]["pitch_share"] < 1 == piece["teacher_pitch_share"]
 
     page = (out / "tiny-cpu" / "results.md").read_text("utf-8")
     assert page.strip() == done.out.strip()
