@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import itertools
 import json
@@ -31,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 
 from synthnet import machine
 from synthnet.checkpoint import load_checkpoint
@@ -40,7 +40,7 @@ from synthnet.files import InputError, written_whole
 from synthnet.instruments import INSTRUMENTS, find_instrument, partials_of
 from synthnet.models import MODELS, ModelConfig, Network, build_model
 from synthnet.runs import Span, fresh_settings, has_run, provenance, train_run, training_samples
-from synthnet.training import TrainingConfig
+from synthnet.training import Interrupted, TrainingConfig
 
 CONFIG_NAME = "recipe.toml"
 FINISHED, FAILED, UNFINISHED, NOT_RUN = "finished", "failed", "unfinished", "not run"
@@ -362,7 +362,11 @@ def run_recipe(
                 say(f"{heading}: finished already")
                 continue
             say(f"{heading}: {'resumed' if has_run(folder) else 'begun'} in {folder}")
-            write_outcome(folder, train_one(run, corpora, folder, device, workers, say))
+            try:
+                outcome = train_one(run, corpora, folder, device, workers, say)
+            except Interrupted:
+                raise Interrupted(f"{folder}: stopped and saved; the same command goes on from there") from None
+            write_outcome(folder, outcome)
         keep()
 
 
@@ -457,13 +461,16 @@ def corpora_of(recipe: Recipe, run: Run, out: Path, say: Callable[[str], None]) 
 def held(folder: Path) -> Iterator[bool]:
     """Hold a run's folder for this process; False if another one holds it."""
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "w", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True  # closing the file lets go of it
+    lock = FileLock(folder / "lock")  # let go of by the system when a process dies
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 def read_outcome(folder: Path) -> dict[str, Any]:

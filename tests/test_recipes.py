@@ -22,7 +22,7 @@ from synthnet.files import InputError
 from synthnet.instruments import INSTRUMENTS
 from synthnet.models import MODELS, PRESETS, preset_config
 from synthnet.recipes import CONFIG_NAME, chosen_runs, held, read_recipe
-from synthnet.training import PAPER
+from synthnet.training import PAPER, Interrupted
 
 FOLDER = Path(__file__).resolve().parent.parent / "recipes"
 NAMES = sorted(path.parent.name for path in FOLDER.glob(f"*/{CONFIG_NAME}"))
@@ -148,6 +148,20 @@ def test_a_run_that_fails_stays_visible_and_the_others_go_on(
     assert "- wavenet, trumpet: out of memory" in done.out
     monkeypatch.setattr(recipes, "train_run", train_run)
     assert run("recipe", "run", tiny, "--only", "model=wavenet", "--out", tmp_path).status == 0
+
+
+def test_a_stopped_recipe_says_how_to_go_on(
+    run: Run, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: Any, **__: Any) -> None:
+        raise Interrupted("stopped")
+
+    monkeypatch.setattr(recipes, "train_run", stop)
+    done = run("recipe", "run", tiny, "--out", tmp_path)
+    assert done.status == 130
+    assert "the same command goes on from there" in done.err.splitlines()[-1]
+    with held(next((tmp_path / "networks").iterdir())) as free:
+        assert free
 
 
 def test_only_one_process_is_at_a_run(tmp_path: Path) -> None:
