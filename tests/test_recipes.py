@@ -22,6 +22,7 @@ from synthnet.files import InputError
 from synthnet.instruments import INSTRUMENTS
 from synthnet.models import MODELS, PRESETS, preset_config
 from synthnet.recipes import CONFIG_NAME, chosen_runs, held, read_recipe
+from synthnet.results import as_markdown
 from synthnet.training import PAPER, Interrupted
 
 FOLDER = Path(__file__).resolve().parent.parent / "recipes"
@@ -296,3 +297,16 @@ def test_faults_of_the_command(run: Run, tiny: Path, tmp_path: Path) -> None:
     fault(run("recipe", "run", tiny, "--only", "model=tuba"), "model is one of deepvoice, synthnet, wavenet")
     with pytest.raises(InputError, match="no scale"):
         read_recipe(tiny, "none")
+
+
+@pytest.mark.parametrize("folder", sorted(path.parent for path in FOLDER.glob("*/results/*/results.json")), ids=str)
+def test_committed_results_are_whole_and_agree_with_each_other(folder: Path) -> None:
+    found = json.loads((folder / "results.json").read_text("utf-8"))
+    assert (found["recipe"], found["scale"]) == (folder.parent.parent.name, folder.name)
+    assert (folder / "results.md").read_text("utf-8") == as_markdown(found)
+    with open(folder / "results.csv", encoding="utf-8", newline="") as file:
+        assert len(list(csv.DictReader(file))) == len(found["runs"])
+    planned = {(run.network, run.learner) for run in read_recipe(folder.parent.parent, folder.name).runs}
+    assert {(one["network"], one["instrument"]) for one in found["runs"]} == planned
+    assert found["commit"]
+    assert found["machine"]["processor"]
