@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import re
@@ -519,12 +520,13 @@ def test_checkpoint_of_a_run_remembers_where_it_came_from(run: Run, tiny_corpus:
 
 
 def documented_commands() -> list[str]:
-    """Every `synthnet ...` line of the README and the Makefile."""
+    """Every `synthnet ...` line of the READMEs and the Makefile."""
     home = Path(__file__).parents[1]
-    lines = [*(home / "README.md").read_text().splitlines(), *(home / "Makefile").read_text().splitlines()]
+    pages = [home / "README.md", home / "Makefile", *sorted(home.glob("recipes/**/README.md"))]
     found = []
-    for line in lines:
+    for line in itertools.chain.from_iterable(page.read_text().splitlines() for page in pages):
         words = line.strip().removeprefix("$(BIN)/").split("#")[0].strip()
+        words = re.sub(r"^(\w+=\d+ )+", "", words)  # settings of the shell before the command
         if words.startswith("torchrun"):
             words = words.replace(words[: words.index("-m ") + 3], "")
         if words.startswith("synthnet ") and not words.endswith("`"):
