@@ -11,39 +11,28 @@
 Settings are those of the network (`ModelConfig`), of training (`TrainingConfig`), and those of `RunSettings` below. A
 recipe without `epochs`, `samples` and `minutes` trains nothing and tells facts about networks alone.
 
-Each run is a folder whose name ends in a digest of all its settings: finished runs are skipped, begun ones resumed,
-and recipes that need the same run share it. Several processes may work on one recipe: each takes the next free run.
+`synthnet.experiments` trains the runs, `synthnet.results` writes the tables.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import itertools
 import json
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from filelock import FileLock, Timeout
-
-from synthnet import machine
-from synthnet.checkpoint import load_checkpoint
-from synthnet.corpus import DEFAULT_SCORES, Corpus, build_corpus, default_corpus
-from synthnet.evaluation import evaluate, evaluate_piece, piece_lengths, play_piece
-from synthnet.files import InputError, written_whole
-from synthnet.instruments import INSTRUMENTS, find_instrument, partials_of
-from synthnet.models import MODELS, ModelConfig, Network, build_model
-from synthnet.runs import Span, fresh_settings, has_run, provenance, train_run, training_samples
-from synthnet.training import Interrupted, TrainingConfig
+from synthnet.files import InputError
+from synthnet.instruments import INSTRUMENTS, find_instrument
+from synthnet.models import MODELS, ModelConfig
+from synthnet.runs import fresh_settings
+from synthnet.training import TrainingConfig
 
 CONFIG_NAME = "recipe.toml"
-FINISHED, FAILED, UNFINISHED, NOT_RUN = "finished", "failed", "unfinished", "not run"
 LONGEST_SECONDS = 600
 
 
@@ -157,9 +146,6 @@ class Recipe:
     @property
     def name(self) -> str:
         return self.folder.resolve().name
-
-
-# ------------------------------------------------------------------------------------------------- reading
 
 
 def read_recipe(folder: Path, scale: str | None = None) -> Recipe:
@@ -315,187 +301,3 @@ def chosen_runs(recipe: Recipe, only: Sequence[str]) -> list[Run]:
                 raise InputError(f"--only {condition}: {name} is one of {', '.join(sorted(axes[name]))}")
         chosen = [run for run in chosen if run.axes[name] in wanted]
     return chosen
-
-
-# ------------------------------------------------------------------------------------------------- running
-
-
-def networks_folder(out: Path) -> Path:
-    """Where the runs of all recipes lie."""
-    return out / "networks"
-
-
-def run_recipe(
-    recipe: Recipe,
-    out: Path,
-    runs: Sequence[Run],
-    *,
-    device: torch.device,
-    workers: int = 0,
-    say: Callable[[str], None],
-    keep: Callable[[], None],
-) -> None:
-    """Train what is not finished yet.
-
-    A run that fails is recorded as failed and the next begins; when the recipe is run again, it is tried again.
-
-    Args:
-        keep: called after each run, to write the results so far.
-
-    Raises:
-        InputError: a finished run was trained on a corpus other than today's.
-        synthnet.training.Interrupted: see `Trainer.run`; what was trained is kept and resumed next time.
-    """
-    machine.commit()  # that of the code that is loaded now
-    for number, run in enumerate(runs, start=1):
-        folder = networks_folder(out) / run.folder_name
-        heading = f"run {number} of {len(runs)}, {run.network}, {run.learner}"
-        with held(folder) as is_ours:
-            if not is_ours:
-                say(f"{heading}: another process is at it")
-                continue
-            corpora = corpora_of(recipe, run, out, say)
-            before = read_outcome(folder)
-            if before.get("status") == FINISHED:
-                if before["corpora"] != provenance(corpora)["corpora"]:
-                    raise InputError(f"{folder}: was trained on another corpus than there is now; take another --out")
-                say(f"{heading}: finished already")
-                continue
-            say(f"{heading}: {'resumed' if has_run(folder) else 'begun'} in {folder}")
-            try:
-                outcome = train_one(run, corpora, folder, device, workers, say)
-            except Interrupted:
-                raise Interrupted(f"{folder}: stopped and saved; the same command goes on from there") from None
-            write_outcome(folder, outcome)
-        keep()
-
-
-def train_one(
-    run: Run, corpora: Sequence[Corpus], folder: Path, device: torch.device, workers: int, say: Callable[[str], None]
-) -> dict[str, Any]:
-    """Train and measure one network; a fault of the run becomes its outcome."""
-    n_samples = training_samples(corpora)
-    outcome = {
-        **run.as_dict(),
-        **provenance(corpora),
-        "samples_an_epoch": n_samples,
-        "machine": machine.machine(),
-        "commit": machine.commit(),
-    }
-    write_outcome(folder, {**outcome, "status": UNFINISHED})  # tables made while it is trained show it as such
-    settings = run.settings
-    if settings.minutes is not None:
-        span, every = Span(minutes=settings.minutes), Span(minutes=settings.minutes / settings.evaluations)
-    else:
-        steps = steps_of(run, n_samples)
-        span, every = Span(steps=steps), Span(steps=steps // settings.evaluations)
-    training = run.training
-    if settings.anneal:
-        training = dataclasses.replace(training, anneal_steps=span.steps, anneal_minutes=span.minutes)
-    try:
-        train_run(
-            folder,
-            corpora,
-            run.config,
-            training,
-            span,
-            device=device,
-            resume=has_run(folder),
-            evaluate_every=every,
-            evaluation_seconds=run.settings.evaluation_seconds,
-            workers=workers,
-            say=say,
-        )
-        checkpoint = load_checkpoint(folder / "last.safetensors")
-        network = checkpoint.build(device)
-        final = {
-            corpus.instrument: measure(
-                network, corpus, settings.final_seconds, checkpoint.voice(corpus.instrument).style
-            )
-            for corpus in corpora
-        }
-        return {**outcome, "status": FINISHED, "final": final}
-    except (InputError, RuntimeError, MemoryError) as fault:
-        reason = " ".join(str(fault).split()) or type(fault).__name__
-        say(f"failed: {reason}")
-        return {**outcome, "status": FAILED, "fault": reason}
-
-
-def measure(network: Network, corpus: Corpus, n_seconds: int, style: np.ndarray | None) -> dict[str, Any]:
-    """The figures of `evaluate`, and under "piece" those of the beginning of the first validation piece, if it is long
-    enough: see `evaluate_piece`.
-    """
-    figures: dict[str, Any] = dict(evaluate(network, corpus, n_seconds, style=style))
-    for piece, n_samples in piece_lengths(corpus, n_seconds)[:1]:
-        run = play_piece(network, corpus, piece, n_samples, style=style)
-        figures["piece"] = evaluate_piece(run, partials_of(corpus.instrument))
-    return figures
-
-
-def steps_of(run: Run, samples_an_epoch: int) -> int:
-    """Steps of a run: a multiple of its evaluations, so that the last of them is at its end."""
-    samples = run.settings.samples or samples_an_epoch * (run.settings.epochs or 0)
-    steps = samples / (run.training.n_predicted * run.training.batch)
-    return run.settings.evaluations * max(1, round(steps / run.settings.evaluations))
-
-
-def corpora_of(recipe: Recipe, run: Run, out: Path, say: Callable[[str], None]) -> list[Corpus]:
-    """What a run learns from: the instruments' default corpora, or the recipe's own; built where missing."""
-    settings = run.settings
-    if settings.scores is None:
-        return [default_corpus(find_instrument(name), say) for name in run.instruments]
-    scores = [DEFAULT_SCORES if path == "default" else recipe.folder / path for path in settings.scores.split(",")]
-    return [
-        build_corpus(
-            out / "corpora" / f"{recipe.name}-{name}",
-            find_instrument(name),
-            scores,
-            settings.sample_rate,
-            valid=settings.valid,
-        )
-        for name in run.instruments
-    ]
-
-
-@contextlib.contextmanager
-def held(folder: Path) -> Iterator[bool]:
-    """Hold a run's folder for this process; False if another one holds it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / "lock")  # let go of by the system when a process dies
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
-
-
-def read_outcome(folder: Path) -> dict[str, Any]:
-    """What became of a run; at least its status."""
-    try:
-        outcome = json.loads((folder / "run.json").read_text("utf-8"))
-    except FileNotFoundError:
-        return {"status": UNFINISHED if has_run(folder) else NOT_RUN}
-    except ValueError:
-        raise InputError(f"{folder / 'run.json'}: damaged, not JSON; remove it to train again") from None
-    return outcome
-
-
-def write_outcome(folder: Path, outcome: Mapping[str, Any]) -> None:
-    """Keep what became of a run, whole or not at all."""
-    with written_whole(folder / "run.json") as beside:
-        beside.write_text(json.dumps(outcome, indent=2) + "\n", "utf-8")
-
-
-def facts_about(config: ModelConfig) -> dict[str, Any]:
-    """What a network is before it has learned anything."""
-    with torch.device("meta"):
-        network = build_model(config)
-    return {
-        "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "layers": len(config.layer_dilations),
-        "receptive_field_samples": config.receptive_field,
-    }

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from synthnet import machine
+from synthnet.experiments import FINISHED, facts_about, networks_folder, read_outcome
 from synthnet.files import written_whole
 from synthnet.instruments import INSTRUMENTS
 from synthnet.metrics import mean_and_ci95
 from synthnet.plots import plot_learning, plot_networks
-from synthnet.recipes import FINISHED, Recipe, Run, facts_about, networks_folder, read_outcome
+from synthnet.recipes import Recipe, Run
 from synthnet.runs import clock, training_rows
 
 RMSE_FIGURE, CURVES_FIGURE = "rmse.png", "curves.png"

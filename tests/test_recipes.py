@@ -14,14 +14,15 @@ from typing import Any
 import pytest
 from conftest import Run, fault
 
-from synthnet import recipes
+from synthnet import experiments
 from synthnet.checkpoint import load_checkpoint
 from synthnet.corpus import read_corpus
 from synthnet.evaluation import evaluate
+from synthnet.experiments import held
 from synthnet.files import InputError
 from synthnet.instruments import INSTRUMENTS
 from synthnet.models import MODELS, PRESETS, preset_config
-from synthnet.recipes import CONFIG_NAME, chosen_runs, held, read_recipe
+from synthnet.recipes import CONFIG_NAME, chosen_runs, read_recipe
 from synthnet.results import as_markdown
 from synthnet.training import PAPER, Interrupted
 
@@ -134,20 +135,20 @@ def test_a_run_that_was_killed_is_resumed_and_others_stay_unrun(run: Run, tiny: 
 def test_a_run_that_fails_stays_visible_and_the_others_go_on(
     run: Run, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train_run = recipes.train_run
+    train_run = experiments.train_run
 
     def out_of_memory(folder: Path, corpora: Any, config: Any, *rest: Any, **named: Any) -> None:
         if config.model == "wavenet":
             raise RuntimeError("out of\nmemory")
         train_run(folder, corpora, config, *rest, **named)
 
-    monkeypatch.setattr(recipes, "train_run", out_of_memory)
+    monkeypatch.setattr(experiments, "train_run", out_of_memory)
     done = run("recipe", "run", tiny, "--only", "model=wavenet,synthnet", "--out", tmp_path)
     assert done.status == 2
     assert "1 of 3 runs failed" in done.err.splitlines()[-1]
     assert [one["status"] for one in results(tmp_path)["runs"]] == ["failed", "not run", "finished"]
     assert "- wavenet, trumpet: out of memory" in done.out
-    monkeypatch.setattr(recipes, "train_run", train_run)
+    monkeypatch.setattr(experiments, "train_run", train_run)
     assert run("recipe", "run", tiny, "--only", "model=wavenet", "--out", tmp_path).status == 0
 
 
@@ -157,7 +158,7 @@ def test_a_stopped_recipe_says_how_to_go_on(
     def stop(*_: Any, **__: Any) -> None:
         raise Interrupted("stopped")
 
-    monkeypatch.setattr(recipes, "train_run", stop)
+    monkeypatch.setattr(experiments, "train_run", stop)
     done = run("recipe", "run", tiny, "--out", tmp_path)
     assert done.status == 130
     assert "the same command goes on from there" in done.err.splitlines()[-1]

@@ -7,17 +7,10 @@ from pathlib import Path
 import click
 
 from synthnet.cli.options import path_type, say
+from synthnet.experiments import FAILED, facts_about, networks_folder, read_outcome, run_recipe
 from synthnet.files import InputError
 from synthnet.library import DEFAULT_RUNS
-from synthnet.recipes import (
-    FAILED,
-    chosen_runs,
-    facts_about,
-    networks_folder,
-    read_outcome,
-    read_recipe,
-    run_recipe,
-)
+from synthnet.recipes import chosen_runs, read_recipe
 from synthnet.results import as_markdown, results_folder, write_results
 from synthnet.runs import (
     choose_device,
