@@ -6,6 +6,7 @@ Used by `synthnet train` and by the recipes; `synthnet.training` is the loop its
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import math
 import os
@@ -171,6 +172,17 @@ def join_processes(device: str) -> tuple[int, int]:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("nccl" if cuda else "gloo")
     return dist.get_rank(), world
+
+
+def part_processes() -> None:
+    """Leave the group that `join_processes` made; all of its processes together, and with nothing left that holds it.
+
+    Otherwise its threads may outlive the interpreter, which then ends in an abort (seen once in many runs).
+    """
+    if dist.is_initialized():
+        dist.barrier()
+        gc.collect()  # what DistributedDataParallel leaves behind refers to itself
+        dist.destroy_process_group()
 
 
 def choose_device(name: str) -> torch.device:

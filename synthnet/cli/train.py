@@ -26,6 +26,7 @@ from synthnet.runs import (
     fresh_settings,
     has_run,
     join_processes,
+    part_processes,
     read_start,
     resumed_settings,
     started_settings,
@@ -162,8 +163,7 @@ def train(
         workers=workers,
         say=say if rank == 0 else say_nothing,
     )
-    if world > 1:
-        torch.distributed.destroy_process_group()
+    part_processes()
     if rank == 0:
         say(f"{folder}: best.safetensors and last.safetensors to play, curves.png to look at")
         say(f"hear it: synthnet render SONG.mid --checkpoint {folder / 'best.safetensors'}")
