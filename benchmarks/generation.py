@@ -79,17 +79,17 @@ def engine_speed(engine: Engine, network: Network, n_streams: int, block: int) -
     engine.prime(x, torch.zeros(n_streams, 128, field, dtype=torch.uint8), None, None)
     reach = field + block + width
     roll = (torch.rand(n_streams, 128, 1 + reach // 400) < 0.02).repeat_interleave(400, dim=2).to(torch.uint8)
-    tones = torch.randn(n_streams, 2 * network.config.harmonics, reach)
+    tones = torch.randn(n_streams, network.config.oscillators, reach)
     with torch.no_grad():
         needed = [block] * (1 + len(network.stack))
         terms = network.condition(roll, None, tones, needed)
-    uniforms = np.random.default_rng(0).random((n_streams, block))
+    uniforms, drawn = np.random.default_rng(0).random((n_streams, block)), np.zeros(n_streams, bool)
 
     def advance() -> int:
-        engine.advance(terms, uniforms, 1.0)
+        engine.advance(terms, uniforms, 1.0, drawn)
         return n_streams * block
 
-    engine.advance(terms, uniforms[:, :2], 1.0)
+    engine.advance(terms, uniforms[:, :2], 1.0, drawn)
     return lambda: samples_per_s(advance)
 
 
@@ -97,7 +97,7 @@ def naive_speed(network: Network) -> float:
     """Samples a second of one full pass over a receptive field for each."""
     field = network.config.receptive_field
     x, roll = torch.randint(0, 256, (1, field)), torch.zeros(1, 128, field)
-    tones = torch.zeros(1, 2 * network.config.harmonics, field) if network.config.harmonics else None
+    tones = torch.zeros(1, network.config.oscillators, field) if network.config.harmonics else None
 
     def advance() -> int:
         with torch.no_grad():

@@ -221,6 +221,7 @@ def _expand(f: np.ndarray) -> np.ndarray:
 
 
 _BOUNDARIES = _class_boundaries()
+CLASS_BOUNDARIES = _BOUNDARIES[1:-1]  # float64 [255]; a class begins at its boundary
 _DECODED = _expand(2 * np.arange(CLASSES) / 255 - 1).astype(np.float32)
 
 
@@ -230,7 +231,7 @@ def encode_mu_law(x: np.ndarray) -> np.ndarray:
     f(x) = sign(x) ln(1 + 255 |x|) / ln 256. Found among the decision boundaries, so that it agrees with
     `dithered_class_probabilities` to the last bit.
     """
-    return np.searchsorted(_BOUNDARIES[1:-1], x, side="right").astype(np.uint8)
+    return np.searchsorted(CLASS_BOUNDARIES, x, side="right").astype(np.uint8)
 
 
 def decode_mu_law(classes: np.ndarray) -> np.ndarray:

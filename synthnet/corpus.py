@@ -140,17 +140,17 @@ def build_corpus(
     scores: Sequence[Path],
     sample_rate_hz: int = 16_000,
     soundfont: Path | None = None,
-    valid: str | None = None,
+    valid: Sequence[str] = (),
     report: Callable[[str], None] = _say_nothing,
     etudes: Mapping[str, Score] | None = None,
 ) -> Corpus:
     """Have the teacher play `scores` (MIDI files, or folders of them) on `instrument`, into the folder.
 
     `etudes`, scores by name, are pieces too (see `synthnet.etudes`): the corpus keeps their MIDI files in its folder.
-    Pieces with `valid` in their file name, in upper or lower case, are the validation split, all others the training
-    split; without `valid` these are the pieces with "prelude" in their name, if there are any. What is in the
-    folder already and still right is kept, pieces that are no longer among the scores are removed. `report` gets a
-    line for each step and for everything in a score that the corpus does not hold.
+    Pieces with one of the words `valid` in their file name, in upper or lower case, are the validation split, all
+    others the training split; without words these are the pieces with "prelude" in their name, if there are any. What
+    is in the folder already and still right is kept, pieces that are no longer among the scores are removed. `report`
+    gets a line for each step and for everything in a score that the corpus does not hold.
 
     Raises InputError, before anything is written, when a score cannot be used (all of them are listed, a line
     each), when no piece is left to train on, or when the teacher cannot play; and when the folder cannot be written.
@@ -219,7 +219,7 @@ def build_corpus(
     return corpus
 
 
-def _read_sources(scores: Sequence[Path], made: Mapping[Path, Score], valid: str | None) -> list[_Source]:
+def _read_sources(scores: Sequence[Path], made: Mapping[Path, Score], valid: Sequence[str]) -> list[_Source]:
     """The scores sorted by name, those `made` for the corpus too, which are no files yet.
 
     Raises InputError that lists every one that cannot be used.
@@ -232,7 +232,7 @@ def _read_sources(scores: Sequence[Path], made: Mapping[Path, Score], valid: str
             faults.append(f"{given}: a folder without .mid or .midi files")
         paths += found
     paths = list({path.resolve(): path for path in [*paths, *made]}.values())
-    pattern = (VALIDATION_PIECE if valid is None else valid).lower()
+    patterns = [word.lower() for word in valid] or [VALIDATION_PIECE]
     sources: dict[str, _Source] = {}
     for path in paths:
         try:
@@ -246,16 +246,17 @@ def _read_sources(scores: Sequence[Path], made: Mapping[Path, Score], valid: str
         if path.stem in sources:
             faults.append(f"{path}: has the same name as {sources[path.stem].path}")
             continue
-        split = "valid" if pattern in path.name.lower() else "train"
+        split = "valid" if any(word in path.name.lower() for word in patterns) else "train"
         sources[path.stem] = _Source(path, split, checksum, score)
     _raise_all(faults, max(len(paths), len(faults)))
     if not sources:
         raise InputError("no scores given")
-    splits = {source.split for source in sources.values()}
-    if valid is not None and "valid" not in splits:
-        raise InputError(f"{valid}: no score has this in its name")
-    if "train" not in splits:
-        raise InputError(f"no score is left to train on: all {len(sources)} have {pattern!r} in their names")
+    for word in valid:
+        if not any(word.lower() in source.path.name.lower() for source in sources.values()):
+            raise InputError(f"{word}: no score has this in its name")
+    if all(source.split == "valid" for source in sources.values()):
+        told = " or ".join(repr(word) for word in patterns)
+        raise InputError(f"no score is left to train on: all {len(sources)} have {told} in their names")
     return [sources[name] for name in sorted(sources)]
 
 

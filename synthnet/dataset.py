@@ -42,7 +42,8 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
     A slice predicts the T = `n_predicted` samples from s on, given the `n_context` + T samples before each of them:
     at step t a network is given x[t - 1] and roll[t - 1], and predicts x[t] and roll[t]. The start s is uniform over
     -T to n - T for all pieces, n samples long, together; for `cold_start_share` of the slices it is uniform over -T
-    to 0 instead, with pieces in proportion to their lengths. The dither is drawn anew for each slice; without
+    to 0 instead, with pieces in proportion to their lengths, and for `onset_share` such that the onset of a note, all
+    of a piece being equally likely, is among the predicted samples. The dither is drawn anew for each slice; without
     `dithered` there is none (the paper's control).
 
     Raises InputError when the corpora have different sample rates, or one has no piece in the split.
@@ -57,7 +58,9 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
         n_context: int,
         seed: int,
         harmonics: int = 0,
+        envelopes: int = 1,
         cold_start_share: float = 0.02,
+        onset_share: float = 0.0,
         dithered: bool = True,
     ) -> None:
         rates = {corpus.sample_rate_hz for corpus in corpora}
@@ -66,8 +69,8 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
         self.n_predicted = n_predicted
         self.n_context = n_context
         self.seed = seed
-        self.harmonics = harmonics
-        self.cold_start_share = cold_start_share
+        self.harmonics, self.envelopes = harmonics, envelopes
+        self.cold_start_share, self.onset_share = cold_start_share, onset_share
         self.dithered = dithered
         self._recordings = []
         for style, corpus in enumerate(corpora):
@@ -81,10 +84,10 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
         self._numbered = np.cumsum([len(recording.samples) + 1 for recording in self._recordings])
 
     def __getitem__(self, i: int) -> dict[str, Tensor]:
-        """Slice i, with C = `n_context` and H = `harmonics`.
+        """Slice i, with C = `n_context`, H = `harmonics` and E = `envelopes`.
 
         "x" int64 [C + T], mu-law classes of the samples s - 1 - C to s + T - 2; "roll" uint8 [128, C + T] and, if
-        H > 0, "oscillators" float32 [2 H, C + T] for the same samples; "style" int64 [], the index of the corpus;
+        H > 0, "oscillators" float32 [2 H E, C + T] for the same samples; "style" int64 [], the index of the corpus;
         "target_x" int64 [T] and "target_roll" uint8 [128, T] for the samples s to s + T - 1.
         """
         rng = np.random.default_rng((self.seed, i))
@@ -92,8 +95,11 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
         index = int(np.searchsorted(self._numbered, number, side="right"))
         recording = self._recordings[index]
         start = number - (int(self._numbered[index]) - len(recording.samples) - 1) - self.n_predicted
-        if rng.random() < self.cold_start_share:
+        kind = rng.random()
+        if kind < self.cold_start_share:
             start = int(rng.integers(-self.n_predicted, 1))
+        elif kind < self.cold_start_share + self.onset_share and len(recording.events.onset):
+            start = int(rng.choice(recording.events.onset) - rng.integers(self.n_predicted))
         begin, end = start - 1 - self.n_context, start + self.n_predicted
         samples = recording.clean(begin, end)
         if self.dithered:
@@ -108,6 +114,6 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
             "target_roll": torch.from_numpy(rasterise(recording.events, start, end)),
         }
         if self.harmonics:
-            waves = oscillators(recording.events, begin, end - 1, self.harmonics)
+            waves = oscillators(recording.events, begin, end - 1, self.harmonics, self.envelopes)
             item["oscillators"] = torch.from_numpy(waves)
         return item

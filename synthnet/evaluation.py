@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,6 @@ from torch.utils.data import default_collate
 
 from synthnet.corpus import FULL_SCALE, NOTE_NAMES, Corpus, Piece
 from synthnet.dataset import SliceDataset
-from synthnet.generation.chunks import joined
 from synthnet.generation.reference import device_of
 from synthnet.generation.streams import Stream, generate
 from synthnet.metrics import (
@@ -75,6 +74,7 @@ def likelihood(
         n_context=network.config.receptive_field - 1,
         seed=VALIDATION_SEED,
         harmonics=network.config.harmonics,
+        envelopes=network.config.envelopes,
         cold_start_share=0.0,
         dithered=network.config.dither,
     )
@@ -108,7 +108,7 @@ class FreeRun:
 
     Attributes:
         start_s: [N] where each passage begins in its piece.
-        sample, expectation: float32 [N, one second], as drawn, and the means of the distributions.
+        sample, expectation: float32 [N, one second], drawn, and the means of the distributions (`Stream`).
         target: float32 [N, one second], clean.
         sample_rmse_db, expectation_rmse_db: [N] RMSE-CQT of each against the clean target.
     """
@@ -155,9 +155,9 @@ def fresh_seconds(
         streams.append(Stream(events_from(events[piece.name], start - lead), (seed, number), style))
         second = audio[piece.name][start : start + rate].astype(np.float32) / FULL_SCALE
         target.append(np.pad(second, (0, rate - len(second))))
-    blocks = list(generate(network, streams, lead + rate))
-    sample = np.concatenate([block.sample for block in blocks], axis=1)[:, lead:]
-    expectation = np.concatenate([block.expectation for block in blocks], axis=1)[:, lead:]
+    both = [*streams, *(replace(stream, expectation=True) for stream in streams)]
+    made = np.concatenate(list(generate(network, both, lead + rate)), axis=1)[:, lead:]
+    sample, expectation = np.split(made, 2)
     return FreeRun(
         np.array([start / rate for _, start in places]),
         sample,
@@ -288,15 +288,16 @@ def play_piece(
     """
     notes = corpus.read_notes(piece)
     events = roll_events(notes, corpus.sample_rate_hz)
+    streams = [Stream(events, (seed, 0), style, expectation) for expectation in (False, True)]
     blocks = []
-    for block in generate(network, [Stream(events, (seed, 0), style)], n_samples):
+    for block in generate(network, streams, n_samples):
         blocks.append(block)
-        progress(block.sample.shape[1])
-    played = joined(blocks)
+        progress(block.shape[1])
+    sample, expectation = np.concatenate(blocks, axis=1)
     target = corpus.read_samples(piece)[:n_samples].astype(np.float32) / FULL_SCALE
     late = np.linspace(n_samples * 2 // 3, n_samples - corpus.sample_rate_hz, AFRESH_SECONDS).astype(int)
     afresh = fresh_seconds(network, corpus, [(piece, int(start)) for start in late], seed=seed, style=style)
-    return PieceRun(piece.name, notes, events, played.sample[0], played.expectation[0], target, afresh)
+    return PieceRun(piece.name, notes, events, sample, expectation, target, afresh)
 
 
 def drift(

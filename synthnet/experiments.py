@@ -19,7 +19,8 @@ from filelock import FileLock, Timeout
 
 from synthnet import machine
 from synthnet.checkpoint import load_checkpoint
-from synthnet.corpus import DEFAULT_SCORES, Corpus, build_corpus, default_corpus
+from synthnet.corpus import DEFAULT_SCORES, ETUDES, Corpus, build_corpus, default_corpus
+from synthnet.etudes import compose_etudes
 from synthnet.evaluation import evaluate, evaluate_piece, piece_lengths, play_piece
 from synthnet.files import InputError, written_whole
 from synthnet.instruments import find_instrument, partials_of
@@ -155,14 +156,16 @@ def corpora_of(recipe: Recipe, run: Run, out: Path, say: Callable[[str], None]) 
     settings = run.settings
     if settings.scores is None:
         return [default_corpus(find_instrument(name), say) for name in run.instruments]
-    scores = [DEFAULT_SCORES if path == "default" else recipe.folder / path for path in settings.scores.split(",")]
+    words = settings.scores.split(",")
+    paths = [DEFAULT_SCORES if word == "default" else recipe.folder / word for word in words if word != ETUDES]
     return [
         build_corpus(
             out / "corpora" / f"{recipe.name}-{name}",
             find_instrument(name),
-            scores,
+            paths,
             settings.sample_rate,
-            valid=settings.valid,
+            valid=settings.valid.split(",") if settings.valid else (),
+            etudes=compose_etudes(find_instrument(name)) if ETUDES in words else None,
         )
         for name in run.instruments
     ]

@@ -32,7 +32,7 @@ from synthnet.models import ModelConfig, Network, preset_config
 from synthnet.plots import plot_training
 from synthnet.training import Progress, Trainer, TrainingConfig, training_config
 
-DEFAULT_MODEL, DEFAULT_PRESET = "synthnet", "small"
+DEFAULT_PRESET = "small"
 PAPER_EPOCHS = 200
 PAPER_EVALUATION_EPOCHS = 20
 EVALUATION_MINUTES = 5.0
@@ -53,9 +53,9 @@ class Span:
 
 
 def fresh_settings(
-    model: str, preset: str, n_instruments: int, overrides: Mapping[str, Any]
+    model: str | None, preset: str, n_instruments: int, overrides: Mapping[str, Any]
 ) -> tuple[ModelConfig, TrainingConfig]:
-    """Network and recipe of a preset; `overrides` are fields of either."""
+    """Network and recipe of a preset, model None: the preset's own; `overrides` are fields of either."""
     shape = {field.name for field in dataclasses.fields(ModelConfig)}
     config = preset_config(
         model,
@@ -237,6 +237,9 @@ def train_run(
         n_context=config.receptive_field - 1,
         seed=training.seed,
         harmonics=config.harmonics,
+        envelopes=config.envelopes,
+        cold_start_share=training.cold_start,
+        onset_share=training.onsets,
         dithered=config.dither,
     )
     folder.mkdir(parents=True, exist_ok=True)

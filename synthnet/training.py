@@ -1,5 +1,6 @@
-"""The training loop: Adam on random slices of the corpora, resumable to the bit, data-parallel under torchrun.
+"""The training loop: random slices of the corpora, resumable to the bit, data-parallel under torchrun.
 
+Adam trains everything, or all but the matrices, which Muon trains then.
 All randomness is a function of (seed, slice number): the slices (`synthnet.dataset`) and their corruption. There is
 no generator state to save, and N steps followed by N resumed steps are the same computation as 2N steps.
 """
@@ -32,13 +33,14 @@ from synthnet.dataset import SliceDataset
 from synthnet.files import InputError
 from synthnet.models import ModelConfig, Network, build_model, fused
 from synthnet.models.config import CLASSES
+from synthnet.optimiser import Muon, matrices_of
 
 ADAM_BETAS = (0.9, 0.999)
 ADAM_EPSILON = 1e-8
 EMA_EVERY_STEPS = 5
 LOSSES_AVERAGED = 20  # of every tenth step, in what is shown and in a row of metrics.jsonl
 LEARNING_RATE_END = 0.05  # share of the learning rate left when annealing ends
-CORRUPTION_END = 0.1  # share of the corruption left when annealing ends
+CORRUPTION_END = 0.3  # share of the corruption left when annealing ends
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,15 @@ class TrainingConfig:
 
     Args:
         learning_rate: of Adam, after the warm-up.
+        muon: whether matrices are trained by Muon, with the same learning rate, instead of Adam.
         weight_decay: L2 penalty inside Adam.
         batch: slices a step on each process.
         n_predicted: samples predicted in a slice.
         warmup_steps: steps over which the learning rate rises linearly.
         corruption: in each slice a share p, uniform on 0 to this, of the past samples is replaced by random
             classes, so that the score is worth listening to (0: off).
+        cold_start: share of the slices that begin in the silence before a piece.
+        onsets: share of the slices that are drawn around the beginning of a note.
         ema_decay: the checkpoint holds an exponential moving average of the weights, updated every 5 steps
             with this decay (0: the weights themselves).
         anneal_steps: learning rate (cosine) and corruption (linear) fall until this step; None: constant,
@@ -62,11 +67,14 @@ class TrainingConfig:
     """
 
     learning_rate: float = 1e-3
+    muon: bool = False
     weight_decay: float = 1e-5
     batch: int = 1
     n_predicted: int = 16_000
     warmup_steps: int = 0
     corruption: float = 0.0
+    cold_start: float = 0.02
+    onsets: float = 0.0
     ema_decay: float = 0.0
     anneal_steps: int | None = None
     anneal_minutes: float | None = None
@@ -80,12 +88,16 @@ class TrainingConfig:
             "n_predicted": (1, 10_000_000),
             "warmup_steps": (0, 10_000_000),
             "corruption": (0.0, 1.0),
+            "cold_start": (0.0, 1.0),
+            "onsets": (0.0, 1.0),
             "ema_decay": (0.0, 0.99999),
             "seed": (0, 2**31 - 1),
         }
         for name, (low, high) in ranges.items():
             if not low <= getattr(self, name) <= high:
                 raise InputError(f"{name} must lie between {low:g} and {high:g}, not {getattr(self, name)!r}")
+        if not isinstance(self.muon, bool):
+            raise InputError(f"muon must be true or false, not {self.muon!r}")
         for name in ("anneal_steps", "anneal_minutes"):
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -95,12 +107,13 @@ class TrainingConfig:
 PAPER = TrainingConfig()
 SMALL = TrainingConfig(
     learning_rate=4e-3,
+    muon=True,
     weight_decay=0.0,
-    n_predicted=8_000,
+    n_predicted=4_000,
     warmup_steps=100,
     corruption=0.8,
     ema_decay=0.98,
-    anneal_minutes=30.0,
+    anneal_minutes=15.0,
 )
 RECIPES = {"small": SMALL, "tiny": dataclasses.replace(SMALL, n_predicted=1_000, warmup_steps=10)}
 
@@ -194,14 +207,19 @@ class Trainer:
         if start is not None:
             self.network.load_state_dict(start)
         self.average = copy.deepcopy(self.network) if training.ema_decay else self.network
-        self.optimiser = torch.optim.Adam(
-            self.network.parameters(),
+        matrices = matrices_of(self.network) if training.muon else []
+        rest = set(self.network.parameters()) - set(matrices)
+        adam = torch.optim.Adam(
+            [parameter for parameter in self.network.parameters() if parameter in rest],
             lr=training.learning_rate,
             betas=ADAM_BETAS,
             eps=ADAM_EPSILON,
             weight_decay=training.weight_decay,
             fused=True,
         )
+        self.optimisers: dict[str, torch.optim.Optimizer] = {"adam": adam}
+        if matrices:
+            self.optimisers["muon"] = Muon(matrices, training.learning_rate)
         self.step, self.elapsed_s, self.best = 0, 0.0, math.inf
         self.board = SummaryWriter(str(folder / "tensorboard")) if self.rank == 0 else None
         if resume:
@@ -295,17 +313,19 @@ class Trainer:
     def train_step(self, module: torch.nn.Module, batch: dict[str, Tensor], elapsed_s: float) -> tuple[Tensor, Tensor]:
         """One optimiser step; the loss before it, and its audio part."""
         rate, corruption = annealed(self.training, self.step, elapsed_s)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        for optimiser in self.optimisers.values():
+            for group in optimiser.param_groups:
+                group["lr"] = rate
         if corruption > 0:
             first = self.step * self.slices_per_step + self.rank * self.training.batch
             batch["x"] = corrupt(batch["x"], corruption, self.training.seed, first)
         batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             loss, nll = module(batch)
-        self.optimiser.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
         loss.backward()
-        self.optimiser.step()
+        for optimiser in self.optimisers.values():
+            optimiser.step()
         if self.training.ema_decay and (self.step + 1) % EMA_EVERY_STEPS == 0:
             updates = (self.step + 1) // EMA_EVERY_STEPS
             decay = min(self.training.ema_decay, (1 + updates) / (10 + updates))  # follows closely at first
@@ -365,8 +385,9 @@ class Trainer:
         tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         if self.average is not self.network:
             tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
-        for number, moments in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"adam.{number}.{name}": value for name, value in moments.items()}
+        for kind, optimiser in self.optimisers.items():
+            for number, moments in optimiser.state_dict()["state"].items():
+                tensors |= {f"{kind}.{number}.{name}": value for name, value in moments.items()}
         facts = {
             "config": self.config.as_dict(),
             "training": dataclasses.asdict(self.training),
@@ -406,12 +427,13 @@ class Trainer:
             self.network.load_state_dict(part("network."))
             if self.average is not self.network:
                 self.average.load_state_dict(part("average."))
-            groups = self.optimiser.state_dict()["param_groups"]
-            moments: dict[int, dict[str, Tensor]] = {}
-            for name, value in part("adam.").items():
-                number, moment = name.split(".")
-                moments.setdefault(int(number), {})[moment] = value
-            self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
+            for kind, optimiser in self.optimisers.items():
+                moments: dict[int, dict[str, Tensor]] = {}
+                for name, value in part(f"{kind}.").items():
+                    number, moment = name.split(".")
+                    moments.setdefault(int(number), {})[moment] = value
+                groups = optimiser.state_dict()["param_groups"]
+                optimiser.load_state_dict({"state": moments, "param_groups": groups})
             self.step, self.elapsed_s = int(facts["step"]), float(facts["elapsed_s"])
             self.best = math.inf if facts["best"] is None else float(facts["best"])
         except (KeyError, ValueError, RuntimeError) as error:

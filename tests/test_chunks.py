@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from synthnet.generation import chunks
-from synthnet.generation.chunks import chunks_that_pay, generate_in_chunks, joined, plan_cuts
+from synthnet.generation.chunks import chunks_that_pay, generate_in_chunks, plan_cuts
 from synthnet.generation.streams import Stream, generate
 from synthnet.models import Network, build_model, preset_config
 from synthnet.roll import roll_events
@@ -38,12 +38,14 @@ BASS = [Note(36 + number % 3, 90, 1.24 * number, 1.24 * number + 1.2) for number
 def test_chunks_add_up_to_the_piece(n_chunks: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunks, "CHUNK_S", 1.0)  # several groups
     network, n = score_reader(), round(6.5 * RATE)
-    streams = [Stream(roll_events(notes, RATE), (number,)) for number, notes in enumerate((MELODY, BASS))]
+    streams = [
+        Stream(roll_events(notes, RATE), (number,), expectation=True) for number, notes in enumerate((MELODY, BASS))
+    ]
     done = []
     pieces = list(generate_in_chunks(network, streams, n, n_chunks, progress=done.append))
     assert len(pieces) > n_chunks
-    chunked = joined(pieces).expectation
-    whole = joined(list(generate(network, streams, n))).expectation
+    chunked = np.concatenate(pieces, axis=1)
+    whole = np.concatenate(list(generate(network, streams, n)), axis=1)
     assert chunked.shape == (2, n)
     assert sum(done) == n
     assert np.ptp(whole) > 0.01
@@ -83,5 +85,5 @@ def test_chunking_pays_for_long_pieces_of_few_tracks() -> None:
 def test_more_chunks_than_there_is_music_for_are_fewer() -> None:
     streams = [Stream(roll_events([], RATE), (0,))]
     for n, n_chunks in ((800, 8), (8_000, 100)):
-        made = joined(list(generate_in_chunks(score_reader(), streams, n, n_chunks, progress=lambda done: None)))
-        assert made.sample.shape == (1, n)
+        made = list(generate_in_chunks(score_reader(), streams, n, n_chunks, progress=lambda done: None))
+        assert np.concatenate(made, axis=1).shape == (1, n)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from synthnet.audio import decode_mu_law
+from synthnet.audio import decode_mu_law, encode_mu_law
 from synthnet.generation.compiled import CompiledEngine, draw_class, exp_of_negative
 from synthnet.generation.reference import TorchEngine
 from synthnet.generation.tiles import add_product, aligned_zeros, padded, panels
@@ -111,15 +111,20 @@ def test_logits_and_draws_agree_with_the_torch_engine(model: str, changes: dict[
     n_streams, n_samples = 3, 1000
     case = passage(model, "tiny", n_streams, 2 * n_samples, sharpness=30.0, **changes)
     uniforms = np.random.default_rng(0).random((n_streams, n_samples))
+    hears_mean = np.array([False, True, False])
     engine, reference = CompiledEngine(case.network), TorchEngine(case.network)
     engine.prime(*case.past)
     reference.prime(*case.past)
 
     first = cut(case.terms, slice(None), slice(0, n_samples))
-    classes, means = engine.advance(first, uniforms, 0.8)
-    drawn = torch.from_numpy(classes).long()
-    logits = reference.teacher_forced(first, drawn)
-    assert_drawn_as_in_the_reference(logits, 0.8, uniforms, classes, means)
+    classes, means = engine.advance(first, uniforms, 0.8, hears_mean)
+    logits = reference.teacher_forced(first, torch.from_numpy(classes).long())
+    drawn = np.flatnonzero(~hears_mean)
+    assert_drawn_as_in_the_reference(logits[drawn], 0.8, uniforms[drawn], classes[drawn], means[drawn])
+    levels = torch.from_numpy(decode_mu_law(np.arange(256))).double()
+    expected_means = torch.softmax(logits[1].double() / 0.8, dim=0).T @ levels
+    np.testing.assert_allclose(means[1], expected_means, atol=1e-5)
+    assert (classes[1] == encode_mu_law(means[1].astype(np.float64))).all()
 
     # On from where the draws ended: both engines are in the same state.
     second = cut(case.terms, slice(None), slice(n_samples, None))
@@ -143,7 +148,7 @@ def test_one_second_of_small_agrees_with_the_full_pass_given_and_drawn() -> None
 
     uniforms = np.random.default_rng(0).random((1, n_samples))
     engine.prime(*case.past)
-    classes, means = engine.advance(case.terms, uniforms, 1.0)
+    classes, means = engine.advance(case.terms, uniforms, 1.0, np.zeros(len(uniforms), bool))
     assert len(np.unique(classes)) > 100
     logits = full_logits(case, torch.from_numpy(classes).long())
     assert_drawn_as_in_the_reference(logits, 1.0, uniforms, classes, means)
@@ -157,12 +162,12 @@ def test_streams_together_equal_each_alone(model: str, threads: int) -> None:
     uniforms = np.random.default_rng(0).random((n_streams, n_samples))
     together = CompiledEngine(case.network, threads)
     together.prime(*case.past)
-    classes, means = together.advance(case.terms, uniforms, 1.0)
+    classes, means = together.advance(case.terms, uniforms, 1.0, np.zeros(len(uniforms), bool))
     alone = CompiledEngine(case.network)
     for number in range(n_streams):
         one = case.stream(number)
         alone.prime(*one.past)
-        own_classes, own_means = alone.advance(one.terms, uniforms[number : number + 1], 1.0)
+        own_classes, own_means = alone.advance(one.terms, uniforms[number : number + 1], 1.0, np.zeros(1, bool))
         assert np.array_equal(own_classes[0], classes[number])
         assert np.array_equal(own_means[0], means[number])
     assert len({row.tobytes() for row in classes}) == n_streams
@@ -175,12 +180,14 @@ def test_blocks_of_any_size_give_the_same_samples(block: int) -> None:
     uniforms = np.random.default_rng(0).random((2, n_samples))
     engine = CompiledEngine(case.network)
     engine.prime(*case.past)
-    whole = engine.advance(case.terms, uniforms, 1.0)
+    whole = engine.advance(case.terms, uniforms, 1.0, np.zeros(len(uniforms), bool))
     engine.prime(*case.past)
     parts = []
     for start in range(0, n_samples, block):
         samples = slice(start, min(start + block, n_samples))
-        parts.append(engine.advance(cut(case.terms, slice(None), samples), uniforms[:, samples], 1.0))
+        parts.append(
+            engine.advance(cut(case.terms, slice(None), samples), uniforms[:, samples], 1.0, np.zeros(2, bool))
+        )
     for expected, pieces in zip(whole, zip(*parts, strict=True), strict=True):
         assert np.array_equal(np.concatenate(pieces, axis=1), expected)
 

@@ -176,7 +176,7 @@ def test_the_order_and_place_of_scores_do_not_matter(scores: Path, built: Path, 
 
 def test_another_piece_may_be_held_out(scores: Path, built: Path) -> None:
     corpora = []
-    assert rewritten(built, lambda: corpora.append(build_corpus(built, TRUMPET, [scores], valid="GIGUE"))) == set()
+    assert rewritten(built, lambda: corpora.append(build_corpus(built, TRUMPET, [scores], valid=["GIGUE"]))) == set()
     assert [piece.split for piece in corpora[0].pieces] == ["valid", "train"]
     assert read_corpus(built) == corpora[0]
 
@@ -289,10 +289,11 @@ def test_a_piece_the_sound_font_cannot_play_is_listed(scores: Path, tmp_path: Pa
 
 def test_a_corpus_needs_a_piece_to_train_on(scores: Path, tmp_path: Path) -> None:
     for given, valid, fault in [
-        ([], None, "no scores given"),
-        ([scores / "tiny_prelude.mid"], None, "left to train on"),
-        ([scores], "tiny", "left to train on"),
-        ([scores], "sarabande", "sarabande: no score has this"),
+        ([], [], "no scores given"),
+        ([scores / "tiny_prelude.mid"], [], "left to train on"),
+        ([scores], ["tiny"], "left to train on"),
+        ([scores], ["gigue", "prelude"], "all 2 have 'gigue' or 'prelude'"),
+        ([scores], ["gigue", "sarabande"], "sarabande: no score has this"),
     ]:
         with pytest.raises(InputError, match=fault):
             build_corpus(tmp_path / "corpus", TRUMPET, given, valid=valid)

@@ -11,10 +11,10 @@ import torch
 
 from synthnet.audio import decode_mu_law, read_audio
 from synthnet.generation import streams as streams_module
-from synthnet.generation.chunks import generate_in_chunks, joined
+from synthnet.generation.chunks import generate_in_chunks
 from synthnet.generation.reference import TorchEngine
 from synthnet.generation.rendering import Rendering, in_step, render_score, rendering_samples
-from synthnet.generation.streams import Block, Stream, generate, score_inputs
+from synthnet.generation.streams import Stream, generate, score_inputs
 from synthnet.models import MODELS, Network, build_model, preset_config
 from synthnet.roll import rasterise, roll_events
 from synthnet.score import Note, Score, Track
@@ -60,7 +60,7 @@ def test_same_seed_same_audio_other_seed_other_audio() -> None:
     network = network_of()
 
     def audio(seed: int) -> np.ndarray:
-        return np.concatenate([block.sample[0] for block in generate(network, [Stream(EVENTS, (seed,))], 800)])
+        return np.concatenate([block[0] for block in generate(network, [Stream(EVENTS, (seed,))], 800)])
 
     assert np.array_equal(audio(3), audio(3))
     assert not np.array_equal(audio(3), audio(4))
@@ -69,12 +69,12 @@ def test_same_seed_same_audio_other_seed_other_audio() -> None:
 def test_a_stream_does_not_depend_on_its_company_nor_on_the_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
     network = network_of(harmonics=2)
     n = 900
-    alone = np.concatenate([block.sample[0] for block in generate(network, [Stream(EVENTS, (5,))], n)])
+    alone = np.concatenate([block[0] for block in generate(network, [Stream(EVENTS, (5,))], n)])
     company = [Stream(roll_events([], RATE), (1,)), Stream(EVENTS, (5,))]
-    together = np.concatenate([block.sample[1] for block in generate(network, company, n)])
+    together = np.concatenate([block[1] for block in generate(network, company, n)])
     assert np.array_equal(alone, together)
     monkeypatch.setattr(streams_module, "BLOCK_SAMPLES", 77)
-    in_pieces = [block.sample for block in generate(network, [Stream(EVENTS, (5,))], n)]
+    in_pieces = list(generate(network, [Stream(EVENTS, (5,))], n))
     assert {piece.shape[1] for piece in in_pieces} == {77, n % 77}
     assert np.array_equal(alone, np.concatenate(in_pieces, axis=1)[0])
 
@@ -86,14 +86,14 @@ def test_samples_follow_the_distribution_and_the_expectation_is_its_mean() -> No
         network.head.logits.weight.zero_()
         network.head.logits.bias.copy_(torch.linspace(-3, 3, 256))
     expected = torch.softmax(network.head.logits.bias.double() / 0.7, 0).numpy()
-    blocks = list(generate(network, [Stream(EVENTS, (seed,)) for seed in range(4)], 4_000, temperature=0.7))
+    streams = [Stream(EVENTS, (seed,), expectation=seed == 4) for seed in range(5)]
+    *samples, mean = np.concatenate(list(generate(network, streams, 4_000, temperature=0.7)), axis=1)
     levels = decode_mu_law(np.arange(256))
-    sample = np.concatenate([block.sample for block in blocks], axis=1)
+    sample = np.stack(samples)
     counts = np.array([(sample == level).sum() for level in levels])
     assert counts.sum() == sample.size
     # Chi-square with 255 degrees of freedom: mean 255, standard deviation 22.6.
     assert ((counts - sample.size * expected) ** 2 / (sample.size * expected)).sum() < 255 + 5 * 22.6
-    mean = np.concatenate([block.expectation for block in blocks], axis=1)
     np.testing.assert_allclose(mean, (expected * levels).sum(), atol=1e-5)
 
 
@@ -175,30 +175,30 @@ def test_tracks_on_two_networks_are_what_each_network_plays_alone(tmp_path: Path
         for network, numbers in ((first, [0, 2]), (second, [1])):
             batch, n = [streams[number] for number in numbers], rendering.n_samples
             if chunks[network] == 1:
-                alone = joined(list(generate(network, batch, n)))
+                alone = np.concatenate(list(generate(network, batch, n)), axis=1)
             else:
-                alone = joined(list(generate_in_chunks(network, batch, n, chunks[network], progress=lambda n: None)))
+                pieces = generate_in_chunks(network, batch, n, chunks[network], progress=lambda n: None)
+                alone = np.concatenate(list(pieces), axis=1)
             for row, number in enumerate(numbers):
-                np.testing.assert_allclose(stems[number], alone.sample[row], atol=1 / 32_768)
+                np.testing.assert_allclose(stems[number], alone[row], atol=1 / 32_768)
 
 
 def test_groups_in_step_never_run_more_than_a_block_ahead() -> None:
     taken = [0, 0]
 
-    def blocks(group: int, rows: int, lengths: list[int]) -> Iterator[Block]:
+    def blocks(group: int, rows: int, lengths: list[int]) -> Iterator[np.ndarray]:
         for length in lengths:
             values = (
                 np.arange(taken[group], taken[group] + length) + 1000.0 * group + 100_000 * np.arange(rows)[:, None]
             )
             taken[group] += length
-            yield Block(values, -values)
+            yield values
 
     written = 0
     for block in in_step([([1, 2], blocks(0, 2, [5, 5, 5, 5])), ([0], blocks(1, 1, [7, 1, 12]))]):
-        expected = np.arange(written, written + block.sample.shape[1]) + np.array([[1000.0], [0.0], [100_000.0]])
-        np.testing.assert_array_equal(block.sample, expected)
-        np.testing.assert_array_equal(block.expectation, -expected)
-        written += block.sample.shape[1]
+        expected = np.arange(written, written + block.shape[1]) + np.array([[1000.0], [0.0], [100_000.0]])
+        np.testing.assert_array_equal(block, expected)
+        written += block.shape[1]
         assert taken[0] - written < 5
         assert taken[1] - written < 12
     assert written == 20

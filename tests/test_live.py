@@ -45,7 +45,7 @@ def test_notes_played_live_sound_as_if_they_had_been_known(checkpoint: Checkpoin
         )
         audio = np.concatenate(heard)
         expected = np.concatenate(
-            [block.sample[0] for block in generate(checkpoint.build(), [Stream(known, (5,))], len(audio))]
+            [block[0] for block in generate(checkpoint.build(), [Stream(known, (5,))], len(audio))]
         )
         assert np.array_equal(audio, expected)
 
@@ -81,5 +81,5 @@ def test_a_score_block_by_block_is_the_score_in_one_go(checkpoint: Checkpoint) -
     audio = np.concatenate(list(play_score(checkpoint, Score((Track(tuple(notes)),)), block_samples=256, seed=3)))
     assert 0.7 * RATE <= len(audio) < 0.7 * RATE + 256
     streams = [Stream(roll_events(notes, RATE), (3,))]
-    expected = np.concatenate([block.sample[0] for block in generate(checkpoint.build(), streams, len(audio))])
+    expected = np.concatenate([block[0] for block in generate(checkpoint.build(), streams, len(audio))])
     assert np.array_equal(audio, expected)

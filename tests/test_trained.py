@@ -11,7 +11,7 @@ import torch
 
 from synthnet.audio import encode_mu_law
 from synthnet.checkpoint import Checkpoint, load_checkpoint
-from synthnet.generation.chunks import generate_in_chunks, joined, plan_cuts, warm_up_samples
+from synthnet.generation.chunks import generate_in_chunks, plan_cuts, warm_up_samples
 from synthnet.generation.compiled import CompiledEngine
 from synthnet.generation.streams import Generator, Stream, generate, score_inputs
 from synthnet.library import SHIPPED
@@ -51,7 +51,8 @@ def test_both_engines_draw_the_same_second_of_music(trumpet: Checkpoint, prelude
     """The first 16,000 classes agree; if rounding ever tips one, it must have been a near-tie."""
     network, streams = trumpet.build(), [Stream(prelude, (1,))]
     audio = {
-        name: joined(list(generate(network, streams, RATE, engine=name))).sample[0] for name in ("torch", "compiled")
+        name: np.concatenate(list(generate(network, streams, RATE, engine=name)), axis=1)[0]
+        for name in ("torch", "compiled")
     }
     differ = np.flatnonzero(audio["torch"] != audio["compiled"])
     if len(differ):
@@ -74,7 +75,7 @@ def distance_to_a_boundary(trumpet: Checkpoint, events: RollEvents, sample: int)
 def test_two_seconds_of_logits_agree(trumpet: Checkpoint, prelude: RollEvents) -> None:
     """Teacher forcing on the network's own two seconds: within 1e-4 of the logits' range."""
     network = trumpet.build()
-    given = encode_mu_law(joined(list(generate(network, [Stream(prelude, (2,))], 2 * RATE))).sample)
+    given = encode_mu_law(np.concatenate(list(generate(network, [Stream(prelude, (2,))], 2 * RATE)), axis=1))
     logits = {}
     for name in ("torch", "compiled"):
         generator = Generator(network, [Stream(prelude, (2,))], engine=name)
@@ -90,9 +91,10 @@ def test_chunks_sound_as_good_as_one_go_and_do_not_click(
     trumpet: Checkpoint, prelude: RollEvents, target: np.ndarray
 ) -> None:
     network, n = trumpet.build(), 12 * RATE
-    streams = [Stream(prelude, (0,))]
-    whole = joined(list(generate(network, streams, n))).expectation[0]
-    chunked = joined(list(generate_in_chunks(network, streams, n, 4, progress=lambda done: None))).expectation[0]
+    streams = [Stream(prelude, (0,), expectation=True)]
+    whole = np.concatenate(list(generate(network, streams, n)), axis=1)[0]
+    pieces = generate_in_chunks(network, streams, n, 4, progress=lambda done: None)
+    chunked = np.concatenate(list(pieces), axis=1)[0]
     figures = [rmse_cqt_db(target, audio, RATE).mean() for audio in (whole, chunked)]
     assert abs(figures[0] - figures[1]) < 1.0
     # A cut lies at an onset: a seam may jump as an onset does, not more than the worst of them in one go.
@@ -104,7 +106,8 @@ def test_chunks_sound_as_good_as_one_go_and_do_not_click(
 def test_it_plays_the_prelude_at_the_teachers_level(
     trumpet: Checkpoint, prelude: RollEvents, target: np.ndarray
 ) -> None:
-    audio = joined(list(generate(trumpet.build(), [Stream(prelude, (0,))], 12 * RATE))).expectation[0]
+    stream = Stream(prelude, (0,), expectation=True)
+    audio = np.concatenate(list(generate(trumpet.build(), [stream], 12 * RATE)), axis=1)[0]
     assert rmse_cqt_db(target, audio, RATE).mean() < 10  # "a sample of reasonable quality"
     level_db = 10 * np.log10((audio**2).mean() / (target**2).mean())
     assert abs(level_db) < 2

@@ -86,7 +86,7 @@ def test_a_run_starts_from_weights_and_resumes_without_them(tmp_path: Path, tiny
     whole = trainer_for(tmp_path / "whole", tiny_corpus, training, **options)
     for network in (whole.network, whole.average):  # averaged weights of the old and of fresh ones would be neither's
         assert all(torch.equal(value, weights[name]) for name, value in network.state_dict().items())
-    assert whole.optimiser.state_dict()["state"] == {}
+    assert whole.optimisers["adam"].state_dict()["state"] == {}
     run(whole, 9)
     assert not torch.equal(whole.network.head.logits.bias, weights["head.logits.bias"])  # the source stays as it was
     parts = trainer_for(tmp_path / "parts", tiny_corpus, training, **options)

@@ -53,7 +53,11 @@ def corpus() -> None:
 @click.option("--seed", type=click.IntRange(min=0), help="Another seed makes other études.  [default: 0]")
 @click.option("--sample-rate", default=16_000, help="Samples a second.")
 @click.option("--soundfont", type=path_type, help="An SF2 file.  [default: FluidR3_GM, else pretty_midi's]")
-@click.option("--valid", help="Pieces with this in their file name validate, the others train.  [default: prelude]")
+@click.option(
+    "--valid",
+    multiple=True,
+    help="Pieces with this in their file name validate, the others train; repeat for more.  [default: prelude]",
+)
 @click.option("--out", type=path_type, help="Folder.  [default: data/corpora/INSTRUMENT]")
 def corpus_build(
     instrument: str,
@@ -66,7 +70,7 @@ def corpus_build(
     seed: int | None,
     sample_rate: int,
     soundfont: Path | None,
-    valid: str | None,
+    valid: tuple[str, ...],
     out: Path | None,
 ) -> None:
     """Have a synthesizer play scores: aligned audio and notes to learn from. Only what changed is played again.

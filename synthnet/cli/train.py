@@ -17,7 +17,6 @@ from synthnet.instruments import INSTRUMENTS
 from synthnet.library import DEFAULT_RUNS, NEAREST, read_library
 from synthnet.models import MODELS, PRESETS
 from synthnet.runs import (
-    DEFAULT_MODEL,
     DEFAULT_PRESET,
     Span,
     annealed_over,
@@ -58,7 +57,7 @@ class SpanType(click.ParamType):
     help=f"Who is learned: {', '.join(who.name for who in INSTRUMENTS)}; one of your own, if it has a corpus; several "
     "with commas, or all, for one network.",
 )
-@click.option("--model", help=f"Architecture: {', '.join(MODELS)}.  [default: {DEFAULT_MODEL}]")
+@click.option("--model", help=f"Architecture: {', '.join(MODELS)}.  [default: synthnet; of small: wavenet]")
 @click.option("--preset", help=f"Size and recipe: {', '.join(PRESETS)}.  [default: {DEFAULT_PRESET}]")
 @click.option(
     "--corpus", "folders", multiple=True, type=path_type, help="Corpus folder; repeat for more.  [default: BWV 1007]"
@@ -71,7 +70,7 @@ class SpanType(click.ParamType):
     "an instrument that synthnet instruments lists, or a FILE.safetensors.  [default: fresh weights]",
 )
 @click.option("--out", type=path_type, help="Folder of the run.  [default: runs/INSTRUMENT-PRESET]")
-@click.option("--minutes", type=positive, help="Train this long, resumed parts included.  [default of small: 30]")
+@click.option("--minutes", type=positive, help="Train this long, resumed parts included.  [default of small: 15]")
 @click.option(
     "--epochs", type=positive, help="Train until the corpus was seen so often.  [default of L24, L26, L48: 200]"
 )
@@ -85,9 +84,18 @@ class SpanType(click.ParamType):
 @click.option("--seed", type=int, help="Of weights, slices and corruption.  [default: 0]")
 @click.option("--channels", type=int, help="Residual channels.  [default: the preset's]")
 @click.option("--oscillators", "harmonics", type=int, help="Harmonics of the score's notes given to the first layer.")
+@click.option(
+    "--envelopes", type=int, help="How often they come: 1, sustained, to 4, dying away in three ways besides."
+)
 @click.option("--corruption", type=float, help="Largest share of past samples replaced by noise, 0 to 1.")
 @click.option("--dither/--no-dither", default=None, help="Of the audio before it is quantised.  [default: dither]")
-@click.option("--learning-rate", type=float, help="Of Adam.")
+@click.option("--cold-start", type=float, help="Share of the slices that begin in the silence before a piece.")
+@click.option("--onsets", type=float, help="Share of the slices that are drawn around the beginning of a note.")
+@click.option("--learning-rate", type=float, help="Of Adam, and of Muon.")
+@click.option(
+    "--muon/--no-muon", default=None, help="Train matrices by Muon instead of Adam.  [default: of small only]"
+)
+@click.option("--ema", "ema_decay", type=float, help="Decay of the weights' average, every 5 steps; 0: no average.")
 @click.option("--batch", type=int, help="Slices a step, in each process.")
 @click.option("--slice", "n_predicted", type=int, help="Samples predicted in a slice.")
 @click.option("--anneal-steps", type=int, help="Learning rate and corruption fall until this step.")
@@ -120,7 +128,7 @@ def train(
     if resume and start_text:
         raise InputError("--from is for a new run; --resume goes on with the run's own weights")
     if not resume:  # a slip is told before a corpus is built
-        fresh_settings(model or DEFAULT_MODEL, preset or DEFAULT_PRESET, 1, overrides)
+        fresh_settings(model, preset or DEFAULT_PRESET, 1, overrides)
         if start_text and start_text != NEAREST:
             peek_checkpoint(read_library().starting_point(start_text, program=0)[0])
     rank, world = join_processes(device_name)
@@ -146,7 +154,7 @@ def train(
         if rank == 0:
             say(f"starts from {path}" + (f", {instrument}" if instrument else ""))
     else:
-        config, training = fresh_settings(model or DEFAULT_MODEL, preset or DEFAULT_PRESET, len(corpora), overrides)
+        config, training = fresh_settings(model, preset or DEFAULT_PRESET, len(corpora), overrides)
         span = default_span(training)
     if any(length is not None for length in (minutes, epochs, steps)):
         span = Span(minutes, epochs, steps)

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from synthnet.generation.streams import Block, Stream, generate
+from synthnet.generation.streams import Stream, generate
 from synthnet.models import Network
 from synthnet.roll import RollEvents, events_from, to_samples
 
@@ -63,7 +63,7 @@ def generate_in_chunks(
     temperature: float = 1.0,
     engine: str = "auto",
     progress: Callable[[int], None],
-) -> Iterator[Block]:
+) -> Iterator[np.ndarray]:
     """As `generate`, with n_chunks chunks of every stream side by side.
 
     Args:
@@ -77,7 +77,7 @@ def generate_in_chunks(
     usual = max(int(to_samples(CHUNK_S, rate)), SHORTEST_IN_WARM_UPS * warm_up)
     n_groups = max(1, round(n_samples / (n_chunks * usual)))
     cuts = plan_cuts([stream.events for stream in streams], n_samples, n_groups * n_chunks)
-    tail: Block | None = None  # the end of the last chunk, kept back to be crossfaded
+    tail: np.ndarray | None = None  # the end of the last chunk, kept back to be crossfaded
     for first in range(0, n_groups * n_chunks, n_chunks):
         bounds = cuts[first : first + n_chunks + 1]
         parts = [
@@ -89,36 +89,19 @@ def generate_in_chunks(
         made = []
         for block in generate(network, parts, length, temperature=temperature, engine=engine):
             made.append(block)
-            share = sum(piece.sample.shape[1] for piece in made) / length
-            before = share - block.sample.shape[1] / length
+            share = sum(piece.shape[1] for piece in made) / length
+            before = share - block.shape[1] / length
             span = bounds[-1] - bounds[0]
             progress(round(share * span) - round(before * span))
-        whole = joined(made)
+        whole = np.concatenate(made, axis=1)
         for number, (start, stop) in enumerate(itertools.pairwise(bounds)):
             rows = slice(number * len(streams), (number + 1) * len(streams))
-            chunk = part_of(whole, rows, slice(warm_up, warm_up + fade + stop - start))
+            chunk = whole[rows, warm_up : warm_up + fade + stop - start]
             if tail is None:
-                chunk = part_of(chunk, slice(None), slice(fade, None))
+                chunk = chunk[:, fade:]
             else:
-                faded = [
-                    old * (1 - ramp) + new[:, :fade] * ramp
-                    for old, new in ((tail.sample, chunk.sample), (tail.expectation, chunk.expectation))
-                ]
-                chunk = joined([Block(*faded), part_of(chunk, slice(None), slice(fade, None))])
-            tail = part_of(chunk, slice(None), slice(-fade, None))
-            yield part_of(chunk, slice(None), slice(None, -fade))
+                chunk = np.concatenate([tail * (1 - ramp) + chunk[:, :fade] * ramp, chunk[:, fade:]], axis=1)
+            tail = chunk[:, -fade:]
+            yield chunk[:, :-fade]
     if tail is not None:
         yield tail
-
-
-def part_of(block: Block, rows: slice, samples: slice) -> Block:
-    """Some streams and samples of a block."""
-    return Block(block.sample[rows, samples], block.expectation[rows, samples])
-
-
-def joined(blocks: Sequence[Block]) -> Block:
-    """Blocks one after the other."""
-    return Block(
-        np.concatenate([block.sample for block in blocks], axis=1),
-        np.concatenate([block.expectation for block in blocks], axis=1),
-    )

@@ -22,7 +22,7 @@ from numba import njit
 from torch import Tensor, nn
 from torch.nn import functional
 
-from synthnet.audio import decode_mu_law
+from synthnet.audio import CLASS_BOUNDARIES, decode_mu_law
 from synthnet.fastmath import exp, sigmoid, tanh
 from synthnet.generation.tiles import LOOP, add_product, aligned_zeros, padded, panels
 from synthnet.models import Conditioning, Network
@@ -73,6 +73,7 @@ class Weights(NamedTuple):
     logits_bias: np.ndarray
     is_selu: bool
     levels: np.ndarray
+    boundaries: np.ndarray
 
 
 class State(NamedTuple):
@@ -134,16 +135,17 @@ class CompiledEngine:
                     rows = slice(first * n_together + number, (first + len(ring)) * n_together, n_together)
                     state.rings[rows, : self.weights.channels] = ring[:, 0].numpy()
 
-    def advance(self, terms: Conditioning, uniforms: np.ndarray, temperature: float) -> tuple[np.ndarray, np.ndarray]:
+    def advance(
+        self, terms: Conditioning, uniforms: np.ndarray, temperature: float, hears_mean: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """See `Engine.advance`."""
         classes = np.empty(uniforms.shape, np.uint8)
         means = np.empty(uniforms.shape, np.float32)
 
         def draw(state: State, streams: slice, samples: slice, entry: np.ndarray, gates: np.ndarray) -> None:
             chosen, expected = classes[streams, samples], means[streams, samples]
-            draw_samples(
-                self.weights, state, entry, gates, uniforms[streams, samples], float(temperature), chosen, expected
-            )
+            draws, of_mean = uniforms[streams, samples], hears_mean[streams]
+            draw_samples(self.weights, state, entry, gates, draws, float(temperature), of_mean, chosen, expected)
 
         self.each_chunk(terms, uniforms.shape[1], draw)
         return classes, means
@@ -247,6 +249,7 @@ def pack_weights(network: Network) -> Weights:
         logits_bias=widened(bias_of(head.logits), CLASSES),
         is_selu=head.activation is functional.selu,
         levels=decode_mu_law(np.arange(CLASSES)).astype(np.float32),
+        boundaries=CLASS_BOUNDARIES,
     )
 
 
@@ -287,14 +290,16 @@ def bias_of(convolution: nn.Conv1d) -> Tensor:
 
 
 @njit(**LOOP)
-def draw_samples(weights, state, entry, gates, uniforms, temperature, classes, means):  # type: ignore
-    """Draw the next samples [b, T] into `classes`, and the means of their distributions into `means`."""
+def draw_samples(weights, state, entry, gates, uniforms, temperature, hears_mean, classes, means):  # type: ignore
+    """The next inputs [b, T] into `classes`, drawn or those of the means, and the distributions' means into `means`."""
     for t in range(uniforms.shape[1]):
         step(weights, state, entry, min(t, entry.shape[0] - 1), gates, min(t, gates.shape[0] - 1))
         for row in range(uniforms.shape[0]):
             chosen, means[row, t] = draw_class(
                 state.logits, row, uniforms[row, t], temperature, weights.levels, state.weight_of
             )
+            if hears_mean[row]:
+                chosen = np.searchsorted(weights.boundaries, means[row, t], side="right")
             classes[row, t] = chosen
             push_class(state.classes, row, chosen)
 

@@ -15,7 +15,7 @@ import numpy as np
 from synthnet.checkpoint import Checkpoint
 from synthnet.generation.rendering import TAIL_S
 from synthnet.generation.streams import Generator, Stream
-from synthnet.roll import OSCILLATOR_DECAY_S, RESTRIKE_GAP_S, RollEvents, roll_events, to_samples
+from synthnet.roll import RESTRIKE_GAP_S, RollEvents, oscillator_tail, roll_events, to_samples
 from synthnet.score import Score
 
 HELD = np.iinfo(np.int64).max // 2  # the release of a key that is still down
@@ -41,7 +41,7 @@ class LiveInstrument:
         checkpoint: what to play.
         instrument: of a network that learned several; default its first.
         block_samples: samples in each block that `read` gives.
-        expectation: hear the means of the distributions instead of the samples drawn from them: less noise.
+        expectation: as of a `Stream`.
 
     Raises:
         InputError: the network does not play that instrument.
@@ -59,10 +59,10 @@ class LiveInstrument:
         engine: str = "auto",
     ) -> None:
         self.sample_rate_hz = checkpoint.sample_rate_hz
-        self.block_samples, self.expectation = block_samples, expectation
+        self.block_samples = block_samples
         self.network = checkpoint.build()
         self.notes: list[tuple[int, int, int]] = []  # onset, pitch, release, as they sound or will
-        silence = Stream(self.events(), (seed,), checkpoint.voice(instrument).style)
+        silence = Stream(self.events(), (seed,), checkpoint.voice(instrument).style, expectation)
         self.generator = Generator(self.network, [silence], temperature=temperature, engine=engine)
 
     @property
@@ -99,10 +99,10 @@ class LiveInstrument:
 
     def read(self) -> np.ndarray:
         """The next block, float32 [block_samples] in [-1, 1]."""
-        past = self.network.config.receptive_field + int(to_samples(OSCILLATOR_DECAY_S, self.sample_rate_hz))
+        config = self.network.config
+        past = config.receptive_field + oscillator_tail(config.envelopes, self.sample_rate_hz)
         self.notes = [note for note in self.notes if note[2] > self.position - past]  # older ones are not heard
-        block = self.generator.advance([self.events()], self.block_samples)
-        return (block.expectation if self.expectation else block.sample)[0]
+        return self.generator.advance([self.events()], self.block_samples)[0]
 
     def blocks(self) -> Iterator[np.ndarray]:
         """Blocks without end."""

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from synthnet.audio import decode_mu_law
+from synthnet.audio import CLASS_BOUNDARIES, decode_mu_law
 from synthnet.models import Conditioning, Network
 from synthnet.models.config import CLASSES
 
@@ -26,16 +26,20 @@ class Engine(Protocol):
         """Take in a history of receptive field samples: x [B, RF] classes; the last one is the first step's input."""
         ...
 
-    def advance(self, terms: Conditioning, uniforms: np.ndarray, temperature: float) -> tuple[np.ndarray, np.ndarray]:
+    def advance(
+        self, terms: Conditioning, uniforms: np.ndarray, temperature: float, hears_mean: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Generate T samples of each stream.
 
         Args:
             terms: the score's contributions to these T samples.
             uniforms: float64 [B, T] in [0, 1): each picks a class from the cumulated distribution.
             temperature: divides the logits, positive.
+            hears_mean: bool [B], the streams whose next input is the class of the mean, not the class drawn.
 
         Returns:
-            classes uint8 [B, T], and the means of the decoded distributions, float32 [B, T] in [-1, 1].
+            the next inputs, classes uint8 [B, T], and the means of the decoded distributions, float32 [B, T] in
+            [-1, 1].
         """
         ...
 
@@ -45,7 +49,9 @@ class TorchEngine:
 
     def __init__(self, network: Network) -> None:
         self.network = network
-        self.levels = torch.from_numpy(decode_mu_law(np.arange(CLASSES)).astype(np.float32)).to(device_of(network))
+        device = device_of(network)
+        self.levels = torch.from_numpy(decode_mu_law(np.arange(CLASSES)).astype(np.float32)).to(device)
+        self.boundaries = torch.from_numpy(CLASS_BOUNDARIES).to(device)
 
     @torch.no_grad()
     def prime(self, x: Tensor, roll: Tensor, style: Tensor | None, oscillators: Tensor | None) -> None:
@@ -54,17 +60,22 @@ class TorchEngine:
         self.present = x[:, -1]
 
     @torch.no_grad()
-    def advance(self, terms: Conditioning, uniforms: np.ndarray, temperature: float) -> tuple[np.ndarray, np.ndarray]:
+    def advance(
+        self, terms: Conditioning, uniforms: np.ndarray, temperature: float, hears_mean: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         draws = torch.from_numpy(uniforms).to(self.present.device)
+        of_mean = torch.from_numpy(hears_mean).to(self.present.device)
         classes, means = [], []
         with one_thread_if_small(self.network, len(draws)):
             for t in range(draws.shape[1]):
                 logits = self.step(terms, t)
                 probabilities = torch.softmax(logits.double() / temperature, dim=1)
                 picked = torch.searchsorted(probabilities.cumsum(1), draws[:, t, None].contiguous(), right=True)[:, 0]
-                self.present = picked.clamp_(max=CLASSES - 1)  # rounding can leave the sum just below 1
-                classes.append(self.present)
+                picked.clamp_(max=CLASSES - 1)  # rounding can leave the sum just below 1
                 means.append(probabilities.float() @ self.levels)
+                nearest = torch.bucketize(means[-1].double(), self.boundaries, right=True)
+                self.present = torch.where(of_mean, nearest, picked)
+                classes.append(self.present)
         return torch.stack(classes, 1).cpu().numpy().astype(np.uint8), torch.stack(means, 1).cpu().numpy()
 
     @torch.no_grad()

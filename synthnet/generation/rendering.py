@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from synthnet.audio import AudioWriter, scale_audio
-from synthnet.generation.chunks import generate_in_chunks, part_of
-from synthnet.generation.streams import Block, Stream, generate
+from synthnet.generation.chunks import generate_in_chunks
+from synthnet.generation.streams import Stream, generate
 from synthnet.models import Network
 from synthnet.roll import roll_events, to_samples
 from synthnet.score import Score
@@ -73,7 +73,7 @@ def render_score(
     Interrupted, what was made so far stays as a playable `NAME.partial.wav` (see `AudioWriter`).
     """
     streams = [
-        Stream(roll_events(track.notes, sample_rate_hz), (seed, number), style)
+        Stream(roll_events(track.notes, sample_rate_hz), (seed, number), style, expectation)
         for number, (track, style) in enumerate(zip(score.tracks, styles, strict=True))
     ]
     n_streams = len(streams)
@@ -114,8 +114,7 @@ def render_score(
             names = [stems / f"{number + 1:02d}{path.suffix}" for number in range(n_streams)]
             singles = [files.enter_context(AudioWriter(name, sample_rate_hz)) for name in names]
         done = 0
-        for made in in_step(groups):
-            block = made.expectation if expectation else made.sample
+        for block in in_step(groups):
             # A sum of tracks can pass full scale: it is written as their mean and scaled up afterwards.
             mean = block.mean(axis=0)
             mix.write(mean)
@@ -140,7 +139,7 @@ def render_score(
     return Rendering(n_samples, peak * n_streams, gain / n_streams, silent)
 
 
-def in_step(groups: Sequence[tuple[Sequence[int], Iterator[Block]]]) -> Iterator[Block]:
+def in_step(groups: Sequence[tuple[Sequence[int], Iterator[np.ndarray]]]) -> Iterator[np.ndarray]:
     """Blocks [B, T] of all tracks from groups of them, each of which comes in blocks of lengths of its own.
 
     No group is ever more than one of its blocks ahead, so that memory is constant.
@@ -149,19 +148,16 @@ def in_step(groups: Sequence[tuple[Sequence[int], Iterator[Block]]]) -> Iterator
         groups: numbers of the tracks, 0 to B - 1, and their blocks, of the same length in all for every group.
     """
     row_of = np.argsort([number for numbers, _ in groups for number in numbers])
-    ahead: list[Block] = []
+    ahead: list[np.ndarray] = []
     while True:
         for number, (_, blocks) in enumerate(groups):
-            if number < len(ahead) and ahead[number].sample.shape[1]:
+            if number < len(ahead) and ahead[number].shape[1]:
                 continue
             block = next(blocks, None)
             if block is None:
                 return
             ahead[number : number + 1] = [block]
-        length = min(block.sample.shape[1] for block in ahead)
-        now = [part_of(block, slice(None), slice(length)) for block in ahead]
-        ahead = [part_of(block, slice(None), slice(length, None)) for block in ahead]
-        yield Block(
-            np.concatenate([block.sample for block in now])[row_of],
-            np.concatenate([block.expectation for block in now])[row_of],
-        )
+        length = min(block.shape[1] for block in ahead)
+        now = [block[:, :length] for block in ahead]
+        ahead = [block[:, length:] for block in ahead]
+        yield np.concatenate(now)[row_of]

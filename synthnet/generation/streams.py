@@ -28,24 +28,15 @@ class Stream:
         events: the score, at the network's sample rate; time 0 is the first sample generated.
         seed: of the random numbers that pick its samples.
         style: [S] weights of the styles, for a network with several instruments.
+        expectation: whether it is the means of the distributions, instead of samples drawn from them. The means are
+            what the network hears of itself, too: neither the dither that it has learned nor its own doubt
+            comes back as noise, and the output depends on no random number but the silence before it.
     """
 
     events: RollEvents
     seed: tuple[int, ...]
     style: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
-class Block:
-    """Generated audio, float32 [B, T] in [-1, 1].
-
-    Attributes:
-        sample: as drawn and fed back, with the dither noise that the network has learned.
-        expectation: the means of the decoded distributions: the dither noise stays out of them.
-    """
-
-    sample: np.ndarray
-    expectation: np.ndarray
+    expectation: bool = False
 
 
 def make_engine(network: Network, name: str) -> Engine:
@@ -78,6 +69,7 @@ class Generator:
     ) -> None:
         self.network, self.temperature = network, temperature
         self.engine = make_engine(network, engine)
+        self.hears_mean = np.array([stream.expectation for stream in streams])
         self.generators = [np.random.default_rng(stream.seed) for stream in streams]
         styles = [stream.style for stream in streams if stream.style is not None]
         self.style = torch.from_numpy(np.stack(styles)).float().to(device_of(network)) if styles else None
@@ -90,16 +82,19 @@ class Generator:
         roll, tones = score_inputs(network, [stream.events for stream in streams], -field, 0)
         self.engine.prime(torch.from_numpy(silence).long().to(device_of(network)), roll, self.style, tones)
 
-    def advance(self, events: Sequence[RollEvents], n_samples: int) -> Block:
-        """The next samples of each stream, given its score; frame t of a roll is heard from sample t + 1 on."""
+    def advance(self, events: Sequence[RollEvents], n_samples: int) -> np.ndarray:
+        """The next samples of each stream, float32 [B, n_samples] in [-1, 1], given its score.
+
+        Frame t of a roll is heard from sample t + 1 on.
+        """
         start, stop = self.position, self.position + n_samples
         roll, tones = score_inputs(self.network, events, start - 1 - self.network.score.context, stop - 1)
         with torch.no_grad():
             terms = self.network.condition(roll, self.style, tones, [n_samples] * (1 + len(self.network.stack)))
         uniforms = np.stack([generator.random(n_samples) for generator in self.generators])
-        classes, means = self.engine.advance(terms, uniforms, self.temperature)
+        classes, means = self.engine.advance(terms, uniforms, self.temperature, self.hears_mean)
         self.position = stop
-        return Block(decode_mu_law(classes), means)
+        return np.where(self.hears_mean[:, None], means, decode_mu_law(classes))
 
 
 def block_samples(network: Network) -> int:
@@ -110,8 +105,8 @@ def block_samples(network: Network) -> int:
 
 def generate(
     network: Network, streams: Sequence[Stream], n_samples: int, *, temperature: float = 1.0, engine: str = "auto"
-) -> Iterator[Block]:
-    """Blocks of audio, up to 4000 samples each, that add up to n_samples; see `Generator`."""
+) -> Iterator[np.ndarray]:
+    """Blocks of audio, float32 [B, T] in [-1, 1], T up to 4000, that add up to n_samples; see `Generator`."""
     generator = Generator(network, streams, temperature=temperature, engine=engine)
     events = [stream.events for stream in streams]
     length = block_samples(network)
@@ -120,11 +115,11 @@ def generate(
 
 
 def score_inputs(network: Network, events: Sequence[RollEvents], start: int, stop: int) -> tuple[Tensor, Tensor | None]:
-    """Rolls [B, 128, N] and, for a network that has them, oscillators [B, 2H, N] of the samples start to stop."""
+    """Rolls [B, 128, N] and, for a network that has them, oscillators [B, 2HE, N] of the samples start to stop."""
     device = device_of(network)
     roll = torch.from_numpy(np.stack([rasterise(score, start, stop) for score in events])).to(device)
-    harmonics = network.config.harmonics
-    if not harmonics:
+    config = network.config
+    if not config.harmonics:
         return roll, None
-    tones = np.stack([oscillators(score, start, stop, harmonics) for score in events])
+    tones = np.stack([oscillators(score, start, stop, config.harmonics, config.envelopes) for score in events])
     return roll, torch.from_numpy(tones).to(device)

@@ -59,7 +59,7 @@ class Network(nn.Module):
         super().__init__()
         channels, width = config.channels, config.filter_width
         self.config, self.audio, self.score = config, audio, score
-        self.oscillator_map = pointwise(2 * config.harmonics, channels) if config.harmonics else None
+        self.oscillator_map = pointwise(config.oscillators, channels) if config.harmonics else None
         self.layers = nn.ModuleList(
             GatedLayer(
                 DepthwiseGates(channels, width, dilation)
@@ -86,7 +86,7 @@ class Network(nn.Module):
     def condition(
         self, roll: Tensor, style: Tensor | None, oscillators: Tensor | None, samples: Sequence[int]
     ) -> Conditioning:
-        """Contributions of roll [B, 128, N], style [B, S] and oscillators [B, 2H, N], for their last samples.
+        """Contributions of roll [B, 128, N], style [B, S] and oscillators [B, 2HE, N], for their last samples.
 
         Args:
             samples: how many at the entry, then at each layer's output.
@@ -143,7 +143,7 @@ class Network(nn.Module):
             x: [B, N] past classes 0..255, N at least the receptive field.
             roll: [B, 128, N] 0 or 1, at the same times as x.
             style: [B, S] weights of the styles, for a network with several instruments.
-            oscillators: [B, 2H, N], for a network with oscillators.
+            oscillators: [B, 2HE, N], for a network with oscillators.
 
         Returns:
             [B, 256, T], T = N - receptive field + 1: logits of the sample after each of the last T inputs.
@@ -233,7 +233,7 @@ class Network(nn.Module):
 
         Args:
             batch: x [B, N], roll [B, 128, N], target_x [B, T], target_roll [B, 128, T], style [B]
-                (number of the instrument), and oscillators [B, 2H, N] if the network has them, as
+                (number of the instrument), and oscillators [B, 2HE, N] if the network has them, as
                 `synthnet.dataset` makes them.
         """
         style = functional.one_hot(batch["style"], self.config.styles).float() if self.config.styles else None
