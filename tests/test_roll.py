@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synthnet.roll import RollEvents, events_from, oscillators, rasterise, roll_events, to_samples
+from synthnet.roll import (
+    ENVELOPES_S,
+    RINGS_OUT,
+    RollEvents,
+    events_from,
+    oscillator_tail,
+    oscillators,
+    rasterise,
+    roll_events,
+    to_samples,
+)
 from synthnet.score import Note
 
 RATE_HZ = 16_000
@@ -179,12 +189,36 @@ def test_the_decay_ends_forty_milliseconds_after_the_release() -> None:
     assert not waves[:, 8640:].any()
 
 
+def test_envelopes_are_their_closed_form_and_ring_out() -> None:
+    onset, release, n = 4_000, 12_000, 60_000
+    events = roll_events([Note(57, 80, 0.25, 0.75)], RATE_HZ)
+    waves = oscillators(events, 0, n, 2, envelopes=4).reshape(4, 2, 2, n)
+    np.testing.assert_array_equal(waves[0].reshape(4, n), oscillators(events, 0, n, 2))
+    t = np.arange(n)
+    for number, (down_s, up_s) in enumerate(ENVELOPES_S, start=1):
+        amplitude = np.exp(-(np.clip(t, onset, release) - onset) / (down_s * RATE_HZ))
+        amplitude *= np.exp(-np.maximum(t - release, 0) / (up_s * RATE_HZ)) * (t >= onset)
+        amplitude[release + round(RINGS_OUT * up_s * RATE_HZ) :] = 0
+        angle = 2 * np.pi * np.array([[220.0], [440.0]]) * (t - onset) / RATE_HZ
+        expected = amplitude * np.stack([np.sin(angle), np.cos(angle)])
+        np.testing.assert_allclose(waves[number], expected, atol=1e-5)
+    tail = oscillator_tail(4, RATE_HZ)
+    assert waves[..., release + tail - 10].any()
+    assert not waves[..., release + tail :].any()
+    assert oscillator_tail(1, RATE_HZ) == 640
+
+
 @settings(deadline=None)
-@given(notes=notes_on_a_millisecond_grid, start=st.integers(-800, 2000), length=st.integers(0, 2500))
-def test_any_slice_is_that_slice_of_the_whole_waves(notes: list[Note], start: int, length: int) -> None:
+@given(
+    notes=notes_on_a_millisecond_grid,
+    start=st.integers(-800, 2000),
+    length=st.integers(0, 2500),
+    envelopes=st.integers(1, 4),
+)
+def test_any_slice_is_that_slice_of_the_whole_waves(notes: list[Note], start: int, length: int, envelopes: int) -> None:
     events = roll_events(notes, RATE_HZ)
-    whole = oscillators(events, -800, 4500, 4)
-    part = oscillators(events, start, start + length, 4)
+    whole = oscillators(events, -800, 4500, 4, envelopes)
+    part = oscillators(events, start, start + length, 4, envelopes)
     np.testing.assert_allclose(part, whole[:, start + 800 : start + length + 800], atol=1e-6)
 
 
