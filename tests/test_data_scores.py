@@ -17,6 +17,8 @@ from typing import NamedTuple
 import mido
 import pytest
 
+from synthnet.instruments import INSTRUMENTS
+
 SCORES = Path(__file__).resolve().parents[1] / "data" / "scores"
 
 
@@ -202,6 +204,55 @@ def test_midi_is_what_abc2midi_makes(movement: Movement, tmp_path: Path) -> None
     assert played_notes(fresh) == played_notes(kept)
     assert messages(fresh, "set_tempo") == messages(kept, "set_tempo")
     assert messages(fresh, "program_change") == messages(kept, "program_change")
+
+
+TUNES = SCORES.parent / "tunes"
+MELODIES, CHORDS = TUNES / "melodies", TUNES / "chords"
+every_tune = pytest.mark.parametrize("tune", sorted(TUNES.rglob("*.abc")), ids=lambda path: path.stem)
+
+
+@every_tune
+def test_a_tune_can_be_played_by_all_who_are_to_play_it(tune: Path) -> None:
+    """Within every instrument's range, chords within the range of those that play chords; as loud as the training."""
+    players = [who for who in INSTRUMENTS if who.chords or tune.parent == MELODIES]
+    notes = played_notes(mido.MidiFile(tune.with_suffix(".mid")))
+    assert len(notes) > 60
+    for who in players:
+        assert all(who.lowest_pitch <= note.pitch <= who.highest_pitch for note in notes), who.name
+    assert {note.velocity for note in notes} == {100}
+    at_once = max(sum(other.onset <= note.onset < other.release for other in notes) for note in notes)
+    assert at_once == (4 if tune.parent == CHORDS else 1)
+
+
+@needs_abc2midi
+@every_tune
+def test_a_tunes_midi_is_what_abc2midi_makes(tune: Path, tmp_path: Path) -> None:
+    made = tmp_path / "made.mid"
+    load_build().make_midi(tune, made)
+    fresh, kept = mido.MidiFile(made), mido.MidiFile(tune.with_suffix(".mid"))
+    assert played_notes(fresh) == played_notes(kept)
+    assert messages(fresh, "set_tempo") == messages(kept, "set_tempo")
+
+
+@pytest.mark.parametrize(("name", "full"), [("tune_jig", 3), ("tune_air", 3)])
+def test_bars_of_the_tunes_are_full(name: str, full: int) -> None:
+    abc = (MELODIES / f"{name}.abc").read_text(encoding="ascii")
+    unit = Fraction(abc_field(abc, "L"))
+    for _, bars in abc_sections(re.sub(r">", "", abc)):
+        lengths = [bar_quarters(bar, unit) for bar in bars]
+        assert lengths[0] + lengths[-1] == full
+        assert set(lengths[1:-1]) == {full}
+
+
+def test_the_hymn_in_four_voices_has_the_hymn_on_top() -> None:
+    melody = played_notes(mido.MidiFile(MELODIES / "tune_hymn.mid"))
+    chords = played_notes(mido.MidiFile(CHORDS / "tune_hymn_chords.mid"))
+    top = [
+        max((note for note in chords if note.onset == onset), key=lambda note: note.pitch)
+        for onset in sorted({note.onset for note in chords})
+    ]
+    assert top == melody
+    assert len(chords) == 4 * len(melody)
 
 
 @needs_abc2midi

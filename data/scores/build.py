@@ -1,4 +1,7 @@
-"""Make the MIDI file of every ABC score in this folder with abc2midi: `python data/scores/build.py`.
+"""Make the MIDI file of every ABC score in this folder, or in those given, with abc2midi.
+
+    python data/scores/build.py
+    python data/scores/build.py data/tunes
 
 All files are made in a temporary folder first and take their places only when every one of them is
 good, so that a fault leaves the folder as it was.
@@ -10,6 +13,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -35,14 +39,15 @@ def make_midi(abc: Path, midi: Path) -> None:
 
 def main() -> None:
     """Rebuild the MIDI files beside their ABC files."""
-    scores = sorted(SCORES.glob("*.abc"))
+    folders = [Path(folder) for folder in sys.argv[1:]] or [SCORES]
+    scores = sorted(abc for folder in folders for abc in folder.rglob("*.abc"))
     with tempfile.TemporaryDirectory(dir=SCORES, prefix=".build-") as folder:
-        made = [Path(folder) / abc.with_suffix(".mid").name for abc in scores]
+        made = [Path(folder) / f"{number}.mid" for number in range(len(scores))]
         for abc, midi in zip(scores, made, strict=True):
             make_midi(abc, midi)
-        for midi in made:
-            os.replace(midi, SCORES / midi.name)
-    print(f"{len(made)} MIDI files written to {SCORES}")
+        for abc, midi in zip(scores, made, strict=True):
+            os.replace(midi, abc.with_suffix(".mid"))
+    print(f"{len(made)} MIDI files written to {', '.join(map(str, folders))}")
 
 
 if __name__ == "__main__":
