@@ -23,12 +23,12 @@ system:
 
 demo: setup
 	$(BIN)/synthnet corpus build --instrument trumpet
-	$(BIN)/synthnet render $(PRELUDE).mid --duration 20 --output expectation --checkpoint $(SHIPPED) -o demo/shipped.wav
+	$(BIN)/synthnet render $(PRELUDE).mid --duration 20 --checkpoint $(SHIPPED) -o demo/shipped.wav
 	$(BIN)/synthnet compare $(TEACHER) demo/shipped.wav --plot demo/shipped.png
 	@printf '%s\n' '' 'Listen to demo/shipped.wav, look at demo/shipped.png. Now $(DEMO_MINUTES) minutes of training:' ''
 	rm -rf demo/run
 	$(BIN)/synthnet train --instrument trumpet --minutes $(DEMO_MINUTES) --evaluate-every 2min --out demo/run
-	$(BIN)/synthnet render $(PRELUDE).mid --duration 8 --output expectation --checkpoint demo/run/last.safetensors -o demo/trained.wav
+	$(BIN)/synthnet render $(PRELUDE).mid --duration 8 --checkpoint demo/run/last.safetensors -o demo/trained.wav
 	$(BIN)/synthnet compare $(TEACHER) demo/trained.wav --plot demo/trained.png
 	@cp demo/run/curves.png demo/curves.png
 	@printf '%s\n' '' \

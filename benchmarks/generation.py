@@ -40,7 +40,7 @@ class Row(NamedTuple):
 
 
 ROWS = (
-    Row("synthnet", "small", 64),
+    Row("wavenet", "small", 48),
     Row("synthnet", "L24", 64),
     Row("synthnet", "L24", 128),
     Row("synthnet", "L24", 256),

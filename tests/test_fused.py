@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import threading
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from synthnet.models import MODELS, Network, build_model, fused
+from synthnet.models import MODELS, Network, build_model, fused, preset_config
 from synthnet.models.config import ModelConfig
 
 N_PREDICTED = 2 * fused.STRIP + 77  # three strips or more, the last one short
@@ -192,3 +194,24 @@ def test_everything_else_takes_the_reference(model: str, monkeypatch: pytest.Mon
     network.double().loss(values)
     with pytest.raises(AssertionError, match="compiled path"):
         network.float().loss(values | {"oscillators": values["oscillators"].float()})
+
+
+def test_the_benchmark_s_straightforward_wavenet_has_the_same_loss_and_gradients() -> None:
+    """What the compiled layers are timed against computes the same."""
+    path = Path(__file__).resolve().parents[1] / "benchmarks" / "training.py"
+    spec = importlib.util.spec_from_file_location("benchmark_training", path)
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    torch.manual_seed(0)
+    network = build_model(preset_config(None, "small", channels=16, dilations=5))
+    batch = benchmark.example(network, 500)
+    losses, gradients = [], []
+    for loss_of in (benchmark.straightforward_loss, benchmark.own_loss):
+        network.zero_grad()
+        loss = loss_of(network, batch)
+        loss.backward()
+        losses.append(loss.item())
+        gradients.append([parameter.grad.clone() for parameter in network.parameters()])
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    for expected, ours in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-6)

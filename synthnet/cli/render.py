@@ -60,9 +60,11 @@ class ChunksType(click.ParamType):
 @click.option("--duration", "duration_s", type=positive, help="Seconds to render.  [default: to the end]")
 @click.option(
     "--output",
-    default="sample",
-    type=click.Choice(["sample", "expectation"]),
-    help="expectation has less noise: it is the mean of what each sample is drawn from.",
+    default="expectation",
+    show_default=True,
+    type=click.Choice(["expectation", "sample"]),
+    help="expectation: what the network expects of each sample, which is also what it hears next; sample: drawn from "
+    "its distribution, with all of its noise, as in the paper.",
 )
 @click.option("--stems", type=path_type, help="A folder in which to keep each track by itself.")
 @click.option("--engine", default="auto", help=f"How samples are computed: {', '.join(ENGINES)}; auto is the fastest.")

@@ -55,7 +55,7 @@ class LiveInstrument:
         block_samples: int = 256,
         seed: int = 0,
         temperature: float = 1.0,
-        expectation: bool = False,
+        expectation: bool = True,
         engine: str = "auto",
     ) -> None:
         self.sample_rate_hz = checkpoint.sample_rate_hz
