@@ -21,6 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -28,6 +29,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
+from synthnet.audio import decode_mu_law, encode_mu_law
 from synthnet.checkpoint import Checkpoint, load_tensors, save_checkpoint, save_tensors
 from synthnet.dataset import SliceDataset
 from synthnet.files import InputError
@@ -40,7 +42,9 @@ ADAM_EPSILON = 1e-8
 EMA_EVERY_STEPS = 5
 LOSSES_AVERAGED = 20  # of every tenth step, in what is shown and in a row of metrics.jsonl
 LEARNING_RATE_END = 0.05  # share of the learning rate left when annealing ends
-CORRUPTION_END = 0.3  # share of the corruption left when annealing ends
+CORRUPTION_END = 0.3  # share of corruption and noise left when annealing ends
+LEAST_NOISE = 0.002  # standard deviation; full scale is 1, the dither's is 0.0037
+STEEPEST_NOISE = 1.2  # a little more than brown
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,8 @@ class TrainingConfig:
         warmup_steps: steps over which the learning rate rises linearly.
         corruption: in each slice a share p, uniform on 0 to this, of the past samples is replaced by random
             classes, so that the score is worth listening to (0: off).
+        noise: to the past samples of each slice noise is added (see `add_noise`), up to this level: the score is worth
+            listening to, and what the network plays itself, a little off, is nothing new to it (0: off).
         cold_start: share of the slices that begin in the silence before a piece.
         onsets: share of the slices that are drawn around the beginning of a note.
         ema_decay: the checkpoint holds an exponential moving average of the weights, updated every 5 steps
@@ -73,6 +79,7 @@ class TrainingConfig:
     n_predicted: int = 16_000
     warmup_steps: int = 0
     corruption: float = 0.0
+    noise: float = 0.0
     cold_start: float = 0.02
     onsets: float = 0.0
     ema_decay: float = 0.0
@@ -88,6 +95,7 @@ class TrainingConfig:
             "n_predicted": (1, 10_000_000),
             "warmup_steps": (0, 10_000_000),
             "corruption": (0.0, 1.0),
+            "noise": (0.0, 10.0),
             "cold_start": (0.0, 1.0),
             "onsets": (0.0, 1.0),
             "ema_decay": (0.0, 0.99999),
@@ -111,7 +119,7 @@ SMALL = TrainingConfig(
     weight_decay=0.0,
     n_predicted=4_000,
     warmup_steps=100,
-    corruption=0.8,
+    noise=0.3,
     ema_decay=0.98,
     anneal_minutes=15.0,
 )
@@ -124,7 +132,7 @@ def training_config(preset: str, **changes: Any) -> TrainingConfig:
 
 
 def annealed(training: TrainingConfig, step: int, elapsed_s: float) -> tuple[float, float]:
-    """Learning rate and corruption at a step: warm-up, then cosine and linear over the annealing span."""
+    """Learning rate, and the share left of corruption and noise: warm-up, then cosine and linear over the span."""
     share = 0.0
     if training.anneal_steps:
         share = step / training.anneal_steps
@@ -136,7 +144,7 @@ def annealed(training: TrainingConfig, step: int, elapsed_s: float) -> tuple[flo
     )
     if training.warmup_steps:
         rate *= min(1.0, (step + 1) / training.warmup_steps)
-    return rate, training.corruption * (1 - (1 - CORRUPTION_END) * share)
+    return rate, 1 - (1 - CORRUPTION_END) * share
 
 
 def corrupt(x: Tensor, most: float, seed: int, first_slice: int) -> Tensor:
@@ -148,6 +156,25 @@ def corrupt(x: Tensor, most: float, seed: int, first_slice: int) -> Tensor:
         noise = torch.randint(0, CLASSES, row.shape, generator=generator)
         rows.append(torch.where(torch.rand(row.shape, generator=generator) < share, noise, row))
     return torch.stack(rows)
+
+
+def add_noise(x: Tensor, most: float, seed: int, first_slice: int) -> Tensor:
+    """Add coloured Gaussian noise to each row of classes [B, N].
+
+    Its standard deviation is log-uniform between `LEAST_NOISE` and `most`; its amplitude falls as frequency^-b, b
+    uniform on 0 (white) to `STEEPEST_NOISE`. What a network plays a little wrong is mostly low: it must not go on
+    with a rumble only because there is one.
+    """
+    rows = []
+    for number, row in enumerate(decode_mu_law(x.numpy())):
+        rng = np.random.default_rng((seed, first_slice + number))
+        level = LEAST_NOISE * (max(most, LEAST_NOISE) / LEAST_NOISE) ** rng.random()
+        frequency = np.fft.rfftfreq(len(row))
+        frequency[0] = frequency[1]
+        colour = frequency ** -rng.uniform(0, STEEPEST_NOISE)
+        noise = np.fft.irfft(np.fft.rfft(rng.standard_normal(len(row))) * colour, len(row))
+        rows.append(encode_mu_law(row + level / noise.std() * noise))
+    return torch.from_numpy(np.stack(rows).astype(np.int64))
 
 
 @dataclass
@@ -312,13 +339,15 @@ class Trainer:
 
     def train_step(self, module: torch.nn.Module, batch: dict[str, Tensor], elapsed_s: float) -> tuple[Tensor, Tensor]:
         """One optimiser step; the loss before it, and its audio part."""
-        rate, corruption = annealed(self.training, self.step, elapsed_s)
+        rate, left = annealed(self.training, self.step, elapsed_s)
         for optimiser in self.optimisers.values():
             for group in optimiser.param_groups:
                 group["lr"] = rate
-        if corruption > 0:
-            first = self.step * self.slices_per_step + self.rank * self.training.batch
-            batch["x"] = corrupt(batch["x"], corruption, self.training.seed, first)
+        seed, first = self.training.seed, self.step * self.slices_per_step + self.rank * self.training.batch
+        if self.training.corruption > 0:
+            batch["x"] = corrupt(batch["x"], left * self.training.corruption, seed, first)
+        if self.training.noise > 0:
+            batch["x"] = add_noise(batch["x"], left * self.training.noise, seed, first)
         batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             loss, nll = module(batch)

@@ -88,6 +88,7 @@ class SpanType(click.ParamType):
     "--envelopes", type=int, help="How often they come: 1, sustained, to 4, dying away in three ways besides."
 )
 @click.option("--corruption", type=float, help="Largest share of past samples replaced by noise, 0 to 1.")
+@click.option("--noise", type=float, help="Largest standard deviation of noise added to the past; full scale is 1.")
 @click.option("--dither/--no-dither", default=None, help="Of the audio before it is quantised.  [default: dither]")
 @click.option("--cold-start", type=float, help="Share of the slices that begin in the silence before a piece.")
 @click.option("--onsets", type=float, help="Share of the slices that are drawn around the beginning of a note.")
