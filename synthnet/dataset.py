@@ -42,8 +42,7 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
     A slice predicts the T = `n_predicted` samples from s on, given the `n_context` + T samples before each of them:
     at step t a network is given x[t - 1] and roll[t - 1], and predicts x[t] and roll[t]. The start s is uniform over
     -T to n - T for all pieces, n samples long, together; for `cold_start_share` of the slices it is uniform over -T
-    to 0 instead, with pieces in proportion to their lengths, and for `onset_share` such that the onset of a note, all
-    of a piece being equally likely, is among the predicted samples. The dither is drawn anew for each slice; without
+    to 0 instead, with pieces in proportion to their lengths. The dither is drawn anew for each slice; without
     `dithered` there is none (the paper's control).
 
     Raises InputError when the corpora have different sample rates, or one has no piece in the split.
@@ -60,7 +59,6 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
         harmonics: int = 0,
         envelopes: int = 1,
         cold_start_share: float = 0.02,
-        onset_share: float = 0.0,
         dithered: bool = True,
     ) -> None:
         rates = {corpus.sample_rate_hz for corpus in corpora}
@@ -70,7 +68,7 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
         self.n_context = n_context
         self.seed = seed
         self.harmonics, self.envelopes = harmonics, envelopes
-        self.cold_start_share, self.onset_share = cold_start_share, onset_share
+        self.cold_start_share = cold_start_share
         self.dithered = dithered
         self._recordings = []
         for style, corpus in enumerate(corpora):
@@ -95,11 +93,8 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
         index = int(np.searchsorted(self._numbered, number, side="right"))
         recording = self._recordings[index]
         start = number - (int(self._numbered[index]) - len(recording.samples) - 1) - self.n_predicted
-        kind = rng.random()
-        if kind < self.cold_start_share:
+        if rng.random() < self.cold_start_share:
             start = int(rng.integers(-self.n_predicted, 1))
-        elif kind < self.cold_start_share + self.onset_share and len(recording.events.onset):
-            start = int(rng.choice(recording.events.onset) - rng.integers(self.n_predicted))
         begin, end = start - 1 - self.n_context, start + self.n_predicted
         samples = recording.clean(begin, end)
         if self.dithered:

@@ -239,7 +239,6 @@ def train_run(
         harmonics=config.harmonics,
         envelopes=config.envelopes,
         cold_start_share=training.cold_start,
-        onset_share=training.onsets,
         dithered=config.dither,
     )
     folder.mkdir(parents=True, exist_ok=True)

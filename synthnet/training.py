@@ -63,7 +63,6 @@ class TrainingConfig:
         noise: to the past samples of each slice noise is added (see `add_noise`), up to this level: the score is worth
             listening to, and what the network plays itself, a little off, is nothing new to it (0: off).
         cold_start: share of the slices that begin in the silence before a piece.
-        onsets: share of the slices that are drawn around the beginning of a note.
         ema_decay: the checkpoint holds an exponential moving average of the weights, updated every 5 steps
             with this decay (0: the weights themselves).
         anneal_steps: learning rate (cosine) and corruption (linear) fall until this step; None: constant,
@@ -81,7 +80,6 @@ class TrainingConfig:
     corruption: float = 0.0
     noise: float = 0.0
     cold_start: float = 0.02
-    onsets: float = 0.0
     ema_decay: float = 0.0
     anneal_steps: int | None = None
     anneal_minutes: float | None = None
@@ -97,7 +95,6 @@ class TrainingConfig:
             "corruption": (0.0, 1.0),
             "noise": (0.0, 10.0),
             "cold_start": (0.0, 1.0),
-            "onsets": (0.0, 1.0),
             "ema_decay": (0.0, 0.99999),
             "seed": (0, 2**31 - 1),
         }

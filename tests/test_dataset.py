@@ -184,24 +184,6 @@ def test_cold_starts() -> None:
     assert scipy.stats.binomtest(sum(onset_at_zero), 1_000, expected).pvalue > 0.01
 
 
-def test_slices_around_onsets() -> None:
-    """All notes are equally likely, and so are all places of their onset among the predicted samples."""
-    n_predicted = 50  # shorter than the 100 samples from onset to onset: exactly one is in each such slice
-    slices = SliceDataset(
-        [ruler()], "train", n_predicted=n_predicted, n_context=10, seed=5, cold_start_share=0.0, onset_share=1.0
-    )
-    keys, places = [], []
-    for i in range(2_000):
-        item = slices[i]
-        frames = torch.cat([item["roll"][:, 10:11], item["target_roll"]], dim=1).int()  # from just before them on
-        found = np.argwhere(np.diff(frames, axis=1) == 1)
-        assert len(found) == 1
-        keys.append(found[0, 0])
-        places.append(found[0, 1])
-    assert scipy.stats.chisquare(np.bincount(keys, minlength=120)).pvalue > 0.001
-    assert scipy.stats.chisquare(np.bincount(places, minlength=n_predicted)).pvalue > 0.001
-
-
 def test_dither_is_triangular_and_drawn_anew() -> None:
     slices = SliceDataset([ruler(level=0.0)], "train", n_predicted=4_000, n_context=0, seed=6)
     classes = np.stack([slices[i]["target_x"].numpy() for i in range(20)])  # [20, 4000]

@@ -91,7 +91,6 @@ class SpanType(click.ParamType):
 @click.option("--noise", type=float, help="Largest standard deviation of noise added to the past; full scale is 1.")
 @click.option("--dither/--no-dither", default=None, help="Of the audio before it is quantised.  [default: dither]")
 @click.option("--cold-start", type=float, help="Share of the slices that begin in the silence before a piece.")
-@click.option("--onsets", type=float, help="Share of the slices that are drawn around the beginning of a note.")
 @click.option("--learning-rate", type=float, help="Of Adam, and of Muon.")
 @click.option(
     "--muon/--no-muon", default=None, help="Train matrices by Muon instead of Adam.  [default: of small only]"
