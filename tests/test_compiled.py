@@ -71,7 +71,7 @@ def passage(
     style = torch.rand(n_streams, config.styles, generator=generator) if config.styles else None
     tones = None
     if config.harmonics:
-        tones = torch.randn(n_streams, 2 * config.harmonics, field + n_samples, generator=generator)
+        tones = torch.randn(n_streams, config.oscillators, field + n_samples, generator=generator)
     frames = None if tones is None else tones[:, :, :-1]
     terms = network.condition(roll[:, :, :-1], style, frames, [n_samples] * (1 + len(network.stack)))
     return Passage(network, x, roll, style, tones, terms)
@@ -102,7 +102,10 @@ def assert_drawn_as_in_the_reference(
     np.testing.assert_allclose(means, expected, atol=1e-5)
 
 
-VARIANTS = [{}, {"filter_width": 3, "styles": 3, "harmonics": 2, "channels": 12, "dilations": 3, "blocks": 2}]
+VARIANTS = [
+    {},
+    {"filter_width": 3, "styles": 3, "harmonics": 2, "envelopes": 3, "channels": 12, "dilations": 3, "blocks": 2},
+]
 
 
 @pytest.mark.parametrize("changes", VARIANTS)

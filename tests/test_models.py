@@ -32,7 +32,7 @@ VARIANTS = [
     for name, changes in {
         "plain": {},
         "wide": {"filter_width": 3, "blocks": 2, "dilations": 3},
-        "styles-oscillators": {"styles": 3, "harmonics": 2},
+        "styles-oscillators": {"styles": 3, "harmonics": 2, "envelopes": 2},
     }.items()
 ]
 
@@ -55,9 +55,7 @@ def inputs_for(config: ModelConfig, n_predicted: int, batch: int = 2) -> dict[st
     if config.styles:
         inputs["style"] = torch.eye(config.styles, dtype=torch.double)[[0, config.styles - 1][:batch]]
     if config.harmonics:
-        inputs["oscillators"] = torch.randn(
-            batch, 2 * config.harmonics, length, generator=generator, dtype=torch.double
-        )
+        inputs["oscillators"] = torch.randn(batch, config.oscillators, length, generator=generator, dtype=torch.double)
     return inputs
 
 

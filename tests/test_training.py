@@ -171,7 +171,7 @@ def test_resuming_something_else_is_refused(tmp_path: Path, tiny_corpus: Corpus)
 
 
 def test_one_slice_can_be_learned_by_heart(tmp_path: Path, tiny_corpus: Corpus) -> None:
-    trainer = trainer_for(tmp_path / "run", tiny_corpus, dataclasses.replace(TINY, corruption=0.0, ema_decay=0.0))
+    trainer = trainer_for(tmp_path / "run", tiny_corpus, dataclasses.replace(TINY, corruption=0.0, noise=0.0, ema_decay=0.0))
     batch = next(trainer.batches())
     losses = [trainer.network.loss(batch)[1].item()]
     for _ in range(150):
@@ -183,7 +183,7 @@ def test_one_slice_can_be_learned_by_heart(tmp_path: Path, tiny_corpus: Corpus) 
 
 def test_adam_is_torchs_on_the_first_step(tmp_path: Path, tiny_corpus: Corpus) -> None:
     """Closed form: Adam's first step moves every weight that has a gradient by the learning rate, whatever its size."""
-    training = dataclasses.replace(TINY, warmup_steps=0, corruption=0.0, ema_decay=0.0, learning_rate=1e-3)
+    training = dataclasses.replace(TINY, warmup_steps=0, corruption=0.0, noise=0.0, ema_decay=0.0, learning_rate=1e-3)
     trainer = trainer_for(tmp_path / "run", tiny_corpus, training)
     before = trainer.network.head.logits.bias.clone()
     trainer.train_step(trainer.network.loss, next(trainer.batches()), 0.0)
