@@ -87,7 +87,7 @@ class SpanType(click.ParamType):
 @click.option(
     "--envelopes", type=int, help="How often they come: 1, sustained, to 4, dying away in three ways besides."
 )
-@click.option("--corruption", type=float, help="Largest share of past samples replaced by noise, 0 to 1.")
+@click.option("--corruption", type=float, help="Largest share of past samples replaced by random classes.")
 @click.option("--noise", type=float, help="Largest standard deviation of noise added to the past; full scale is 1.")
 @click.option("--dither/--no-dither", default=None, help="Of the audio before it is quantised.  [default: dither]")
 @click.option("--cold-start", type=float, help="Share of the slices that begin in the silence before a piece.")
@@ -98,7 +98,7 @@ class SpanType(click.ParamType):
 @click.option("--ema", "ema_decay", type=float, help="Decay of the weights' average, every 5 steps; 0: no average.")
 @click.option("--batch", type=int, help="Slices a step, in each process.")
 @click.option("--slice", "n_predicted", type=int, help="Samples predicted in a slice.")
-@click.option("--anneal-steps", type=int, help="Learning rate and corruption fall until this step.")
+@click.option("--anneal-steps", type=int, help="Learning rate, corruption and noise fall until this step.")
 def train(
     instruments: str | None,
     model: str | None,
@@ -118,7 +118,7 @@ def train(
     """Learn an instrument.
 
     The network, its curves and all that is needed to go on land in a folder under runs/. Ctrl-C saves and stops.
-    With --minutes the learning rate and the corruption of small fall over that time; --steps and --epochs hold them,
+    With --minutes the learning rate and the noise of small fall over that time; --steps and --epochs hold them,
     as the paper does, unless --anneal-steps is given: N steps and N more resumed are then exactly 2N steps.
     Several GPUs: torchrun --nproc_per_node 2 -m synthnet train ...
     """
