@@ -171,7 +171,8 @@ def test_resuming_something_else_is_refused(tmp_path: Path, tiny_corpus: Corpus)
 
 
 def test_one_slice_can_be_learned_by_heart(tmp_path: Path, tiny_corpus: Corpus) -> None:
-    trainer = trainer_for(tmp_path / "run", tiny_corpus, dataclasses.replace(TINY, corruption=0.0, noise=0.0, ema_decay=0.0))
+    training = dataclasses.replace(TINY, noise=0.0, ema_decay=0.0)
+    trainer = trainer_for(tmp_path / "run", tiny_corpus, training)
     batch = next(trainer.batches())
     losses = [trainer.network.loss(batch)[1].item()]
     for _ in range(150):
