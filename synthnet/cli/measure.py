@@ -158,12 +158,12 @@ def keep_figures(path: Path, checkpoint: Checkpoint, instrument: str, figures: d
 
 
 @click.command()
-@click.option("--model", default="synthnet", help=f"Architecture: {', '.join(MODELS)}.")
-@click.option("--preset", default="small", help=f"Size: {', '.join(PRESETS)}.")
+@click.option("--model", help=f"Architecture: {', '.join(MODELS)}.  [default: synthnet; of small: wavenet]")
+@click.option("--preset", default="small", show_default=True, help=f"Size: {', '.join(PRESETS)}.")
 @click.option("--channels", type=int, help="Residual channels.  [default: the preset's]")
 @click.option("--checkpoint", "checkpoint_path", type=path_type, help="Tell what is in this file instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def info(model: str, preset: str, channels: int | None, checkpoint_path: Path | None, as_json: bool) -> None:
+def info(model: str | None, preset: str, channels: int | None, checkpoint_path: Path | None, as_json: bool) -> None:
     """Parameters, receptive field and layers of a network, or of a checkpoint with its history."""
     checkpoint: Checkpoint | None = None
     rate = 16_000
