@@ -33,7 +33,7 @@ demo: setup
 	@cp demo/run/curves.png demo/curves.png
 	@printf '%s\n' '' \
 	  'Listen to  demo/shipped.wav       the shipped trumpet, 20 s of the Prelude, which it never heard' \
-	  '           demo/trained.wav       what $(DEMO_MINUTES) minutes of training gave: the right notes in a good deal of noise' \
+	  '           demo/trained.wav       what $(DEMO_MINUTES) minutes of training gave' \
 	  '           $(TEACHER)      their teacher, the whole piece' \
 	  'Look at    demo/shipped.png       teacher, network, and where they differ; demo/trained.png likewise' \
 	  '           demo/curves.png        how the training went' \
