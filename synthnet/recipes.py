@@ -50,7 +50,7 @@ class RunSettings:
         evaluations: evenly spaced over training, the last at its end.
         evaluation_seconds: generated at each; the paper: 1.
         final_seconds: from the last checkpoint, as separate seconds, and in one go from the beginning of a piece.
-        anneal: whether learning rate and corruption fall over the whole run.
+        anneal: whether learning rate, corruption and noise fall over the whole run.
         scores, valid, sample_rate: of a corpus of the recipe's own, see `build_corpus`. Scores are paths relative to
             its folder, `default` (BWV 1007) and `etudes`; they and the words of `valid` stand between commas.
     """

@@ -1,8 +1,8 @@
 """The training loop: random slices of the corpora, resumable to the bit, data-parallel under torchrun.
 
 Adam trains everything, or all but the matrices, which Muon trains then.
-All randomness is a function of (seed, slice number): the slices (`synthnet.dataset`) and their corruption. There is
-no generator state to save, and N steps followed by N resumed steps are the same computation as 2N steps.
+All randomness is a function of (seed, slice number): the slices (`synthnet.dataset`), their corruption and noise. There
+is no generator state to save, and N steps followed by N resumed steps are the same computation as 2N steps.
 """
 
 from __future__ import annotations
@@ -65,10 +65,10 @@ class TrainingConfig:
         cold_start: share of the slices that begin in the silence before a piece.
         ema_decay: the checkpoint holds an exponential moving average of the weights, updated every 5 steps
             with this decay (0: the weights themselves).
-        anneal_steps: learning rate (cosine) and corruption (linear) fall until this step; None: constant,
+        anneal_steps: learning rate (cosine), corruption and noise (linear) fall until this step; None: constant,
             or over `anneal_minutes`.
         anneal_minutes: the same by the clock. Runs annealed by the clock are not bit-reproducible.
-        seed: of the weights, slices and corruption.
+        seed: of the weights, slices, corruption and noise.
     """
 
     learning_rate: float = 1e-3

@@ -81,7 +81,7 @@ class SpanType(click.ParamType):
 )
 @click.option("--device", "device_name", default="auto", help="cpu, cuda, or auto: a GPU if there is one.")
 @click.option("--workers", type=click.IntRange(min=0), default=0, help="Processes that prepare slices.")
-@click.option("--seed", type=int, help="Of weights, slices and corruption.  [default: 0]")
+@click.option("--seed", type=int, help="Of weights, slices, corruption and noise.  [default: 0]")
 @click.option("--channels", type=int, help="Residual channels.  [default: the preset's]")
 @click.option("--oscillators", "harmonics", type=int, help="Harmonics of the score's notes given to the first layer.")
 @click.option(
