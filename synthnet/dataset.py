@@ -56,7 +56,7 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
         n_predicted: int,
         n_context: int,
         seed: int,
-        harmonics: int = 0,
+        partials: Sequence[float] = (),
         envelopes: int = 1,
         cold_start_share: float = 0.02,
         dithered: bool = True,
@@ -67,7 +67,7 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
         self.n_predicted = n_predicted
         self.n_context = n_context
         self.seed = seed
-        self.harmonics, self.envelopes = harmonics, envelopes
+        self.partials, self.envelopes = partials, envelopes
         self.cold_start_share = cold_start_share
         self.dithered = dithered
         self._recordings = []
@@ -82,11 +82,12 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
         self._numbered = np.cumsum([len(recording.samples) + 1 for recording in self._recordings])
 
     def __getitem__(self, i: int) -> dict[str, Tensor]:
-        """Slice i, with C = `n_context`, H = `harmonics` and E = `envelopes`.
+        """Slice i, with C = `n_context`, H `partials` and E = `envelopes`.
 
         "x" int64 [C + T], mu-law classes of the samples s - 1 - C to s + T - 2; "roll" uint8 [128, C + T] and, if
-        H > 0, "oscillators" float32 [2 H E, C + T] for the same samples; "style" int64 [], the index of the corpus;
-        "target_x" int64 [T] and "target_roll" uint8 [128, T] for the samples s to s + T - 1.
+        H > 0, "oscillators" float32 [2 H E, C + T] for the same samples; "style" int64 [], the index of the corpus.
+        For the samples s to s + T - 1 "target_x" int64 [T], "target_clean" float32 [T], before the dither, and
+        "target_roll" uint8 [128, T].
         """
         rng = np.random.default_rng((self.seed, i))
         number = int(rng.integers(self._numbered[-1]))
@@ -96,9 +97,8 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
         if rng.random() < self.cold_start_share:
             start = int(rng.integers(-self.n_predicted, 1))
         begin, end = start - 1 - self.n_context, start + self.n_predicted
-        samples = recording.clean(begin, end)
-        if self.dithered:
-            samples = samples + dither(end - begin, rng)
+        clean = recording.clean(begin, end)
+        samples = clean + dither(end - begin, rng) if self.dithered else clean
         classes = torch.from_numpy(encode_mu_law(samples).astype(np.int64))  # [C + T + 1]
         # Targets are copies: a training loop may corrupt its input in place.
         item = {
@@ -106,9 +106,10 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
             "roll": torch.from_numpy(rasterise(recording.events, begin, end - 1)),
             "style": torch.tensor(recording.style),
             "target_x": classes[self.n_context + 1 :].clone(),
+            "target_clean": torch.from_numpy(clean[self.n_context + 1 :]),
             "target_roll": torch.from_numpy(rasterise(recording.events, start, end)),
         }
-        if self.harmonics:
-            waves = oscillators(recording.events, begin, end - 1, self.harmonics, self.envelopes)
+        if self.partials:
+            waves = oscillators(recording.events, begin, end - 1, self.partials, self.envelopes)
             item["oscillators"] = torch.from_numpy(waves)
         return item

@@ -39,15 +39,15 @@ def orthogonalised(matrices: Tensor) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/, with Nesterov momentum.
+    """Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/, with Nesterov momentum and decoupled weight decay.
 
     Parameters are matrices [rows, columns], or [rows, columns, F] of a convolution, in which each tap is a matrix by
     itself. A step has the size of one of Adam's (Moonshot AI 2025, `ADAMS_RMS`). Unlike torch's, equal shapes are
     worked on together, in single precision: on a CPU that is several times as fast.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], lr: float) -> None:
-        super().__init__(parameters, {"lr": lr})
+    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float = 0.0) -> None:
+        super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]  # it evaluates no closure
@@ -68,4 +68,5 @@ class Muon(torch.optim.Optimizer):
             for shape, pairs in alike.items():
                 changes = orthogonalised(torch.stack([change for _, change in pairs]))
                 for (weight, _), change in zip(pairs, changes, strict=True):
+                    weight.mul_(1 - group["lr"] * group["weight_decay"])
                     weight.add_(change, alpha=-group["lr"] * ADAMS_RMS * max(shape) ** 0.5)

@@ -29,7 +29,7 @@ from typing import Any
 from synthnet.files import InputError
 from synthnet.instruments import INSTRUMENTS, find_instrument
 from synthnet.models import MODELS, ModelConfig
-from synthnet.runs import fresh_settings
+from synthnet.runs import fresh_settings, tuned_to
 from synthnet.training import TrainingConfig
 
 CONFIG_NAME = "recipe.toml"
@@ -270,6 +270,7 @@ def one_run(settings: Mapping[str, Any], axes: Mapping[str, str]) -> Run:
     if own.model not in MODELS:
         raise InputError(f"unknown model {own.model!r}; known: {', '.join(MODELS)}")
     config, training = fresh_settings(own.model, own.preset, len(instruments), overrides)
+    config = tuned_to(config, instruments)
     network = " ".join(value for name, value in axes.items() if name != "instrument")
     training = dataclasses.replace(training, anneal_minutes=None)
     return Run(network or f"{own.model} {own.preset}", axes, instruments, own, config, training)

@@ -3,12 +3,12 @@
 Seconds become samples here and nowhere else. A roll is kept as events and rasterised slice by slice: a dense
 roll at the audio rate would be 128 bytes a sample. Sample t of a roll belongs to sample t of the audio.
 The oscillators stand for the harmonic source of a neural source-filter model (Wang, Takaki and Yamagishi,
-ICASSP 2019), with one excitation for each harmonic and, as a roll is polyphonic, the sum over the notes.
+ICASSP 2019), with one excitation for each partial and, as a roll is polyphonic, the sum over the notes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
 
@@ -23,8 +23,8 @@ OSCILLATOR_DECAY_S = 0.04
 # (measured on FluidR3's piano and guitar) and one that rings (glockenspiel).
 ENVELOPES_S = ((0.1, 0.03), (0.5, 0.12), (1.6, 0.35))
 RINGS_OUT = 5  # time constants after the release until an envelope ends, at 0.7% of what it was
-# Harmonics from this share of the sample rate on are left out: resampling has removed them from the audio.
-HIGHEST_HARMONIC = 0.475
+# Partials from this share of the sample rate on are left out: resampling has removed them from the audio.
+HIGHEST_PARTIAL = 0.475
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,13 @@ def oscillator_tail(envelopes: int, sample_rate_hz: int) -> int:
     return int(to_samples(max([OSCILLATOR_DECAY_S, *rings_s]), sample_rate_hz))
 
 
-def oscillators(events: RollEvents, start: int, stop: int, harmonics: int, envelopes: int = 1) -> np.ndarray:
-    """Sines of the harmonics 1 to H of the sounding notes, then their cosines: float32 [2 H E, stop - start].
+def oscillators(events: RollEvents, start: int, stop: int, partials: Sequence[float], envelopes: int = 1) -> np.ndarray:
+    """Sines of the H partials of the sounding notes, then their cosines: float32 [2 H E, stop - start].
 
-    Summed over the notes. Fundamentals are in equal temperament, A4 = 440 Hz; the phase is zero at the onset, the
-    amplitude 1 while the key is down, and falls in a line to 0 within 40 ms after the release. Harmonics from
-    0.475 of the sample rate on (7.6 kHz at 16 kHz) are left out. Within 1e-5 of the exact value for 8 harmonics.
+    Summed over the notes. Partials are multiples of the fundamental, in rising order; fundamentals are in equal
+    temperament, A4 = 440 Hz. The phase is zero at the onset, the amplitude 1 while the key is down, and falls in a line
+    to 0 within 40 ms after the release. Partials from 0.475 of the sample rate on (7.6 kHz at 16 kHz) are left
+    out. Within 1e-5 of the exact value.
 
     With E envelopes, 1 to 4, the 2 H sines and cosines come E times: as above, then dying away from the onset on, and
     faster from the release on, with the time constants of `ENVELOPES_S`. Of these a network can mix how an
@@ -115,26 +116,25 @@ def oscillators(events: RollEvents, start: int, stop: int, harmonics: int, envel
     decay = int(to_samples(OSCILLATOR_DECAY_S, rate))
     constants = np.array(ENVELOPES_S[: envelopes - 1]).reshape(-1, 2) * rate
     tail = oscillator_tail(envelopes, rate)
-    waves = np.zeros((envelopes, 2, harmonics, stop - start), dtype=np.float32)
+    multiples = np.array(partials, dtype=np.float64)
+    waves = np.zeros((envelopes, 2, len(multiples), stop - start), dtype=np.float32)
     for pitch, onset, release in _events_within(events, start, stop, tail):
         frequency_hz = 440.0 * 2.0 ** ((pitch - 69) / 12.0)
-        orders = np.arange(1, harmonics + 1, dtype=np.float32)
-        orders = orders[orders * frequency_hz < HIGHEST_HARMONIC * rate]
+        heard = multiples[multiples * frequency_hz < HIGHEST_PARTIAL * rate]
         first, last = max(onset, start), min(release + tail, stop)
         time = np.arange(first, last)
         # The phase is reduced to one turn in double precision; single precision is enough, and fast, after that.
-        turns = (time - onset) * (frequency_hz / rate)
+        turns = (heard * (frequency_hz / rate))[:, None] * (time - onset)  # [partials heard, samples]
         phase = (2.0 * np.pi * (turns - np.floor(turns))).astype(np.float32)
-        angle = orders[:, None] * phase  # [harmonics sounding, samples]
-        tones = np.stack([np.sin(angle), np.cos(angle)])
-        part = waves[:, :, : len(orders), first - start : last - start]
+        tones = np.stack([np.sin(phase), np.cos(phase)])
+        part = waves[:, :, : len(heard), first - start : last - start]
         down = np.minimum(time, release) - onset
         up = np.maximum(time - release, 0)
         part[0] += tones * np.maximum(1.0 - up / decay, 0.0).astype(np.float32)
         for envelope, (down_constant, up_constant) in zip(part[1:], constants, strict=True):
             amplitude = np.exp(-down / down_constant - up / up_constant)
             envelope += tones * np.where(up < RINGS_OUT * up_constant, amplitude, 0.0).astype(np.float32)
-    return waves.reshape(2 * harmonics * envelopes, stop - start)
+    return waves.reshape(2 * len(multiples) * envelopes, stop - start)
 
 
 def _events_within(events: RollEvents, start: int, stop: int, tail: int) -> Iterator[tuple[int, int, int]]:

@@ -28,6 +28,7 @@ from synthnet.corpus import Corpus
 from synthnet.dataset import SliceDataset
 from synthnet.evaluation import free_run, likelihood, split_floor_nats
 from synthnet.files import InputError, sha256
+from synthnet.instruments import known_instrument
 from synthnet.models import ModelConfig, Network, preset_config
 from synthnet.plots import plot_training
 from synthnet.training import Progress, Trainer, TrainingConfig, training_config
@@ -64,6 +65,21 @@ def fresh_settings(
         **{name: value for name, value in overrides.items() if name in shape},
     )
     return config, training_config(preset, **{name: v for name, v in overrides.items() if name not in shape})
+
+
+def tuned_to(config: ModelConfig, instruments: Sequence[str]) -> ModelConfig:
+    """The network with its oscillators at the partials of its one instrument, where that has partials of its own.
+
+    Raises:
+        InputError: more oscillators than it has partials.
+    """
+    instrument = known_instrument(instruments[0]) if len(instruments) == 1 else None
+    if instrument is None or not instrument.oscillators or not config.harmonics:
+        return config
+    if config.harmonics > len(instrument.oscillators):
+        known = len(instrument.oscillators)
+        raise InputError(f"{instrument.name}: {known} partials are known, too few for {config.harmonics} oscillators")
+    return dataclasses.replace(config, partials=instrument.oscillators[: config.harmonics])
 
 
 @dataclass(frozen=True)
@@ -112,6 +128,7 @@ def started_settings(
     config = start.checkpoint.config
     shape = {field.name for field in dataclasses.fields(ModelConfig)}
     asked = {} if preset is None else preset_config(config.model, preset, styles=config.styles).as_dict()
+    asked.pop("partials", None)  # an instrument's, not a preset's
     asked |= {} if model is None else {"model": model}
     asked |= {name: value for name, value in overrides.items() if name in shape}
     for name, value in asked.items():
@@ -236,7 +253,7 @@ def train_run(
         n_predicted=training.n_predicted,
         n_context=config.receptive_field - 1,
         seed=training.seed,
-        harmonics=config.harmonics,
+        partials=config.oscillator_partials,
         envelopes=config.envelopes,
         cold_start_share=training.cold_start,
         dithered=config.dither,

@@ -19,9 +19,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -29,13 +28,13 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
-from synthnet.audio import decode_mu_law, encode_mu_law
 from synthnet.checkpoint import Checkpoint, load_tensors, save_checkpoint, save_tensors
+from synthnet.corruption import add_noise, corrupt
 from synthnet.dataset import SliceDataset
 from synthnet.files import InputError
 from synthnet.models import ModelConfig, Network, build_model, fused
-from synthnet.models.config import CLASSES
 from synthnet.optimiser import Muon, matrices_of
+from synthnet.spectral import spectral_loss
 
 ADAM_BETAS = (0.9, 0.999)
 ADAM_EPSILON = 1e-8
@@ -43,8 +42,6 @@ EMA_EVERY_STEPS = 5
 LOSSES_AVERAGED = 20  # of every tenth step, in what is shown and in a row of metrics.jsonl
 LEARNING_RATE_END = 0.05  # share of the learning rate left when annealing ends
 CORRUPTION_END = 0.3  # share of corruption and noise left when annealing ends
-LEAST_NOISE = 0.002  # standard deviation; full scale is 1, the dither's is 0.0037
-STEEPEST_NOISE = 1.2  # a little more than brown
 
 
 @dataclass(frozen=True)
@@ -55,6 +52,8 @@ class TrainingConfig:
         learning_rate: of Adam, after the warm-up.
         muon: whether matrices are trained by Muon, with the same learning rate, instead of Adam.
         weight_decay: L2 penalty inside Adam.
+        matrix_decay: decoupled weight decay of what Muon trains: each step takes this share of the learning rate off
+            the weights. Small weights bend the waves less, so that fewer of their harmonics are folded back.
         batch: slices a step on each process.
         n_predicted: samples predicted in a slice.
         warmup_steps: steps over which the learning rate rises linearly.
@@ -62,6 +61,7 @@ class TrainingConfig:
             classes, so that the score is worth listening to (0: off).
         noise: to the past samples of each slice noise is added (see `add_noise`), up to this level: the score is worth
             listening to, and what the network plays itself, a little off, is nothing new to it (0: off).
+        spectral: weight of `spectral_loss`, in nats a sample like the rest of the loss, when annealing ends (0: off).
         cold_start: share of the slices that begin in the silence before a piece.
         ema_decay: the checkpoint holds an exponential moving average of the weights, updated every 5 steps
             with this decay (0: the weights themselves).
@@ -74,11 +74,13 @@ class TrainingConfig:
     learning_rate: float = 1e-3
     muon: bool = False
     weight_decay: float = 1e-5
+    matrix_decay: float = 0.0
     batch: int = 1
     n_predicted: int = 16_000
     warmup_steps: int = 0
     corruption: float = 0.0
     noise: float = 0.0
+    spectral: float = 0.0
     cold_start: float = 0.02
     ema_decay: float = 0.0
     anneal_steps: int | None = None
@@ -89,11 +91,13 @@ class TrainingConfig:
         ranges: dict[str, tuple[float, float]] = {
             "learning_rate": (1e-9, 10.0),
             "weight_decay": (0.0, 1.0),
+            "matrix_decay": (0.0, 100.0),
             "batch": (1, 4096),
             "n_predicted": (1, 10_000_000),
             "warmup_steps": (0, 10_000_000),
             "corruption": (0.0, 1.0),
             "noise": (0.0, 10.0),
+            "spectral": (0.0, 100.0),
             "cold_start": (0.0, 1.0),
             "ema_decay": (0.0, 0.99999),
             "seed": (0, 2**31 - 1),
@@ -114,9 +118,11 @@ SMALL = TrainingConfig(
     learning_rate=4e-3,
     muon=True,
     weight_decay=0.0,
+    matrix_decay=0.5,
     n_predicted=4_000,
     warmup_steps=100,
     noise=0.3,
+    spectral=0.05,
     ema_decay=0.98,
     anneal_minutes=15.0,
 )
@@ -128,50 +134,32 @@ def training_config(preset: str, **changes: Any) -> TrainingConfig:
     return dataclasses.replace(RECIPES.get(preset, PAPER), **changes)
 
 
-def annealed(training: TrainingConfig, step: int, elapsed_s: float) -> tuple[float, float]:
-    """Learning rate, and the share left of corruption and noise: warm-up, then cosine and linear over the span."""
+class Schedule(NamedTuple):
+    """What changes as training goes on: the learning rate, and the shares of corruption and of the spectral loss."""
+
+    learning_rate: float
+    corruption: float
+    spectral: float
+
+
+def annealed(training: TrainingConfig, step: int, elapsed_s: float) -> Schedule:
+    """Warm-up, then over the span of annealing a cosine for the learning rate, and lines for the shares.
+
+    Corruption falls from 1; the spectral loss grows from 0, for before a network has learned to begin a note it would
+    rather teach it silence. Without annealing both are 1.
+    """
     share = 0.0
     if training.anneal_steps:
-        share = step / training.anneal_steps
+        share = min(step / training.anneal_steps, 1.0)
     elif training.anneal_minutes:
-        share = elapsed_s / (60 * training.anneal_minutes)
-    share = min(share, 1.0)
+        share = min(elapsed_s / (60 * training.anneal_minutes), 1.0)
     rate = training.learning_rate * (
         LEARNING_RATE_END + (1 - LEARNING_RATE_END) * 0.5 * (1 + math.cos(math.pi * share))
     )
     if training.warmup_steps:
         rate *= min(1.0, (step + 1) / training.warmup_steps)
-    return rate, 1 - (1 - CORRUPTION_END) * share
-
-
-def corrupt(x: Tensor, most: float, seed: int, first_slice: int) -> Tensor:
-    """Replace a share of each row's samples, drawn from 0 to `most`, by random classes; [B, N] classes."""
-    rows = []
-    for number, row in enumerate(x):
-        generator = torch.Generator().manual_seed((seed << 32) + first_slice + number)
-        share = most * torch.rand((), generator=generator)
-        noise = torch.randint(0, CLASSES, row.shape, generator=generator)
-        rows.append(torch.where(torch.rand(row.shape, generator=generator) < share, noise, row))
-    return torch.stack(rows)
-
-
-def add_noise(x: Tensor, most: float, seed: int, first_slice: int) -> Tensor:
-    """Add coloured Gaussian noise to each row of classes [B, N].
-
-    Its standard deviation is log-uniform between `LEAST_NOISE` and `most`; its amplitude falls as frequency^-b, b
-    uniform on 0 (white) to `STEEPEST_NOISE`. What a network plays a little wrong is mostly low: it must not go on
-    with a rumble only because there is one.
-    """
-    rows = []
-    for number, row in enumerate(decode_mu_law(x.numpy())):
-        rng = np.random.default_rng((seed, first_slice + number))
-        level = LEAST_NOISE * (max(most, LEAST_NOISE) / LEAST_NOISE) ** rng.random()
-        frequency = np.fft.rfftfreq(len(row))
-        frequency[0] = frequency[1]
-        colour = frequency ** -rng.uniform(0, STEEPEST_NOISE)
-        noise = np.fft.irfft(np.fft.rfft(rng.standard_normal(len(row))) * colour, len(row))
-        rows.append(encode_mu_law(row + level / noise.std() * noise))
-    return torch.from_numpy(np.stack(rows).astype(np.int64))
+    anneals = training.anneal_steps or training.anneal_minutes
+    return Schedule(rate, 1 - (1 - CORRUPTION_END) * share, share if anneals else 1.0)
 
 
 @dataclass
@@ -243,7 +231,7 @@ class Trainer:
         )
         self.optimisers: dict[str, torch.optim.Optimizer] = {"adam": adam}
         if matrices:
-            self.optimisers["muon"] = Muon(matrices, training.learning_rate)
+            self.optimisers["muon"] = Muon(matrices, training.learning_rate, training.matrix_decay)
         self.step, self.elapsed_s, self.best = 0, 0.0, math.inf
         self.board = SummaryWriter(str(folder / "tensorboard")) if self.rank == 0 else None
         if resume:
@@ -280,7 +268,7 @@ class Trainer:
             Interrupted: SIGINT or SIGTERM came; the state is saved.
             InputError: the loss is not finite; the checkpoints saved before stay as they were.
         """
-        module: torch.nn.Module = LossModule(self.network)
+        module: torch.nn.Module = LossModule(self.network, self.sample_rate_hz)
         if self.world > 1:
             module = DistributedDataParallel(module, static_graph=True)
         begun, last_saved = time.monotonic() - self.elapsed_s, time.monotonic()
@@ -336,18 +324,18 @@ class Trainer:
 
     def train_step(self, module: torch.nn.Module, batch: dict[str, Tensor], elapsed_s: float) -> tuple[Tensor, Tensor]:
         """One optimiser step; the loss before it, and its audio part."""
-        rate, left = annealed(self.training, self.step, elapsed_s)
+        now = annealed(self.training, self.step, elapsed_s)
         for optimiser in self.optimisers.values():
             for group in optimiser.param_groups:
-                group["lr"] = rate
+                group["lr"] = now.learning_rate
         seed, first = self.training.seed, self.step * self.slices_per_step + self.rank * self.training.batch
         if self.training.corruption > 0:
-            batch["x"] = corrupt(batch["x"], left * self.training.corruption, seed, first)
+            batch["x"] = corrupt(batch["x"], now.corruption * self.training.corruption, seed, first)
         if self.training.noise > 0:
-            batch["x"] = add_noise(batch["x"], left * self.training.noise, seed, first)
+            batch["x"] = add_noise(batch["x"], now.corruption * self.training.noise, seed, first)
         batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            loss, nll = module(batch)
+            loss, nll = module(batch, now.spectral * self.training.spectral)
         self.network.zero_grad(set_to_none=True)
         loss.backward()
         for optimiser in self.optimisers.values():
@@ -469,12 +457,16 @@ class Trainer:
 class LossModule(torch.nn.Module):
     """Makes the loss the forward pass, which is what DistributedDataParallel synchronises."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, sample_rate_hz: int) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.sample_rate_hz = network, sample_rate_hz
 
-    def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        return self.network.loss(batch)
+    def forward(self, batch: dict[str, Tensor], spectral: float) -> tuple[Tensor, Tensor]:
+        """The loss with the spectral loss's weight in it, and the cross-entropy of the audio alone."""
+        loss, nll, means = self.network.loss(batch)
+        if spectral > 0:
+            loss = loss + spectral * spectral_loss(means, batch["target_clean"], self.sample_rate_hz)
+        return loss, nll
 
 
 class SliceNumbers:

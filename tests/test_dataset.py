@@ -52,13 +52,14 @@ def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 
 def test_shapes_and_types(tiny_corpus: Corpus) -> None:
-    item = SliceDataset([tiny_corpus], "train", n_predicted=50, n_context=20, seed=0, harmonics=3)[0]
+    item = SliceDataset([tiny_corpus], "train", n_predicted=50, n_context=20, seed=0, partials=(1, 2, 3))[0]
     assert {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in item.items()} == {
         "x": ((70,), torch.int64),
         "roll": ((128, 70), torch.uint8),
         "oscillators": ((6, 70), torch.float32),
         "style": ((), torch.int64),
         "target_x": ((50,), torch.int64),
+        "target_clean": ((50,), torch.float32),
         "target_roll": ((128, 50), torch.uint8),
     }
     assert "oscillators" not in SliceDataset([tiny_corpus], "train", n_predicted=50, n_context=20, seed=0)[0]
@@ -71,6 +72,9 @@ def test_targets_are_the_inputs_one_sample_later(n_context: int) -> None:
         item = slices[i]
         assert torch.equal(item["x"][n_context + 1 :], item["target_x"][:-1])
         assert torch.equal(item["roll"][:, n_context + 1 :], item["target_roll"][:, :-1])
+        clean, target = item["target_clean"].numpy(), item["target_x"].numpy()
+        assert (encode_mu_law(clean - DITHER_WIDTH) <= target).all()
+        assert (target <= encode_mu_law(clean + DITHER_WIDTH)).all()
 
 
 def test_roll_and_audio_agree_to_the_sample() -> None:
@@ -83,11 +87,11 @@ def test_roll_and_audio_agree_to_the_sample() -> None:
 
 
 def test_oscillators_are_those_of_the_inputs() -> None:
-    slices = SliceDataset([ruler()], "train", n_predicted=400, n_context=100, seed=2, harmonics=4)
+    slices = SliceDataset([ruler()], "train", n_predicted=400, n_context=100, seed=2, partials=(1, 2, 3, 4))
     events = roll_events(ruler().read_notes(ruler().pieces[0]), RATE_HZ)
     for i in range(10):
         begin = start_of(slices[i]) - 1 - 100
-        np.testing.assert_array_equal(slices[i]["oscillators"], oscillators(events, begin, begin + 500, 4))
+        np.testing.assert_array_equal(slices[i]["oscillators"], oscillators(events, begin, begin + 500, (1, 2, 3, 4)))
         np.testing.assert_array_equal(slices[i]["roll"], rasterise(events, begin, begin + 500))
 
 
@@ -110,7 +114,7 @@ def test_a_struck_note_is_where_the_roll_says(tmp_path: Path) -> None:
 
 def test_slice_depends_on_seed_and_number_alone(tiny_corpus: Corpus) -> None:
     def slices(seed: int) -> SliceDataset:
-        return SliceDataset([tiny_corpus], "train", n_predicted=100, n_context=10, seed=seed, harmonics=2)
+        return SliceDataset([tiny_corpus], "train", n_predicted=100, n_context=10, seed=seed, partials=(1, 2))
 
     forwards = [slices(5)[i] for i in range(4)]
     backwards = slices(5)

@@ -183,6 +183,16 @@ def test_each_fault_has_its_figure(silent_run: PieceRun) -> None:
     assert figures["rmse_cqt_thirds_db"][1] > 10 > figures["rmse_cqt_thirds_db"][0] == 0
 
 
+def test_a_note_that_the_measure_does_not_find_in_the_teacher_is_not_judged(silent_run: PieceRun) -> None:
+    target, events = silent_run.target, silent_run.events
+    muddy = target.copy()
+    muddy[16_000:32_000] = 0
+    assert piece_figures(muddy, target, events, HARMONICS)["pitch_share"] == 1
+    figures = piece_figures(muddy, muddy, events, HARMONICS)
+    assert (figures["pitch_share"], figures["wrong_notes"]) == (1, [])
+    assert math.isnan(piece_figures(np.zeros_like(target), target, events, HARMONICS)["pitch_share"])
+
+
 def test_drift_compares_the_same_music(silent_run: PieceRun) -> None:
     target, afresh = silent_run.target, silent_run.afresh.target
     starts = np.round(silent_run.afresh.start_s * 16_000).astype(int)

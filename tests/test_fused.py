@@ -14,6 +14,7 @@ from synthnet.models import MODELS, Network, build_model, fused, preset_config
 from synthnet.models.config import ModelConfig
 
 N_PREDICTED = 2 * fused.STRIP + 77  # three strips or more, the last one short
+VALUES = torch.linspace(-1, 1, 256)  # of the classes
 
 
 def network_and_batch(
@@ -40,8 +41,9 @@ def network_and_batch(
 def loss_and_gradients(network: Network, batch: dict[str, Tensor], compiled: bool) -> tuple[float, dict[str, Tensor]]:
     network.compiled = compiled
     network.zero_grad()
-    loss, nll = network.loss(batch)
-    loss.backward()
+    loss, nll, means = network.loss(batch)
+    pull = torch.randn(means.shape, generator=torch.Generator().manual_seed(2))  # on each expected sample
+    (loss + (pull * means).mean()).backward()
     return nll.item(), {
         name: value.grad.clone() for name, value in network.named_parameters() if value.grad is not None
     }
@@ -110,8 +112,9 @@ def test_same_bits_on_any_number_of_threads_and_on_every_run() -> None:
         for count in (1, 2, 2, 3):
             torch.set_num_threads(count)
             output = fused.run_layers(network.stack, stream, gates, None)
-            loss = fused.head_loss(network.head, output, values["target_x"])
-            results.append([loss, output, *torch.autograd.grad(loss, parameters)])
+            loss, means = fused.head_loss(network.head, output, values["target_x"], VALUES)
+            total = loss + means.square().mean()
+            results.append([loss, means, output, *torch.autograd.grad(total, parameters)])
     finally:
         torch.set_num_threads(threads)
     for result in results[1:]:
@@ -163,10 +166,10 @@ def test_what_would_index_past_an_array_is_refused() -> None:
     network, _ = network_and_batch(2, 0, 1, dilations=3)
     stream = random_stream(network, 50)
     with pytest.raises(ValueError, match=r"classes \[1, 49\] for a stream \[1, 12, 50\]"):
-        fused.head_loss(network.head, stream, torch.zeros(1, 49, dtype=torch.int64))
+        fused.head_loss(network.head, stream, torch.zeros(1, 49, dtype=torch.int64), VALUES)
     for wrong in (-1, 256):
         with pytest.raises(ValueError, match="classes run from 0 to 255"):
-            fused.head_loss(network.head, stream, torch.full((1, 50), wrong))
+            fused.head_loss(network.head, stream, torch.full((1, 50), wrong), VALUES)
     with pytest.raises(ValueError, match="6 samples are fewer than the layers look at"):
         fused.run_layers(network.stack, stream[:, :, :6], [None] * 3, None)
 

@@ -16,8 +16,8 @@ def test_steps_are_those_of_torchs_muon(shape: tuple[int, int]) -> None:
     torch.manual_seed(0)
     start = torch.randn(shape)
     mine, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
-    own = Muon([mine], lr=0.1)
-    torchs = torch.optim.Muon([theirs], lr=0.1, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+    own = Muon([mine], lr=0.1, weight_decay=0.5)
+    torchs = torch.optim.Muon([theirs], lr=0.1, weight_decay=0.5, adjust_lr_fn="match_rms_adamw")
     for _ in range(4):
         before = mine.detach().clone(), theirs.detach().clone()
         gradient = torch.randn(shape)
@@ -26,6 +26,7 @@ def test_steps_are_those_of_torchs_muon(shape: tuple[int, int]) -> None:
         torchs.step()
         moved, expected = mine.detach() - before[0], theirs.detach() - before[1]
         assert (moved - expected).norm() < 0.03 * expected.norm()
+        moved += 0.1 * 0.5 * before[0]
         # Whatever the shape, entries are ADAMS_RMS of the learning rate in the mean, as singular values are about 1.
         assert 0.7 < moved.square().mean().sqrt() / (0.1 * ADAMS_RMS) < 1.2
 

@@ -189,7 +189,10 @@ def info(model: str | None, preset: str, channels: int | None, checkpoint_path: 
         return
     training = facts.pop("training", None)
     for name, value in facts.items():
-        shown = ", ".join(value) if isinstance(value, list) else f"{value:,}" if isinstance(value, int) else value
+        if isinstance(value, list):
+            shown = ", ".join(map(str, value)) or "none of its own"
+        else:
+            shown = f"{value:,}" if isinstance(value, int) else value
         click.echo(f"{name.replace('_', ' '):24}{shown}")
     if training:
         click.echo("training")

@@ -30,6 +30,7 @@ from synthnet.runs import (
     resumed_settings,
     started_settings,
     train_run,
+    tuned_to,
 )
 
 
@@ -83,18 +84,20 @@ class SpanType(click.ParamType):
 @click.option("--workers", type=click.IntRange(min=0), default=0, help="Processes that prepare slices.")
 @click.option("--seed", type=int, help="Of weights, slices, corruption and noise.  [default: 0]")
 @click.option("--channels", type=int, help="Residual channels.  [default: the preset's]")
-@click.option("--oscillators", "harmonics", type=int, help="Harmonics of the score's notes given to the first layer.")
+@click.option("--oscillators", "harmonics", type=int, help="Partials of the score's notes given to the first layer.")
 @click.option(
     "--envelopes", type=int, help="How often they come: 1, sustained, to 4, dying away in three ways besides."
 )
 @click.option("--corruption", type=float, help="Largest share of past samples replaced by random classes.")
 @click.option("--noise", type=float, help="Largest standard deviation of noise added to the past; full scale is 1.")
+@click.option("--spectral", type=float, help="Weight of the loss for faint tones of its own.  [default of small: 0.05]")
 @click.option("--dither/--no-dither", default=None, help="Of the audio before it is quantised.  [default: dither]")
 @click.option("--cold-start", type=float, help="Share of the slices that begin in the silence before a piece.")
 @click.option("--learning-rate", type=float, help="Of Adam, and of Muon.")
 @click.option(
     "--muon/--no-muon", default=None, help="Train matrices by Muon instead of Adam.  [default: of small only]"
 )
+@click.option("--matrix-decay", type=float, help="Decoupled weight decay of Muon.  [default of small: 0.5]")
 @click.option("--ema", "ema_decay", type=float, help="Decay of the weights' average, every 5 steps; 0: no average.")
 @click.option("--batch", type=int, help="Slices a step, in each process.")
 @click.option("--slice", "n_predicted", type=int, help="Samples predicted in a slice.")
@@ -150,11 +153,13 @@ def train(
         path, instrument = read_library().starting_point(start_text, corpora[0].program)
         start = read_start(path, instrument, corpora)
         config, training = started_settings(start, model, preset, overrides)
+        config = tuned_to(config, [corpus.instrument for corpus in corpora])
         span = default_span(training)
         if rank == 0:
             say(f"starts from {path}" + (f", {instrument}" if instrument else ""))
     else:
         config, training = fresh_settings(model, preset or DEFAULT_PRESET, len(corpora), overrides)
+        config = tuned_to(config, [corpus.instrument for corpus in corpora])
         span = default_span(training)
     if any(length is not None for length in (minutes, epochs, steps)):
         span = Span(minutes, epochs, steps)

@@ -121,5 +121,7 @@ def score_inputs(network: Network, events: Sequence[RollEvents], start: int, sto
     config = network.config
     if not config.harmonics:
         return roll, None
-    tones = np.stack([oscillators(score, start, stop, config.harmonics, config.envelopes) for score in events])
+    tones = np.stack(
+        [oscillators(score, start, stop, config.oscillator_partials, config.envelopes) for score in events]
+    )
     return roll, torch.from_numpy(tones).to(device)

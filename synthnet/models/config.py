@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ class ModelConfig:
         styles: S, number of instruments told apart by a one-hot style; 0 for a single instrument.
         harmonics: H, sine and cosine oscillators of the sounding notes added to the first layer; 0 for
             none, as in the paper.
+        partials: frequencies of the H oscillators, relative to the fundamental, in rising order; none: 1, 2, ..., H.
         envelopes: E, how often the oscillators come: sustained, and dying away in E - 1 ways
             (`synthnet.roll.ENVELOPES_S`).
         dither: whether the audio that it models is dithered before it is quantised, as in the paper.
@@ -41,6 +43,7 @@ class ModelConfig:
     channels: int = 512
     styles: int = 0
     harmonics: int = 0
+    partials: tuple[float, ...] = ()
     envelopes: int = 1
     dither: bool = True
 
@@ -67,6 +70,11 @@ class ModelConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= highest[name]:
                 raise InputError(f"{name} must be a whole number from {low} to {highest[name]}, not {value!r}")
+        rising = all(low < high for low, high in itertools.pairwise((0.0, *self.partials)))
+        if self.partials and not (len(self.partials) == self.harmonics and rising):
+            raise InputError(
+                f"partials must be {self.harmonics} rising multiples of the fundamental: {self.partials!r}"
+            )
         if not isinstance(self.dither, bool):
             raise InputError(f"dither must be true or false, not {self.dither!r}")
 
@@ -81,6 +89,11 @@ class ModelConfig:
         return 1 + (self.filter_width - 1) * (1 + sum(self.layer_dilations))
 
     @property
+    def oscillator_partials(self) -> tuple[float, ...]:
+        """Frequencies of the oscillators, relative to the fundamental, [H]."""
+        return self.partials or tuple(range(1, self.harmonics + 1))
+
+    @property
     def oscillators(self) -> int:
         """Sines and cosines given to the first layer, all envelopes of them."""
         return 2 * self.harmonics * self.envelopes
@@ -92,7 +105,7 @@ class ModelConfig:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(self), "partials": list(self.partials)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
@@ -101,7 +114,7 @@ class ModelConfig:
         if unknown := set(values) - known:
             raise InputError(f"unknown model setting {sorted(unknown)[0]!r}; known: {', '.join(sorted(known))}")
         try:
-            return cls(**values)
+            return cls(**{**values, "partials": tuple(values.get("partials", ()))})
         except TypeError as error:
             raise InputError(f"incomplete model settings: {error}") from None
 

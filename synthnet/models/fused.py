@@ -29,7 +29,14 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor
 from torch.nn import functional
 
-from synthnet.models.kernels import depthwise_kernels, full_backward, full_forward, full_through_taps, head_strip
+from synthnet.models.kernels import (
+    depthwise_kernels,
+    full_backward,
+    full_forward,
+    full_through_taps,
+    head_backward,
+    head_forward,
+)
 from synthnet.models.layers import DepthwiseGates, GatedLayer, Head, RunGates
 
 STRIP = 1024  # samples in a task
@@ -237,35 +244,53 @@ def filter_width(taps: Any, products: Any) -> int:
 
 
 class HeadLoss(torch.autograd.Function):
-    """Mean cross-entropy of a head, from its input [B, T, C], targets [B, T], activation, weights and biases."""
+    """Mean cross-entropy and means of a head, from its input [B, T, C], targets [B, T], values of the classes [K],
+    activation, weights and biases."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, target: Tensor, is_selu: bool, *parameters: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, target: Tensor, values: Tensor, is_selu: bool, *parameters: Tensor
+    ) -> tuple[Tensor, Tensor]:
         batch, length, _ = x.shape
-        inputs, targets = x.detach().contiguous().numpy(), target.contiguous().numpy()
+        inputs, targets, levels = (tensor.detach().contiguous().numpy() for tensor in (x, target, values))
         weights = [parameter.detach().contiguous().numpy() for parameter in parameters]
         strips = strips_of(batch, length)
         nats = np.zeros(len(strips))
-        d_x = np.empty(x.shape, np.float32)
-        shares = [np.zeros((len(strips), *weight.shape), np.float32) for weight in weights]
-        scale = np.float32(1 / (batch * length))
+        probabilities = np.empty((batch, length, len(levels)), np.float32)
+        means = np.empty((batch, length), np.float32)
 
         def compute(_: int, strip: Strip) -> None:
             number, piece, first, stop = strip
-            nats[number] = head_strip(
-                inputs[piece], targets[piece], *weights, is_selu, scale, first, stop,
+            nats[number] = head_forward(
+                inputs[piece], targets[piece], levels, *weights, is_selu, first, stop,
+                probabilities[piece], means[piece],
+            )  # fmt: skip
+
+        run_tasks(1, strips, 0, compute)
+        ctx.arrays = inputs, targets, levels, weights, is_selu, probabilities, means
+        return torch.tensor(nats.sum() / (batch * length), dtype=torch.float32), torch.from_numpy(means)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, d_loss: Tensor, d_means: Tensor) -> tuple[Tensor | None, ...]:
+        inputs, targets, levels, weights, is_selu, probabilities, means = ctx.arrays
+        batch, length, _ = inputs.shape
+        strips = strips_of(batch, length)
+        d_x = np.empty_like(inputs)
+        shares = [np.zeros((len(strips), *weight.shape), np.float32) for weight in weights]
+        d_nats, back = np.float32(float(d_loss) / (batch * length)), d_means.contiguous().numpy()
+
+        def compute(_: int, strip: Strip) -> None:
+            number, piece, first, stop = strip
+            head_backward(
+                inputs[piece], targets[piece], levels, *weights, is_selu, first, stop,
+                probabilities[piece], means[piece], d_nats, back[piece],
                 d_x[piece], *(share[number] for share in shares),
             )  # fmt: skip
 
         run_tasks(1, strips, 0, compute)
-        ctx.gradients = [torch.from_numpy(each) for each in (d_x, *(share.sum(axis=0) for share in shares))]
-        return torch.tensor(nats.sum() / (batch * length), dtype=torch.float32)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, d_loss: Tensor) -> tuple[Tensor | None, ...]:
-        d_x, *d_parameters = (gradient * d_loss for gradient in ctx.gradients)
-        return d_x, None, None, *d_parameters
+        d_parameters = [torch.from_numpy(share.sum(axis=0)) for share in shares]
+        return torch.from_numpy(d_x), None, None, None, *d_parameters
 
 
 def on_cpu(stream: Tensor) -> bool:
@@ -336,8 +361,13 @@ def run_layers(
     return output - stream[:, :, -output.shape[2] :] if layers[0].skip_is_shared else output
 
 
-def head_loss(head: Head, stream: Tensor, target: Tensor) -> Tensor:
-    """Mean cross-entropy in nats of the head's logits, given its input [B, C, T] and classes [B, T].
+def head_loss(head: Head, stream: Tensor, target: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean cross-entropy in nats of the head's logits, and means [B, T] of the classes' values under them.
+
+    Args:
+        stream: the head's input, [B, C, T].
+        target: classes [B, T].
+        values: of the classes, [K].
 
     Raises:
         ValueError: a class that the head does not have, or not one for each sample.
@@ -345,7 +375,8 @@ def head_loss(head: Head, stream: Tensor, target: Tensor) -> Tensor:
     # Compiled code does not check its indices.
     if target.shape != (stream.shape[0], stream.shape[2]):
         raise ValueError(f"classes {list(target.shape)} for a stream {list(stream.shape)}")
-    if not 0 <= int(target.min()) <= int(target.max()) < head.logits.out_channels:
+    if not 0 <= int(target.min()) <= int(target.max()) < head.logits.out_channels == len(values):
         raise ValueError(f"classes run from 0 to {head.logits.out_channels - 1}")
     weights = (head.hidden.weight[:, :, 0], head.hidden.bias, head.logits.weight[:, :, 0], head.logits.bias)
-    return HeadLoss.apply(stream.transpose(1, 2), target, head.activation is functional.selu, *weights)
+    loss, means = HeadLoss.apply(stream.transpose(1, 2), target, values, head.activation is functional.selu, *weights)
+    return loss, means

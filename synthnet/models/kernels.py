@@ -19,7 +19,7 @@ from synthnet.fastmath import COMPILE, exp, sigmoid, tanh
 
 Floats = NDArray[np.float32]
 
-BLOCK = 128  # samples that a strip is computed in: 32 KiB a buffer at 64 channels
+BLOCK = 256  # samples that a strip is computed in: 64 KiB a buffer at 64 channels
 ZERO, ONE = np.float32(0.0), np.float32(1.0)
 SELU_SCALE = np.float32(1.0507009873554805)
 SELU_SCALE_ALPHA = np.float32(1.0507009873554805 * 1.6732632423543772)
@@ -135,6 +135,12 @@ def look_back(x: Floats, width: int, dilation: int, start: int, rows: int, windo
                 window[row, tap * channels + c] = x[first + row, c]
 
 
+@njit(forceinline=True, **COMPILE)
+def in_one_run(run_at: NDArray[np.int64], first: int, stop: int) -> bool:
+    """Whether the score does not change from row first to before stop: runs are numbered in the order of time."""
+    return run_at[first] == run_at[stop - 1]
+
+
 @njit(**COMPILE)
 def full_forward(
     x: Floats, y: Floats, gates: Floats, skips: Floats,
@@ -152,12 +158,17 @@ def full_forward(
     window = np.empty((BLOCK, width * channels), np.float32)
     hidden = np.empty((BLOCK, channels), np.float32)
     change = np.empty((BLOCK, channels), np.float32)
+    constant = np.empty(2 * channels, np.float32)
     for start in range(first, stop, BLOCK):
         rows = min(BLOCK, stop - start)
         look_back(x, width, dilation, start, rows, window)
         opened = gates[start : start + rows]
         np.dot(window[:rows], taps, opened)
-        if products.shape[1] > 0:
+        constant[:] = offset
+        if products.shape[1] > 0 and in_one_run(run_at, start - (width - 1) * dilation, start + rows):
+            for tap in range(width):
+                constant += products[tap, run_at[start]]
+        elif products.shape[1] > 0:
             for tap in range(width):
                 before = start - (width - 1 - tap) * dilation
                 for row in range(rows):
@@ -166,8 +177,8 @@ def full_forward(
                         opened[row, c] += line[c]
         for row in range(rows):
             for c in range(channels):
-                opened[row, c] = tanh(opened[row, c] + offset[c])
-                opened[row, channels + c] = sigmoid(opened[row, channels + c] + offset[channels + c])
+                opened[row, c] = tanh(opened[row, c] + constant[c])
+                opened[row, channels + c] = sigmoid(opened[row, channels + c] + constant[channels + c])
                 hidden[row, c] = opened[row, c] * opened[row, channels + c]
         np.dot(hidden[:rows], weight.T, change[:rows])
         for row in range(rows):
@@ -215,6 +226,7 @@ def full_backward(
     through_skip = np.empty((BLOCK, channels), np.float32)
     d_weight_block = np.empty((channels, channels), np.float32)
     d_taps_block = np.empty((width * channels, 2 * channels), np.float32)
+    d_constant = np.empty(2 * channels, np.float32)
     for start in range(first, stop, BLOCK):
         rows = min(BLOCK, stop - start)
         opened = gates[start : start + rows]
@@ -243,10 +255,15 @@ def full_backward(
         d_rows = d_gates[start : start + rows]
         np.dot(window[:rows].T, d_rows, d_taps_block)
         d_taps += d_taps_block
+        d_constant[:] = ZERO
         for row in range(rows):
             for c in range(2 * channels):
-                d_offset[c] += d_rows[row, c]
-        if d_products.shape[1] > 0:
+                d_constant[c] += d_rows[row, c]
+        d_offset += d_constant
+        if d_products.shape[1] > 0 and in_one_run(run_at, start - (width - 1) * dilation, start + rows):
+            for tap in range(width):
+                d_products[tap, run_at[start]] += d_constant
+        elif d_products.shape[1] > 0:
             for tap in range(width):
                 before = start - (width - 1 - tap) * dilation
                 for row in range(rows):
@@ -284,25 +301,63 @@ def activate(x: np.float32, is_selu: bool) -> tuple[Any, Any]:
 
 
 @njit(**COMPILE)
-def head_strip(
-    x: Floats, target: NDArray[np.int64], weight_1: Floats, bias_1: Floats, weight_2: Floats, bias_2: Floats,
-    is_selu: bool, scale: np.float32, first: int, stop: int,
-    d_x: Floats, d_weight_1: Floats, d_bias_1: Floats, d_weight_2: Floats, d_bias_2: Floats,
+def head_forward(
+    x: Floats, target: NDArray[np.int64], values: Floats,
+    weight_1: Floats, bias_1: Floats, weight_2: Floats, bias_2: Floats, is_selu: bool, first: int, stop: int,
+    probabilities: Floats, means: Floats,
 ) -> float:  # fmt: skip
-    """Rows first to stop of the head's cross-entropy: their sum in nats, and scale times its gradients.
+    """Rows first to stop of the head: probabilities [T, K] of the classes, means [T] of their values; nats summed.
 
-    x [T, C], target [T], weight_1 [H, C], weight_2 [K, H]. The loss is a number, so the gradients are known up to a
-    factor as soon as the logits are, which are never stored.
+    x [T, C], target [T], values [K] of the classes, weight_1 [H, C], weight_2 [K, H].
     """
     channels, hidden, classes = x.shape[1], bias_1.shape[0], bias_2.shape[0]
     entered = np.empty((BLOCK, channels), np.float32)  # x after its activation
-    entered_slope = np.empty((BLOCK, channels), np.float32)
     inner = np.empty((BLOCK, hidden), np.float32)  # the hidden layer, after its activation
+    nats = 0.0
+    for start in range(first, stop, BLOCK):
+        rows = min(BLOCK, stop - start)
+        for row in range(rows):
+            for c in range(channels):
+                entered[row, c] = activate(x[start + row, c], is_selu)[0]
+        np.dot(entered[:rows], weight_1.T, inner[:rows])
+        for row in range(rows):
+            for h in range(hidden):
+                inner[row, h] = activate(inner[row, h] + bias_1[h], is_selu)[0]
+        np.dot(inner[:rows], weight_2.T, probabilities[start : start + rows])
+        for row in range(rows):
+            line = probabilities[start + row]
+            for k in range(classes):
+                line[k] += bias_2[k]
+            shift, wanted = highest(line), line[target[start + row]]
+            total = exp_and_sum(line, shift)
+            nats += np.log(np.float64(total)) + np.float64(shift) - np.float64(wanted)
+            factor, mean = ONE / total, ZERO
+            for k in range(classes):
+                line[k] *= factor
+                mean += line[k] * values[k]
+            means[start + row] = mean
+    return nats
+
+
+@njit(**COMPILE)
+def head_backward(
+    x: Floats, target: NDArray[np.int64], values: Floats,
+    weight_1: Floats, bias_1: Floats, weight_2: Floats, bias_2: Floats, is_selu: bool, first: int, stop: int,
+    probabilities: Floats, means: Floats, d_nats: np.float32, d_means: Floats,
+    d_x: Floats, d_weight_1: Floats, d_bias_1: Floats, d_weight_2: Floats, d_bias_2: Floats,
+) -> None:  # fmt: skip
+    """Rows first to stop of the gradients, from those of each sample's nats (a number) and of the means [T].
+
+    As `head_forward` had and left its arrays; activations are computed again.
+    """
+    channels, hidden, classes = x.shape[1], bias_1.shape[0], bias_2.shape[0]
+    entered = np.empty((BLOCK, channels), np.float32)
+    entered_slope = np.empty((BLOCK, channels), np.float32)
+    inner = np.empty((BLOCK, hidden), np.float32)
     inner_slope = np.empty((BLOCK, hidden), np.float32)
-    logits = np.empty((BLOCK, classes), np.float32)
+    d_logits = np.empty((BLOCK, classes), np.float32)
     d_weight_1_block = np.empty_like(weight_1)
     d_weight_2_block = np.empty_like(weight_2)
-    nats = 0.0
     for start in range(first, stop, BLOCK):
         rows = min(BLOCK, stop - start)
         for row in range(rows):
@@ -312,23 +367,16 @@ def head_strip(
         for row in range(rows):
             for h in range(hidden):
                 inner[row, h], inner_slope[row, h] = activate(inner[row, h] + bias_1[h], is_selu)
-        np.dot(inner[:rows], weight_2.T, logits[:rows])
         for row in range(rows):
-            line, right = logits[row], target[start + row]
+            line, mean, d_mean = probabilities[start + row], means[start + row], d_means[start + row]
             for k in range(classes):
-                line[k] += bias_2[k]
-            shift, wanted = highest(line), line[right]
-            total = exp_and_sum(line, shift)
-            nats += np.log(np.float64(total)) + np.float64(shift) - np.float64(wanted)
-            factor = scale / total
+                d_logits[row, k] = line[k] * (d_nats + d_mean * (values[k] - mean))
+            d_logits[row, target[start + row]] -= d_nats
             for k in range(classes):
-                line[k] *= factor  # from here on the gradient of the logits
-            line[right] -= scale
-            for k in range(classes):
-                d_bias_2[k] += line[k]
-        np.dot(logits[:rows].T, inner[:rows], d_weight_2_block)
+                d_bias_2[k] += d_logits[row, k]
+        np.dot(d_logits[:rows].T, inner[:rows], d_weight_2_block)
         d_weight_2 += d_weight_2_block
-        np.dot(logits[:rows], weight_2, inner[:rows])
+        np.dot(d_logits[:rows], weight_2, inner[:rows])
         for row in range(rows):
             for h in range(hidden):
                 inner[row, h] *= inner_slope[row, h]
@@ -340,4 +388,3 @@ def head_strip(
         for row in range(rows):
             for c in range(channels):
                 d_rows[row, c] *= entered_slope[row, c]
-    return nats

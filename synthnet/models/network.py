@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from synthnet.audio import decode_mu_law
 from synthnet.models import fused
 from synthnet.models.config import CLASSES, ModelConfig
 from synthnet.models.inputs import AudioInput, ScoreInput
@@ -121,11 +123,7 @@ class Network(nn.Module):
 
     def audio_entry(self, past: Sequence[Tensor]) -> Tensor:
         """Audio before the first layer, from F tensors of classes, oldest first: [B, T] -> [B, C, T], [B] -> [B, C]."""
-        tables, squashed = self.audio.tables()
-        total = functional.embedding(past[-len(tables)], tables[0])
-        for table, classes in zip(tables[1:], past[len(past) - len(tables) + 1 :], strict=True):
-            total = total + functional.embedding(classes, table)
-        return (torch.tanh(total) if squashed else total).movedim(-1, 1)
+        return self.audio.entry(past).movedim(-1, 1)
 
     def enter(self, x: Tensor, entry: Tensor | None) -> Tensor:
         """Classes [B, N] to the first layer's input [B, C, N - F + 1]."""
@@ -168,11 +166,13 @@ class Network(nn.Module):
                 skips = skip if skips is None else skips + skip
         return stream if skips is None else skips
 
-    def audio_loss(self, stream: Tensor, target: Tensor) -> Tensor:
-        """Mean cross-entropy in nats of classes [B, T], given the head's input [B, C, T]."""
+    def audio_loss(self, stream: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean cross-entropy in nats of classes [B, T], and expected samples [B, T], given the head's input [B, C, T]."""
+        values = torch.from_numpy(decode_mu_law(np.arange(CLASSES))).to(stream.device)
         if self.compiled and fused.takes_head(self.head, stream):
-            return fused.head_loss(self.head, stream, target)
-        return functional.cross_entropy(self.head(stream).float(), target)
+            return fused.head_loss(self.head, stream, target, values)
+        logits = self.head(stream).float()
+        return functional.cross_entropy(logits, target), torch.einsum("bkt,k->bt", logits.softmax(dim=1), values)
 
     def stack_lengths(self, n_predicted: int) -> list[int]:
         """Samples at the first layer's input and at each layer's output, for T predicted samples."""
@@ -228,8 +228,8 @@ class Network(nn.Module):
         cache.time += 1
         return self.head.step(stream if skips is None else skips)
 
-    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """What training minimises, and the cross-entropy of the audio alone, both in nats a sample.
+    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """The model's own loss, the cross-entropy of the audio alone, both in nats a sample; expected samples [B, T].
 
         Args:
             batch: x [B, N], roll [B, 128, N], target_x [B, T], target_roll [B, 128, T], style [B]
@@ -238,7 +238,7 @@ class Network(nn.Module):
         """
         style = functional.one_hot(batch["style"], self.config.styles).float() if self.config.styles else None
         stream = self.run_layers(batch["x"], batch["roll"], style, batch.get("oscillators"))
-        nll = self.audio_loss(stream, batch["target_x"])
+        nll, means = self.audio_loss(stream, batch["target_x"])
         frames = torch.cat([batch["roll"], batch["target_roll"][:, :, -1:]], dim=2)
         auxiliary = self.score.auxiliary_loss(frames, batch["target_x"].shape[1])
-        return (nll if auxiliary is None else nll + auxiliary), nll
+        return (nll if auxiliary is None else nll + auxiliary), nll, means

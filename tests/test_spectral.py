@@ -1,0 +1,77 @@
+"""The spectral loss against its definition written out in numpy, and against what it is for."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from synthnet.spectral import FLOOR_DB, spectral_loss
+
+RATE = 16_000
+
+
+def tone(hz: float, amplitude: float = 0.2, n: int = 4_000) -> Tensor:
+    """A sine with its next two harmonics, [1, n]."""
+    angle = 2 * np.pi * hz * np.arange(n) / RATE
+    return torch.from_numpy(sum(amplitude / k * np.sin(k * angle) for k in (1, 2, 3)).astype(np.float32))[None]
+
+
+def by_definition(means: np.ndarray, clean: np.ndarray) -> float:
+    """Of one slice [4000]: windows of 4000 and 1000 samples, bin by bin."""
+    losses = []
+    for length, lowest in ((4_000, 28.0), (1_000, 32.0)):
+        window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
+        starts = range(0, 4_000 - length + 1, length // 2)
+        theirs = [np.fft.rfft(clean[start : start + length] * window) for start in starts]
+        floor = max((np.abs(spectrum) ** 2).max() for spectrum in theirs) * 10 ** (FLOOR_DB / 10)
+        for start, spectrum in zip(starts, theirs, strict=True):
+            mine = np.fft.rfft(means[start : start + length] * window)
+            power, own = np.abs(spectrum) ** 2, np.abs(mine) ** 2
+            mine = mine * math.sqrt((power.sum() + 30 * floor) / (own.sum() + 30 * floor))
+            total = weights = 0.0
+            for k, hz in enumerate(np.arange(length // 2 + 1) * RATE / length):
+                if lowest <= hz < 4_100:
+                    total += math.log(1 + abs(mine[k] - spectrum[k]) ** 2 / (power[k] + floor)) / hz
+                    weights += 1 / hz
+            losses.append((length, total / weights))
+    return float(np.mean([np.mean([loss for of, loss in losses if of == length]) for length in (4_000, 1_000)]))
+
+
+def test_it_is_what_its_definition_says() -> None:
+    torch.manual_seed(0)
+    clean = tone(330.0) * torch.linspace(1, 0.1, 4_000)
+    means = 0.8 * clean + 0.01 * torch.randn(1, 4_000)
+    expected = by_definition(means[0].double().numpy(), clean[0].double().numpy())
+    assert spectral_loss(means, clean, RATE).item() == pytest.approx(expected, rel=1e-3)
+    other = tone(500.0)
+    both = spectral_loss(torch.cat([means, other]), torch.cat([clean, other]), RATE).item()
+    assert both == pytest.approx(expected / 2, rel=1e-3)
+
+
+def test_the_teacher_itself_costs_nothing_and_loudness_next_to_nothing() -> None:
+    clean = tone(440.0)
+    assert spectral_loss(clean, clean, RATE).item() == pytest.approx(0, abs=1e-4)
+    assert spectral_loss(0.5 * clean, clean, RATE).item() == pytest.approx(0, abs=1e-4)
+    assert spectral_loss(torch.zeros_like(clean), clean, RATE).item() > 0.05
+
+
+def test_it_hears_a_faint_rumble_that_the_likelihood_does_not() -> None:
+    clean, rumble = tone(440.0), tone(90.0, amplitude=1.0)
+    losses = [spectral_loss(clean + level * rumble, clean, RATE).item() for level in (1e-4, 4e-4, 1.6e-3)]
+    assert losses[0] < losses[1] < losses[2]
+    assert losses[2] > 0.5  # 42 dB below the music
+    # The same power in the music's own partial is hardly worth a thing.
+    assert spectral_loss(clean + 1.6e-3 * tone(440.0, amplitude=1.0), clean, RATE).item() < 1e-3
+
+
+@pytest.mark.parametrize("n", [50, 1_000, 4_000])
+def test_silence_and_short_slices_have_finite_gradients(n: int) -> None:
+    for clean in (torch.zeros(2, n), tone(440.0, n=n)):
+        means = torch.zeros_like(clean).requires_grad_()
+        spectral_loss(means, clean, RATE).backward()
+        assert means.grad is not None
+        assert torch.isfinite(means.grad).all()
