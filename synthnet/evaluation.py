@@ -321,7 +321,7 @@ def drift(
 def evaluate_piece(run: PieceRun, partials: Sequence[float]) -> dict[str, Any]:
     """`piece_figures` and `drift` of both outputs, and the targets that are met.
 
-    Of the "notes" longer than 80 ms the share in "teacher_pitch_share" has the right pitch in the teacher's own playing.
+    Of the "notes" longer than 80 ms the share "teacher_pitch_share" has the right pitch in the teacher's own playing.
     """
     teacher = note_pitches(run.target, run.events, partials)
     rate = run.events.sample_rate_hz

@@ -4,8 +4,8 @@ A code Snn names the 0-based General MIDI program nn, which is the preset of the
 plays the instrument. Pitches are MIDI keys (A4 = 69). The ranges are a choice of ours, each instrument's
 usual compass widened where needed to keys 36 to 67, those of the training music (Bach, BWV 1007).
 The glockenspiel's partials are those of a bar, measured on FluidR3: the fundamental, 25 dB weaker than the second.
-There are more, which oscillators need (`BAR`), at 7.95 for one. But that lies a fifth above 5.3: with it, a note a fifth
-below that still rings would seem stronger than the note itself.
+There are more, which oscillators need (`BAR`), at 7.95 for one. But that lies a fifth above 5.3: with it, a note a
+fifth below that still rings would seem stronger than the note itself.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ BAR = (1.0, 2.740, 3.871, 5.307, 7.949, 12.855, 16.594, 17.652)
 class Instrument:
     """A General MIDI preset (`program`, 0-based), its pitch range (both ends included) and whether it plays chords.
 
-    `partials` are the frequencies that tell its pitch, relative to the fundamental; `oscillators` those that a network's
-    oscillators have, as many as it wants from the lowest on (none: harmonics).
+    `partials` are the frequencies that tell its pitch, relative to the fundamental; `oscillators` those of a network's
+    oscillators, as many as it wants from the lowest on (none: harmonics).
     """
 
     name: str

@@ -39,7 +39,7 @@ def orthogonalised(matrices: Tensor) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/, with Nesterov momentum and decoupled weight decay.
+    """Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/, with Nesterov momentum, decoupled weight decay.
 
     Parameters are matrices [rows, columns], or [rows, columns, F] of a convolution, in which each tap is a matrix by
     itself. A step has the size of one of Adam's (Moonshot AI 2025, `ADAMS_RMS`). Unlike torch's, equal shapes are

@@ -21,9 +21,9 @@ FLOOR_DB = -75.0  # below the loudest bin of the slice: errors below it do not c
 def spectral_loss(means: Tensor, clean: Tensor, sample_rate_hz: int) -> Tensor:
     """Mean log(1 + error / teacher), powers in the bins of spectra, of expected samples [B, T] against the clean ones.
 
-    In nats, 0 or more: the mean over Hann windows of the two lengths (overlapping by half; the slice where it is shorter)
-    and over the logarithm of frequency, from 28 Hz or two bins to 4100 Hz. Both spectra have the teacher's power before
-    they are subtracted: otherwise the surest way to little noise would be to play softly.
+    In nats, 0 or more: the mean over Hann windows of the two lengths (overlapping by half; the slice where it is
+    shorter) and over the logarithm of frequency, from 28 Hz or two bins to 4100 Hz. Both spectra have the teacher's
+    power before they are subtracted: otherwise the surest way to little noise would be to play softly.
     """
     losses = []
     for length_s in WINDOWS_S:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 
 import pytest
 import torch
@@ -259,6 +260,14 @@ def test_causal_convolution_step_equals_the_convolution() -> None:
         torch.testing.assert_close(step, full[:, :, t], rtol=0, atol=1e-12)
 
 
+def test_partials_are_harmonics_unless_an_instrument_has_its_own() -> None:
+    assert preset_config(None, "tiny", harmonics=3).oscillator_partials == (1, 2, 3)
+    assert preset_config(None, "tiny").oscillator_partials == ()
+    config = preset_config(None, "tiny", harmonics=2, partials=(1.0, 2.756))
+    assert config.oscillator_partials == (1.0, 2.756)
+    assert ModelConfig.from_dict(json.loads(json.dumps(config.as_dict()))) == config
+
+
 @pytest.mark.parametrize(
     ("call", "fault"),
     [
@@ -267,6 +276,8 @@ def test_causal_convolution_step_equals_the_convolution() -> None:
         (lambda: preset_config("synthnet", "L24", channels=0), "channels must be a whole number from 4 to 8192"),
         (lambda: ModelConfig.from_dict({"model": "synthnet", "chanels": 3}), "unknown model setting 'chanels'"),
         (lambda: ModelConfig.from_dict({"model": "synthnet"}), "incomplete model settings"),
+        (lambda: preset_config(None, "small", partials=(1.0, 2.7)), "partials must be 8 rising multiples"),
+        (lambda: preset_config(None, "tiny", harmonics=2, partials=(2.7, 1.0)), "partials must be 2 rising multiples"),
     ],
 )
 def test_faults_are_named(call, fault: str) -> None:

@@ -244,8 +244,10 @@ def filter_width(taps: Any, products: Any) -> int:
 
 
 class HeadLoss(torch.autograd.Function):
-    """Mean cross-entropy and means of a head, from its input [B, T, C], targets [B, T], values of the classes [K],
-    activation, weights and biases."""
+    """Mean cross-entropy of a head, and the means [B, T] of the classes' values under it.
+
+    From its input [B, T, C], targets [B, T], values of the classes [K], activation, weights and biases.
+    """
 
     @staticmethod
     def forward(

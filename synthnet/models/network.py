@@ -167,7 +167,7 @@ class Network(nn.Module):
         return stream if skips is None else skips
 
     def audio_loss(self, stream: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy in nats of classes [B, T], and expected samples [B, T], given the head's input [B, C, T]."""
+        """Mean cross-entropy in nats of classes [B, T]; expected samples [B, T]. From the head's input [B, C, T]."""
         values = torch.from_numpy(decode_mu_law(np.arange(CLASSES))).to(stream.device)
         if self.compiled and fused.takes_head(self.head, stream):
             return fused.head_loss(self.head, stream, target, values)
