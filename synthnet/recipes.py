@@ -72,7 +72,7 @@ class RunSettings:
 
 
 OWN = {field.name: field for field in dataclasses.fields(RunSettings)}
-SHAPE = {field.name for field in dataclasses.fields(ModelConfig)} - {"model", "styles"}
+SHAPE = {field.name for field in dataclasses.fields(ModelConfig)} - {"model", "styles", "partials"}
 LEARNING = {field.name for field in dataclasses.fields(TrainingConfig)} - {"anneal_steps", "anneal_minutes"}
 KNOWN = {*OWN, *SHAPE, *LEARNING}
 PAPER_FACTS = ("parameters", "receptive_field_samples", "layers", "seconds_per_epoch", "all")

@@ -61,7 +61,7 @@ class TrainingConfig:
             classes, so that the score is worth listening to (0: off).
         noise: to the past samples of each slice noise is added (see `add_noise`), up to this level: the score is worth
             listening to, and what the network plays itself, a little off, is nothing new to it (0: off).
-        spectral: weight of `spectral_loss`, in nats a sample like the rest of the loss, when annealing ends (0: off).
+        spectral: weight of `spectral_loss` when annealing ends, growing from 0 when it begins (0: off).
         cold_start: share of the slices that begin in the silence before a piece.
         ema_decay: the checkpoint holds an exponential moving average of the weights, updated every 5 steps
             with this decay (0: the weights themselves).
@@ -145,8 +145,8 @@ class Schedule(NamedTuple):
 def annealed(training: TrainingConfig, step: int, elapsed_s: float) -> Schedule:
     """Warm-up, then over the span of annealing a cosine for the learning rate, and lines for the shares.
 
-    Corruption falls from 1; the spectral loss grows from 0, for before a network has learned to begin a note it would
-    rather teach it silence. Without annealing both are 1.
+    Corruption falls from 1 and stays there without annealing. The spectral loss grows from 0, and there is none without
+    annealing: a network that cannot begin a note yet would learn from it to be silent.
     """
     share = 0.0
     if training.anneal_steps:
@@ -158,8 +158,7 @@ def annealed(training: TrainingConfig, step: int, elapsed_s: float) -> Schedule:
     )
     if training.warmup_steps:
         rate *= min(1.0, (step + 1) / training.warmup_steps)
-    anneals = training.anneal_steps or training.anneal_minutes
-    return Schedule(rate, 1 - (1 - CORRUPTION_END) * share, share if anneals else 1.0)
+    return Schedule(rate, 1 - (1 - CORRUPTION_END) * share, share)
 
 
 @dataclass

@@ -210,7 +210,7 @@ def test_annealing_is_a_cosine_with_a_warm_up() -> None:
     by_clock = dataclasses.replace(training, anneal_steps=None, anneal_minutes=2.0)
     assert annealed(by_clock, 50, 60.0) == (pytest.approx(0.525), pytest.approx(0.65), 0.5)
     paper = TrainingConfig()
-    assert annealed(paper, 0, 0.0) == annealed(paper, 10**6, 1e6) == (1e-3, 1.0, 1.0)
+    assert annealed(paper, 0, 0.0) == annealed(paper, 10**6, 1e6) == (1e-3, 1.0, 0.0)
 
 
 def test_average_of_the_weights_is_the_recurrence(tmp_path: Path, tiny_corpus: Corpus) -> None:

@@ -90,7 +90,11 @@ class SpanType(click.ParamType):
 )
 @click.option("--corruption", type=float, help="Largest share of past samples replaced by random classes.")
 @click.option("--noise", type=float, help="Largest standard deviation of noise added to the past; full scale is 1.")
-@click.option("--spectral", type=float, help="Weight of the loss for faint tones of its own.  [default of small: 0.05]")
+@click.option(
+    "--spectral",
+    type=float,
+    help="Weight, when annealing ends, of the loss for faint tones of its own.  [default of small: 0.05]",
+)
 @click.option("--dither/--no-dither", default=None, help="Of the audio before it is quantised.  [default: dither]")
 @click.option("--cold-start", type=float, help="Share of the slices that begin in the silence before a piece.")
 @click.option("--learning-rate", type=float, help="Of Adam, and of Muon.")
@@ -101,7 +105,11 @@ class SpanType(click.ParamType):
 @click.option("--ema", "ema_decay", type=float, help="Decay of the weights' average, every 5 steps; 0: no average.")
 @click.option("--batch", type=int, help="Slices a step, in each process.")
 @click.option("--slice", "n_predicted", type=int, help="Samples predicted in a slice.")
-@click.option("--anneal-steps", type=int, help="Learning rate, corruption and noise fall until this step.")
+@click.option(
+    "--anneal-steps",
+    type=int,
+    help="Learning rate, corruption and noise fall, the spectral loss grows, until this step.",
+)
 def train(
     instruments: str | None,
     model: str | None,
@@ -121,8 +129,8 @@ def train(
     """Learn an instrument.
 
     The network, its curves and all that is needed to go on land in a folder under runs/. Ctrl-C saves and stops.
-    With --minutes the learning rate and the noise of small fall over that time; --steps and --epochs hold them,
-    as the paper does, unless --anneal-steps is given: N steps and N more resumed are then exactly 2N steps.
+    With --minutes the learning rate and the noise of small fall over that time, and its spectral loss grows; --steps
+    and --epochs hold all three, as the paper does, unless --anneal-steps is given: N steps and N more resumed are then exactly 2N steps.
     Several GPUs: torchrun --nproc_per_node 2 -m synthnet train ...
     """
     overrides = {name: value for name, value in overrides.items() if value is not None}
