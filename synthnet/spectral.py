@@ -16,6 +16,7 @@ WINDOWS_S = (0.25, 0.0625)  # of the spectra, at most; a fine one for low notes,
 LOWEST_HZ = 28.0  # a little below RMSE-CQT's lowest bin, as its highest is a little above 4 kHz
 HIGHEST_HZ = 4_100.0
 FLOOR_DB = -75.0  # below the loudest bin of the slice: errors below it do not count
+SILENT_BINS = 30  # with the floor in so many bins, a window is silent and not made louder
 
 
 def spectral_loss(means: Tensor, clean: Tensor, sample_rate_hz: int) -> Tensor:
@@ -35,8 +36,9 @@ def spectral_loss(means: Tensor, clean: Tensor, sample_rate_hz: int) -> Tensor:
         )
         power, own_power = _power(theirs), _power(mine)  # [B, frames, bins]
         floor = power.amax(dim=(1, 2), keepdim=True).clamp(min=1e-6) * 10 ** (FLOOR_DB / 10)
-        ratio = (power.sum(-1, keepdim=True) + 30 * floor) / (own_power.sum(-1, keepdim=True) + 30 * floor)
-        error = _power(mine * ratio.sqrt() - theirs)
+        silence = SILENT_BINS * floor
+        gain = (power.sum(-1, keepdim=True) + silence) / (own_power.sum(-1, keepdim=True) + silence)
+        error = _power(mine * gain.sqrt() - theirs)
         losses.append((torch.log1p(error / (power + floor)) * weights).sum(-1).mean())
     return torch.stack(losses).mean()
 

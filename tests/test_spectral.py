@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from synthnet.spectral import FLOOR_DB, spectral_loss
+from synthnet.spectral import FLOOR_DB, SILENT_BINS, spectral_loss
 
 RATE = 16_000
 
@@ -31,7 +31,7 @@ def by_definition(means: np.ndarray, clean: np.ndarray) -> float:
         for start, spectrum in zip(starts, theirs, strict=True):
             mine = np.fft.rfft(means[start : start + length] * window)
             power, own = np.abs(spectrum) ** 2, np.abs(mine) ** 2
-            mine = mine * math.sqrt((power.sum() + 30 * floor) / (own.sum() + 30 * floor))
+            mine = mine * math.sqrt((power.sum() + SILENT_BINS * floor) / (own.sum() + SILENT_BINS * floor))
             total = weights = 0.0
             for k, hz in enumerate(np.arange(length // 2 + 1) * RATE / length):
                 if lowest <= hz < 4_100:

@@ -172,7 +172,7 @@ class Network(nn.Module):
         if self.compiled and fused.takes_head(self.head, stream):
             return fused.head_loss(self.head, stream, target, values)
         logits = self.head(stream).float()
-        return functional.cross_entropy(logits, target), torch.einsum("bkt,k->bt", logits.softmax(dim=1), values)
+        return functional.cross_entropy(logits, target), (logits.softmax(dim=1) * values[:, None]).sum(dim=1)
 
     def stack_lengths(self, n_predicted: int) -> list[int]:
         """Samples at the first layer's input and at each layer's output, for T predicted samples."""
