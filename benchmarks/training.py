@@ -108,9 +108,9 @@ def seconds_a_step(way: Way, network: Network, optimiser: torch.optim.Optimizer,
 def measure(repeats: int) -> dict[str, Any]:
     """Samples a second of each way, and the machine."""
     torch.manual_seed(0)
-    network = build_model(preset_config(None, "small"))
+    network = build_model(preset_config("wavenet", "small"))
     optimiser = torch.optim.Adam(network.parameters(), fused=True)
-    n_predicted = training_config("small").n_predicted
+    n_predicted = training_config("wavenet", "small").n_predicted
     batch = example(network, n_predicted)
     times: dict[str, list[float]] = {way.name: [] for way in WAYS}
     for _ in range(repeats):

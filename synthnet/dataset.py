@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from synthnet.audio import dither, encode_mu_law
 from synthnet.corpus import FULL_SCALE, Corpus
 from synthnet.files import InputError
-from synthnet.roll import RollEvents, oscillators, rasterise, roll_events
+from synthnet.roll import RollEvents, excitation, rasterise, roll_events
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
         seed: int,
         partials: Sequence[float] = (),
         envelopes: int = 1,
+        noises: int = 0,
         cold_start_share: float = 0.02,
         dithered: bool = True,
     ) -> None:
@@ -67,7 +68,7 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
         self.n_predicted = n_predicted
         self.n_context = n_context
         self.seed = seed
-        self.partials, self.envelopes = partials, envelopes
+        self.partials, self.envelopes, self.noises = partials, envelopes, noises
         self.cold_start_share = cold_start_share
         self.dithered = dithered
         self._recordings = []
@@ -82,12 +83,12 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
         self._numbered = np.cumsum([len(recording.samples) + 1 for recording in self._recordings])
 
     def __getitem__(self, i: int) -> dict[str, Tensor]:
-        """Slice i, with C = `n_context`, H `partials` and E = `envelopes`.
+        """Slice i, with C = `n_context`, H `partials`, E = `envelopes` and R = `noises`.
 
         "x" int64 [C + T], mu-law classes of the samples s - 1 - C to s + T - 2; "roll" uint8 [128, C + T] and, if
-        H > 0, "oscillators" float32 [2 H E, C + T] for the same samples; "style" int64 [], the index of the corpus.
-        For the samples s to s + T - 1 "target_x" int64 [T], "target_clean" float32 [T], before the dither, and
-        "target_roll" uint8 [128, T].
+        H or R > 0, "oscillators" float32 [2 H E + R, C + T] for the same samples; "style" int64 [], the index of the
+        corpus. For the samples s to s + T - 1 "target_x" int64 [T], "target_clean" float32 [T], before the dither,
+        "target_dither" float32 [T], the dither, and "target_roll" uint8 [128, T].
         """
         rng = np.random.default_rng((self.seed, i))
         number = int(rng.integers(self._numbered[-1]))
@@ -98,8 +99,8 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
             start = int(rng.integers(-self.n_predicted, 1))
         begin, end = start - 1 - self.n_context, start + self.n_predicted
         clean = recording.clean(begin, end)
-        samples = clean + dither(end - begin, rng) if self.dithered else clean
-        classes = torch.from_numpy(encode_mu_law(samples).astype(np.int64))  # [C + T + 1]
+        noise = dither(end - begin, rng) if self.dithered else np.zeros(end - begin, np.float32)
+        classes = torch.from_numpy(encode_mu_law(clean + noise).astype(np.int64))  # [C + T + 1]
         # Targets are copies: a training loop may corrupt its input in place.
         item = {
             "x": classes[:-1],
@@ -107,9 +108,12 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
             "style": torch.tensor(recording.style),
             "target_x": classes[self.n_context + 1 :].clone(),
             "target_clean": torch.from_numpy(clean[self.n_context + 1 :]),
+            "target_dither": torch.from_numpy(noise[self.n_context + 1 :]),
             "target_roll": torch.from_numpy(rasterise(recording.events, start, end)),
         }
-        if self.partials:
-            waves = oscillators(recording.events, begin, end - 1, self.partials, self.envelopes)
+        if self.partials or self.noises:
+            waves = excitation(
+                recording.events, begin, end - 1, self.partials, self.envelopes, self.noises, (self.seed, i)
+            )
             item["oscillators"] = torch.from_numpy(waves)
         return item

@@ -75,6 +75,7 @@ def likelihood(
         seed=VALIDATION_SEED,
         partials=network.config.oscillator_partials,
         envelopes=network.config.envelopes,
+        noises=network.config.noises,
         cold_start_share=0.0,
         dithered=network.config.dither,
     )

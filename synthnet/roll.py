@@ -22,6 +22,7 @@ OSCILLATOR_DECAY_S = 0.04
 # Time constants of the envelopes after the first, while the key is down and after: of a strike, a string that is damped
 # (measured on FluidR3's piano and guitar) and one that rings (glockenspiel).
 ENVELOPES_S = ((0.1, 0.03), (0.5, 0.12), (1.6, 0.35))
+NOISE_BLOCK = 1_024
 RINGS_OUT = 5  # time constants after the release until an envelope ends, at 0.7% of what it was
 # Partials from this share of the sample rate on are left out: resampling has removed them from the audio.
 HIGHEST_PARTIAL = 0.475
@@ -135,6 +136,32 @@ def oscillators(events: RollEvents, start: int, stop: int, partials: Sequence[fl
             amplitude = np.exp(-down / down_constant - up / up_constant)
             envelope += tones * np.where(up < RINGS_OUT * up_constant, amplitude, 0.0).astype(np.float32)
     return waves.reshape(2 * len(multiples) * envelopes, stop - start)
+
+
+def white_noise(start: int, stop: int, n: int, seed: tuple[int, ...]) -> np.ndarray:
+    """N independent white Gaussian noises of variance 1, float32 [N, stop - start]; a sample depends on its number and
+    the seed alone, so that slices of one noise fit together."""
+    first, last = start // NOISE_BLOCK, -(-stop // NOISE_BLOCK)
+    blocks = [
+        np.random.default_rng((*seed, 2**40 + block)).standard_normal((n, NOISE_BLOCK), dtype=np.float32)
+        for block in range(first, last)
+    ]
+    noise = np.concatenate([np.zeros((n, 0), np.float32), *blocks], axis=1)
+    return noise[:, start - first * NOISE_BLOCK :][:, : stop - start]
+
+
+def excitation(
+    events: RollEvents,
+    start: int,
+    stop: int,
+    partials: Sequence[float],
+    envelopes: int,
+    n_noises: int,
+    seed: tuple[int, ...],
+) -> np.ndarray:
+    """`oscillators` and then R times `white_noise`: float32 [2 H E + R, stop - start]."""
+    tones = oscillators(events, start, stop, partials, envelopes)
+    return np.concatenate([tones, white_noise(start, stop, n_noises, seed)]) if n_noises else tones
 
 
 def _events_within(events: RollEvents, start: int, stop: int, tail: int) -> Iterator[tuple[int, int, int]]:

@@ -64,22 +64,20 @@ def fresh_settings(
         styles=n_instruments if n_instruments > 1 else 0,
         **{name: value for name, value in overrides.items() if name in shape},
     )
-    return config, training_config(preset, **{name: v for name, v in overrides.items() if name not in shape})
+    recipe = {name: value for name, value in overrides.items() if name not in shape}
+    return config, training_config(config.model, preset, **recipe)
 
 
 def tuned_to(config: ModelConfig, instruments: Sequence[str]) -> ModelConfig:
     """The network with its oscillators at the partials of its one instrument, where that has partials of its own.
 
-    Raises:
-        InputError: more oscillators than it has partials.
+    There are no more oscillators then than partials are known.
     """
     instrument = known_instrument(instruments[0]) if len(instruments) == 1 else None
     if instrument is None or not instrument.oscillators or not config.harmonics:
         return config
-    if config.harmonics > len(instrument.oscillators):
-        known = len(instrument.oscillators)
-        raise InputError(f"{instrument.name}: {known} partials are known, too few for {config.harmonics} oscillators")
-    return dataclasses.replace(config, partials=instrument.oscillators[: config.harmonics])
+    partials = instrument.oscillators[: config.harmonics]
+    return dataclasses.replace(config, harmonics=len(partials), partials=partials)
 
 
 @dataclass(frozen=True)
@@ -135,7 +133,7 @@ def started_settings(
         if getattr(config, name) != value:
             raise InputError(f"{start.origin['file']}: starts with {name} {getattr(config, name)}, not {value}")
     recipe = {name: value for name, value in overrides.items() if name not in shape}
-    return config, training_config(preset or DEFAULT_PRESET, **recipe)
+    return config, training_config(config.model, preset or DEFAULT_PRESET, **recipe)
 
 
 def resumed_settings(folder: Path, overrides: Mapping[str, Any]) -> tuple[ModelConfig, TrainingConfig, Span]:
@@ -255,6 +253,7 @@ def train_run(
         seed=training.seed,
         partials=config.oscillator_partials,
         envelopes=config.envelopes,
+        noises=config.noises,
         cold_start_share=training.cold_start,
         dithered=config.dither,
     )

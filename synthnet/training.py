@@ -34,7 +34,7 @@ from synthnet.dataset import SliceDataset
 from synthnet.files import InputError
 from synthnet.models import ModelConfig, Network, build_model, fused
 from synthnet.optimiser import Muon, matrices_of
-from synthnet.spectral import spectral_loss
+from synthnet.spectral import spectral_distance, spectral_loss
 
 ADAM_BETAS = (0.9, 0.999)
 ADAM_EPSILON = 1e-8
@@ -61,7 +61,8 @@ class TrainingConfig:
             classes, so that the score is worth listening to (0: off).
         noise: to the past samples of each slice noise is added (see `add_noise`), up to this level: the score is worth
             listening to, and what the network plays itself, a little off, is nothing new to it (0: off).
-        spectral: weight of `spectral_loss` when annealing ends, growing from 0 when it begins (0: off).
+        spectral: weight of `spectral_loss` when annealing ends, growing from 0 when it begins (0: off); of a network
+            that does not hear itself, of `spectral_distance` from the first step on.
         cold_start: share of the slices that begin in the silence before a piece.
         ema_decay: the checkpoint holds an exponential moving average of the weights, updated every 5 steps
             with this decay (0: the weights themselves).
@@ -127,11 +128,12 @@ SMALL = TrainingConfig(
     anneal_minutes=15.0,
 )
 RECIPES = {"small": SMALL, "tiny": dataclasses.replace(SMALL, n_predicted=1_000, warmup_steps=10)}
+MODEL_RECIPES: dict[str, dict[str, Any]] = {"nsf": {"corruption": 0.0, "noise": 0.0, "spectral": 10.0}}
 
 
-def training_config(preset: str, **changes: Any) -> TrainingConfig:
-    """The recipe of a preset (the paper's, unless the preset has one of its own) with some values changed."""
-    return dataclasses.replace(RECIPES.get(preset, PAPER), **changes)
+def training_config(model: str, preset: str, **changes: Any) -> TrainingConfig:
+    """The recipe of a preset (the paper's, unless the preset has one of its own), as the model needs it, changed."""
+    return dataclasses.replace(RECIPES.get(preset, PAPER), **{**MODEL_RECIPES.get(model, {}), **changes})
 
 
 class Schedule(NamedTuple):
@@ -334,7 +336,8 @@ class Trainer:
             batch["x"] = add_noise(batch["x"], now.corruption * self.training.noise, seed, first)
         batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            loss, nll = module(batch, now.spectral * self.training.spectral)
+            grown = now.spectral if self.network.audio.hears else 1.0
+            loss, nll = module(batch, grown * self.training.spectral)
         self.network.zero_grad(set_to_none=True)
         loss.backward()
         for optimiser in self.optimisers.values():
@@ -464,7 +467,8 @@ class LossModule(torch.nn.Module):
         """The loss with the spectral loss's weight in it, and the cross-entropy of the audio alone."""
         loss, nll, means = self.network.loss(batch)
         if spectral > 0:
-            loss = loss + spectral * spectral_loss(means, batch["target_clean"], self.sample_rate_hz)
+            compare = spectral_loss if self.network.audio.hears else spectral_distance
+            loss = loss + spectral * compare(means, batch["target_clean"], self.sample_rate_hz)
         return loss, nll
 
 

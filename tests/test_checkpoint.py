@@ -49,7 +49,7 @@ def test_a_network_of_one_computes_what_the_network_of_several_did_with_that_sty
     several = Checkpoint(config, 16_000, ("cello", "flute", "oboe"), {}, build_model(config).state_dict())
     n = config.receptive_field + 50
     x, roll = torch.randint(0, 256, (1, n)), (torch.rand(1, 128, n) < 0.05).float()
-    tones = torch.randn(1, 4, n)
+    tones = torch.randn(1, config.oscillators, n)
     outputs = []
     for name, style in [("oboe", [0.0, 0.0, 1.0]), ("cello", [1.0, 0.0, 0.0]), (None, [1 / 3, 1 / 3, 1 / 3])]:
         one = several.of_one(name)

@@ -52,14 +52,15 @@ def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 
 def test_shapes_and_types(tiny_corpus: Corpus) -> None:
-    item = SliceDataset([tiny_corpus], "train", n_predicted=50, n_context=20, seed=0, partials=(1, 2, 3))[0]
+    item = SliceDataset([tiny_corpus], "train", n_predicted=50, n_context=20, seed=0, partials=(1, 2, 3), noises=2)[0]
     assert {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in item.items()} == {
         "x": ((70,), torch.int64),
         "roll": ((128, 70), torch.uint8),
-        "oscillators": ((6, 70), torch.float32),
+        "oscillators": ((8, 70), torch.float32),
         "style": ((), torch.int64),
         "target_x": ((50,), torch.int64),
         "target_clean": ((50,), torch.float32),
+        "target_dither": ((50,), torch.float32),
         "target_roll": ((128, 50), torch.uint8),
     }
     assert "oscillators" not in SliceDataset([tiny_corpus], "train", n_predicted=50, n_context=20, seed=0)[0]

@@ -31,6 +31,7 @@ def network_and_batch(
         "roll": roll[:, :, :-1],
         "oscillators": torch.randn(batch, 4, length),
         "target_x": torch.randint(0, 256, (batch, N_PREDICTED)),
+        "target_dither": 0.01 * torch.rand(batch, N_PREDICTED) - 0.005,
         "target_roll": roll[:, :, -N_PREDICTED:],
     }
     if styles:
@@ -206,7 +207,7 @@ def test_the_benchmark_s_straightforward_wavenet_has_the_same_loss_and_gradients
     benchmark = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(benchmark)
     torch.manual_seed(0)
-    network = build_model(preset_config(None, "small", channels=16, dilations=5))
+    network = build_model(preset_config("wavenet", "small", channels=16, dilations=5))
     batch = benchmark.example(network, 500)
     losses, gradients = [], []
     for loss_of in (benchmark.straightforward_loss, benchmark.own_loss):

@@ -35,7 +35,7 @@ def network_of(model: str = "synthnet", **changes: int) -> Network:
 def test_teacher_forced_logits_equal_the_full_pass_over_a_passage(model: str) -> None:
     network = network_of(model, harmonics=2)
     field, n = network.config.receptive_field, 600
-    roll, tones = score_inputs(network, [EVENTS, EVENTS], -field, n - 1)
+    roll, tones = score_inputs(network, [EVENTS, EVENTS], [(0,), (1,)], -field, n - 1)
     x = torch.randint(0, 256, (2, field - 1 + n), generator=torch.Generator().manual_seed(0))
     # Full pass: input t of these arrays is sample and frame t - field; its outputs are samples 0 to n - 1.
     past = torch.cat([torch.full((2, 1), 128), x], dim=1)[:, : field - 1 + n]
@@ -52,7 +52,7 @@ def test_teacher_forced_logits_equal_the_full_pass_over_a_passage(model: str) ->
 def test_frames_reach_the_network_one_sample_late() -> None:
     """Teacher forcing gives roll frame t - 1 with sample t - 1: so does generation."""
     network = network_of()
-    roll, _ = score_inputs(network, [EVENTS], 100, 300)
+    roll, _ = score_inputs(network, [EVENTS], [(0,)], 100, 300)
     assert torch.equal(roll[0], torch.from_numpy(rasterise(EVENTS, 100, 300)))
 
 

@@ -1,15 +1,16 @@
-"""The spectral loss against its definition written out in numpy, and against what it is for."""
+"""The losses of spectra against their definitions written out in numpy, and against what they are for."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from synthnet.spectral import FLOOR_DB, SILENT_BINS, spectral_loss
+from synthnet.spectral import DISTANCE_FLOOR_DB, FLOOR_DB, SILENT_BINS, spectral_distance, spectral_loss
 
 RATE = 16_000
 
@@ -68,10 +69,61 @@ def test_it_hears_a_faint_rumble_that_the_likelihood_does_not() -> None:
     assert spectral_loss(clean + 1.6e-3 * tone(440.0, amplitude=1.0), clean, RATE).item() < 1e-3
 
 
+def distance_by_definition(means: np.ndarray, clean: np.ndarray) -> float:
+    """Of one slice [4000]: windows of 4000, 1024 and 256 samples, bin by bin."""
+    losses = []
+    for length, lowest in ((4_000, 28.0), (1_024, 31.25), (256, 125.0)):
+        window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
+        starts = range(0, 4_000 - length + 1, length // 4)
+        theirs = [np.abs(np.fft.rfft(clean[start : start + length] * window)) ** 2 for start in starts]
+        floor = max(power.max() for power in theirs) * 10 ** (DISTANCE_FLOOR_DB / 10)
+        of_windows = []
+        for start, power in zip(starts, theirs, strict=True):
+            own = np.abs(np.fft.rfft(means[start : start + length] * window)) ** 2
+            total = weights = 0.0
+            for k, hz in enumerate(np.arange(length // 2 + 1) * RATE / length):
+                if lowest <= hz < 7_600:
+                    weight = (1.0 if hz < 4_100 else 0.3) / hz
+                    total += weight * huber(0.5 * math.log((own[k] + floor) / (power[k] + floor)))
+                    weights += weight
+            quiet = SILENT_BINS * floor
+            level = 0.5 * math.log((own.sum() + quiet) / (power.sum() + quiet))
+            of_windows.append(total / weights + 0.2 * huber(level))
+        losses.append(np.mean(of_windows))
+    return float(np.mean(losses))
+
+
+def huber(error: float) -> float:
+    return error**2 / 2 if abs(error) < 1 else abs(error) - 0.5
+
+
+def test_the_distance_is_what_its_definition_says() -> None:
+    torch.manual_seed(0)
+    clean = tone(330.0) * torch.linspace(1, 0.1, 4_000)
+    means = 0.5 * clean + 0.01 * torch.randn(1, 4_000)
+    expected = distance_by_definition(means[0].double().numpy(), clean[0].double().numpy())
+    assert spectral_distance(means, clean, RATE).item() == pytest.approx(expected, rel=1e-3)
+    other = tone(500.0)
+    both = spectral_distance(torch.cat([means, other]), torch.cat([clean, other]), RATE).item()
+    assert both == pytest.approx(expected / 2, rel=1e-3)
+
+
+def test_phases_do_not_matter_to_the_distance_but_pitch_level_and_timbre_do() -> None:
+    n = 32 * 200  # whole periods of 500 Hz
+    clean = tone(500.0, n=n)
+    shifted = torch.roll(clean, 5, dims=1)
+    assert spectral_loss(shifted, clean, RATE).item() > 0.1
+    near = spectral_distance(shifted, clean, RATE).item()
+    assert near < 0.01
+    for other in (tone(530.0, n=n), 0.5 * clean, torch.sin(2 * np.pi * 500 / RATE * torch.arange(n))[None]):
+        assert spectral_distance(other, clean, RATE).item() > 10 * near
+
+
+@pytest.mark.parametrize("loss", [spectral_loss, spectral_distance])
 @pytest.mark.parametrize("n", [50, 1_000, 4_000])
-def test_silence_and_short_slices_have_finite_gradients(n: int) -> None:
+def test_silence_and_short_slices_have_finite_gradients(loss: Callable[..., Tensor], n: int) -> None:
     for clean in (torch.zeros(2, n), tone(440.0, n=n)):
         means = torch.zeros_like(clean).requires_grad_()
-        spectral_loss(means, clean, RATE).backward()
+        loss(means, clean, RATE).backward()
         assert means.grad is not None
         assert torch.isfinite(means.grad).all()

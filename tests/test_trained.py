@@ -80,7 +80,7 @@ def test_two_seconds_of_logits_agree(trumpet: Checkpoint, prelude: RollEvents) -
     for name in ("torch", "compiled"):
         generator = Generator(network, [Stream(prelude, (2,))], engine=name)
         field = network.config.receptive_field
-        roll, tones = score_inputs(network, [prelude], -field, 2 * RATE - 1)
+        roll, tones = score_inputs(network, [prelude], [(2,)], -field, 2 * RATE - 1)
         terms = network.condition(roll, None, tones, [2 * RATE] * (1 + len(network.stack)))
         logits[name] = generator.engine.teacher_forced(terms, torch.from_numpy(given).long())
     scale = float(logits["torch"].max() - logits["torch"].min())

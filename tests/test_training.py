@@ -12,14 +12,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
+from synthnet.audio import decode_mu_law, encode_mu_law
 from synthnet.checkpoint import load_checkpoint, load_tensors
 from synthnet.corpus import Corpus
 from synthnet.dataset import SliceDataset
 from synthnet.files import InputError
 from synthnet.models import build_model, preset_config
+from synthnet.spectral import spectral_distance
 from synthnet.training import (
     Interrupted,
     LossModule,
@@ -34,13 +38,16 @@ def trainer_for(
     folder: Path, corpus: Corpus, training: TrainingConfig, *, resume: bool = False, workers: int = 0, **more: Any
 ) -> Trainer:
     folder.mkdir(exist_ok=True)
-    config = preset_config("synthnet", "tiny")
+    config = preset_config(more.pop("model", "synthnet"), "tiny")
     dataset = SliceDataset(
         [corpus],
         "train",
         n_predicted=training.n_predicted,
         n_context=config.receptive_field - 1,
         seed=training.seed,
+        partials=config.oscillator_partials,
+        envelopes=config.envelopes,
+        noises=config.noises,
     )
     return Trainer(
         folder,
@@ -67,7 +74,7 @@ def run(trainer: Trainer, steps: int, on_step=lambda progress: None) -> None:
     )
 
 
-TINY = training_config("tiny", n_predicted=300, batch=2)
+TINY = training_config("synthnet", "tiny", n_predicted=300, batch=2)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -211,6 +218,29 @@ def test_annealing_is_a_cosine_with_a_warm_up() -> None:
     assert annealed(by_clock, 50, 60.0) == (pytest.approx(0.525), pytest.approx(0.65), 0.5)
     paper = TrainingConfig()
     assert annealed(paper, 0, 0.0) == annealed(paper, 10**6, 1e6) == (1e-3, 1.0, 0.0)
+
+
+def test_a_network_that_does_not_hear_itself_learns_spectra_and_its_own_dithered_classes(
+    tmp_path: Path, tiny_corpus: Corpus
+) -> None:
+    training = training_config("nsf", "tiny", n_predicted=3_000, batch=2, warmup_steps=0)
+    assert (training.noise, training.corruption) == (0.0, 0.0)
+    trainer = trainer_for(
+        tmp_path / "run", tiny_corpus, dataclasses.replace(training, anneal_minutes=None), model="nsf"
+    )
+    network, batch = trainer.network, next(trainer.batches())
+    loss, nll = LossModule(network, 16_000)(batch, 3.0)
+    logits = network(batch["x"], batch["roll"], None, batch["oscillators"])
+    levels = torch.from_numpy(decode_mu_law(np.arange(256))).float()
+    means = (logits.softmax(dim=1) * levels[:, None]).sum(dim=1)
+    own = encode_mu_law((means + batch["target_dither"]).detach().numpy())
+    likelihood = functional.cross_entropy(logits, torch.from_numpy(own).long()).item()
+    assert nll.item() == pytest.approx(likelihood, rel=1e-3)
+    distance = spectral_distance(means, batch["target_clean"], 16_000).item()
+    assert loss.item() == pytest.approx(likelihood + 3 * distance, rel=1e-3)
+    # Without annealing, too, spectra count from the first step on: there is nothing else to learn from.
+    first, _ = trainer.train_step(LossModule(network, 16_000), batch, 0.0)
+    assert first.item() == pytest.approx(likelihood + training.spectral * distance, rel=1e-3)
 
 
 def test_average_of_the_weights_is_the_recurrence(tmp_path: Path, tiny_corpus: Corpus) -> None:

@@ -14,7 +14,7 @@ from synthnet.files import InputError
 from synthnet.generation.compiled import CompiledEngine
 from synthnet.generation.reference import Engine, TorchEngine, device_of
 from synthnet.models import Network
-from synthnet.roll import RollEvents, oscillators, rasterise
+from synthnet.roll import RollEvents, excitation, rasterise
 
 BLOCK_SAMPLES = 4_000
 ENGINES = ("auto", "torch", "compiled")
@@ -26,7 +26,7 @@ class Stream:
 
     Args:
         events: the score, at the network's sample rate; time 0 is the first sample generated.
-        seed: of the random numbers that pick its samples.
+        seed: of the random numbers that pick its samples, and of white noise among its network's oscillators.
         style: [S] weights of the styles, for a network with several instruments.
         expectation: whether it is the means of the distributions, instead of samples drawn from them. The means are
             what the network hears of itself, too: neither the dither that it has learned nor its own doubt
@@ -70,6 +70,7 @@ class Generator:
         self.network, self.temperature = network, temperature
         self.engine = make_engine(network, engine)
         self.hears_mean = np.array([stream.expectation for stream in streams])
+        self.seeds = [stream.seed for stream in streams]
         self.generators = [np.random.default_rng(stream.seed) for stream in streams]
         styles = [stream.style for stream in streams if stream.style is not None]
         self.style = torch.from_numpy(np.stack(styles)).float().to(device_of(network)) if styles else None
@@ -79,7 +80,7 @@ class Generator:
             dither(field, generator) if network.config.dither else np.zeros(field) for generator in self.generators
         ]
         silence = np.stack([encode_mu_law(samples) for samples in noise])
-        roll, tones = score_inputs(network, [stream.events for stream in streams], -field, 0)
+        roll, tones = score_inputs(network, [stream.events for stream in streams], self.seeds, -field, 0)
         self.engine.prime(torch.from_numpy(silence).long().to(device_of(network)), roll, self.style, tones)
 
     def advance(self, events: Sequence[RollEvents], n_samples: int) -> np.ndarray:
@@ -88,7 +89,8 @@ class Generator:
         Frame t of a roll is heard from sample t + 1 on.
         """
         start, stop = self.position, self.position + n_samples
-        roll, tones = score_inputs(self.network, events, start - 1 - self.network.score.context, stop - 1)
+        begin = start - 1 - self.network.score.context
+        roll, tones = score_inputs(self.network, events, self.seeds, begin, stop - 1)
         with torch.no_grad():
             terms = self.network.condition(roll, self.style, tones, [n_samples] * (1 + len(self.network.stack)))
         uniforms = np.stack([generator.random(n_samples) for generator in self.generators])
@@ -114,14 +116,20 @@ def generate(
         yield generator.advance(events, min(length, n_samples - start))
 
 
-def score_inputs(network: Network, events: Sequence[RollEvents], start: int, stop: int) -> tuple[Tensor, Tensor | None]:
-    """Rolls [B, 128, N] and, for a network that has them, oscillators [B, 2HE, N] of the samples start to stop."""
+def score_inputs(
+    network: Network, events: Sequence[RollEvents], seeds: Sequence[tuple[int, ...]], start: int, stop: int
+) -> tuple[Tensor, Tensor | None]:
+    """Rolls [B, 128, N] and, for a network that has them, oscillators [B, 2HE + R, N] of the samples start to stop."""
     device = device_of(network)
     roll = torch.from_numpy(np.stack([rasterise(score, start, stop) for score in events])).to(device)
     config = network.config
-    if not config.harmonics:
+    if not config.oscillators:
         return roll, None
+    partials = config.oscillator_partials
     tones = np.stack(
-        [oscillators(score, start, stop, config.oscillator_partials, config.envelopes) for score in events]
+        [
+            excitation(score, start, stop, partials, config.envelopes, config.noises, seed)
+            for score, seed in zip(events, seeds, strict=True)
+        ]
     )
     return roll, torch.from_numpy(tones).to(device)

@@ -1,11 +1,11 @@
-"""The networks: SynthNet and its two baselines, built from one config and one set of layers; and the steps between."""
+"""The networks, built from one config and one set of layers: SynthNet, its two baselines and the steps between, NSF."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from synthnet.files import InputError
-from synthnet.models import ablation, deepvoice, synthnet, wavenet
+from synthnet.models import ablation, deepvoice, nsf, synthnet, wavenet
 from synthnet.models.config import PRESETS, ModelConfig, preset_config
 from synthnet.models.layers import Conditioning
 from synthnet.models.network import Cache, Network
@@ -14,6 +14,7 @@ MODELS: dict[str, Callable[[ModelConfig], Network]] = {
     "synthnet": synthnet.build,
     "wavenet": wavenet.build,
     "deepvoice": deepvoice.build,
+    "nsf": nsf.build,
     **dict.fromkeys(ablation.STEPS, ablation.build),
 }
 

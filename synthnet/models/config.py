@@ -30,6 +30,7 @@ class ModelConfig:
         partials: frequencies of the H oscillators, relative to the fundamental, in rising order; none: 1, 2, ..., H.
         envelopes: E, how often the oscillators come: sustained, and dying away in E - 1 ways
             (`synthnet.roll.ENVELOPES_S`).
+        noises: sources of white noise that come with the oscillators.
         dither: whether the audio that it models is dithered before it is quantised, as in the paper.
 
     Raises:
@@ -45,6 +46,7 @@ class ModelConfig:
     harmonics: int = 0
     partials: tuple[float, ...] = ()
     envelopes: int = 1
+    noises: int = 0
     dither: bool = True
 
     def __post_init__(self) -> None:
@@ -56,6 +58,7 @@ class ModelConfig:
             "styles": 0,
             "harmonics": 0,
             "envelopes": 1,
+            "noises": 0,
         }
         highest = {
             "filter_width": 8,
@@ -65,6 +68,7 @@ class ModelConfig:
             "styles": 128,
             "harmonics": 64,
             "envelopes": 1 + len(ENVELOPES_S),
+            "noises": 16,
         }
         for name, low in lowest.items():
             value = getattr(self, name)
@@ -95,8 +99,8 @@ class ModelConfig:
 
     @property
     def oscillators(self) -> int:
-        """Sines and cosines given to the first layer, all envelopes of them."""
-        return 2 * self.harmonics * self.envelopes
+        """Sines and cosines given to the first layer, all envelopes of them, and noises."""
+        return 2 * self.harmonics * self.envelopes + self.noises
 
     @property
     def head_channels(self) -> int:
@@ -130,9 +134,11 @@ PRESETS: dict[str, dict[str, int]] = {
 }
 
 
-# The model of a preset when none is asked for: SynthNet but for `small`, in which full convolutions and the score at
-# every layer learn more from few channels and minutes (recipes/ablation).
-PRESET_MODELS = {preset: "wavenet" if preset == "small" else "synthnet" for preset in PRESETS}
+# The model of a preset when none is asked for: SynthNet, but for `small`, which has to learn in minutes.
+PRESET_MODELS = {preset: "nsf" if preset == "small" else "synthnet" for preset in PRESETS}
+
+# What a model is given besides, whatever the preset. Without a source NSF would have nothing to filter.
+SHAPES = {"nsf": {"harmonics": 24, "envelopes": 4, "noises": 1}}
 
 
 def preset_config(model: str | None, preset: str, **changes: Any) -> ModelConfig:
@@ -143,4 +149,5 @@ def preset_config(model: str | None, preset: str, **changes: Any) -> ModelConfig
     """
     if preset not in PRESETS:
         raise InputError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
-    return ModelConfig(model=model or PRESET_MODELS[preset], **{**PRESETS[preset], **changes})
+    model = model or PRESET_MODELS[preset]
+    return ModelConfig(model=model, **{**PRESETS[preset], **SHAPES.get(model, {}), **changes})

@@ -21,6 +21,8 @@ from synthnet.models.layers import CausalConv, RunGates, along_runs, distinct_wi
 class AudioInput(nn.Module, abc.ABC):
     """From the last F classes to the first layer's input."""
 
+    hears = True  # whether the past matters at all
+
     @abc.abstractmethod
     def tables(self) -> tuple[Tensor, bool]:
         """What each class at each of the last inputs adds to the first layer's input.
@@ -84,6 +86,22 @@ class EmbeddedAudio(AudioInput):
 
     def tables(self) -> tuple[Tensor, bool]:
         return torch.tanh(self.embedding.weight)[None], False  # tanh of 256 rows, not of as many as samples
+
+
+class NoAudio(AudioInput):
+    """NSF: nothing, whatever was heard."""
+
+    hears = False
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.channels = config.channels
+
+    def tables(self) -> tuple[Tensor, bool]:
+        return torch.zeros(1, CLASSES, self.channels), False
+
+    def entry(self, past: Sequence[Tensor]) -> Tensor:
+        return torch.zeros(self.channels, device=past[-1].device).expand(*past[-1].shape, -1)
 
 
 class ScoreInput(nn.Module, abc.ABC):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from synthnet.audio import decode_mu_law
+from synthnet.audio import decode_mu_law, encode_mu_law
 from synthnet.models import fused
 from synthnet.models.config import CLASSES, ModelConfig
 from synthnet.models.inputs import AudioInput, ScoreInput
@@ -61,7 +61,7 @@ class Network(nn.Module):
         super().__init__()
         channels, width = config.channels, config.filter_width
         self.config, self.audio, self.score = config, audio, score
-        self.oscillator_map = pointwise(config.oscillators, channels) if config.harmonics else None
+        self.oscillator_map = pointwise(config.oscillators, channels) if config.oscillators else None
         self.layers = nn.ModuleList(
             GatedLayer(
                 DepthwiseGates(channels, width, dilation)
@@ -88,7 +88,7 @@ class Network(nn.Module):
     def condition(
         self, roll: Tensor, style: Tensor | None, oscillators: Tensor | None, samples: Sequence[int]
     ) -> Conditioning:
-        """Contributions of roll [B, 128, N], style [B, S] and oscillators [B, 2HE, N], for their last samples.
+        """Contributions of roll [B, 128, N], style [B, S] and oscillators [B, 2HE + R, N], for their last samples.
 
         Args:
             samples: how many at the entry, then at each layer's output.
@@ -141,7 +141,7 @@ class Network(nn.Module):
             x: [B, N] past classes 0..255, N at least the receptive field.
             roll: [B, 128, N] 0 or 1, at the same times as x.
             style: [B, S] weights of the styles, for a network with several instruments.
-            oscillators: [B, 2HE, N], for a network with oscillators.
+            oscillators: [B, 2HE + R, N], for a network with oscillators.
 
         Returns:
             [B, 256, T], T = N - receptive field + 1: logits of the sample after each of the last T inputs.
@@ -231,14 +231,22 @@ class Network(nn.Module):
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """The model's own loss, the cross-entropy of the audio alone, both in nats a sample; expected samples [B, T].
 
+        A network that does not hear itself does not know the phases of the recording, nor therefore its samples: its
+        distributions are to be those of its own expected samples with dither, as the recording's classes have it.
+
         Args:
-            batch: x [B, N], roll [B, 128, N], target_x [B, T], target_roll [B, 128, T], style [B]
-                (number of the instrument), and oscillators [B, 2HE, N] if the network has them, as
+            batch: x [B, N], roll [B, 128, N], target_x and target_dither [B, T], target_roll [B, 128, T], style [B]
+                (number of the instrument), and oscillators [B, 2HE + R, N] if the network has them, as
                 `synthnet.dataset` makes them.
         """
         style = functional.one_hot(batch["style"], self.config.styles).float() if self.config.styles else None
         stream = self.run_layers(batch["x"], batch["roll"], style, batch.get("oscillators"))
-        nll, means = self.audio_loss(stream, batch["target_x"])
+        target = batch["target_x"]
+        if not self.audio.hears:
+            with torch.no_grad():
+                means = self.audio_loss(stream, target)[1] + batch["target_dither"]
+            target = torch.from_numpy(encode_mu_law(means.cpu().numpy())).long().to(target.device)
+        nll, means = self.audio_loss(stream, target)
         frames = torch.cat([batch["roll"], batch["target_roll"][:, :, -1:]], dim=2)
         auxiliary = self.score.auxiliary_loss(frames, batch["target_x"].shape[1])
         return (nll if auxiliary is None else nll + auxiliary), nll, means
