@@ -87,8 +87,8 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
 
         "x" int64 [C + T], mu-law classes of the samples s - 1 - C to s + T - 2; "roll" uint8 [128, C + T] and, if
         H or R > 0, "oscillators" float32 [2 H E + R, C + T] for the same samples; "style" int64 [], the index of the
-        corpus. For the samples s to s + T - 1 "target_x" int64 [T], "target_clean" float32 [T], before the dither,
-        "target_dither" float32 [T], the dither, and "target_roll" uint8 [128, T].
+        corpus. For the samples s to s + T - 1 "target_x" int64 [T], "target_clean" float32 [T], before the dither, and
+        "target_roll" uint8 [128, T].
         """
         rng = np.random.default_rng((self.seed, i))
         number = int(rng.integers(self._numbered[-1]))
@@ -99,8 +99,8 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
             start = int(rng.integers(-self.n_predicted, 1))
         begin, end = start - 1 - self.n_context, start + self.n_predicted
         clean = recording.clean(begin, end)
-        noise = dither(end - begin, rng) if self.dithered else np.zeros(end - begin, np.float32)
-        classes = torch.from_numpy(encode_mu_law(clean + noise).astype(np.int64))  # [C + T + 1]
+        samples = clean + dither(end - begin, rng) if self.dithered else clean
+        classes = torch.from_numpy(encode_mu_law(samples).astype(np.int64))  # [C + T + 1]
         # Targets are copies: a training loop may corrupt its input in place.
         item = {
             "x": classes[:-1],
@@ -108,7 +108,6 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
             "style": torch.tensor(recording.style),
             "target_x": classes[self.n_context + 1 :].clone(),
             "target_clean": torch.from_numpy(clean[self.n_context + 1 :]),
-            "target_dither": torch.from_numpy(noise[self.n_context + 1 :]),
             "target_roll": torch.from_numpy(rasterise(recording.events, start, end)),
         }
         if self.partials or self.noises:

@@ -1,4 +1,4 @@
-"""How good a network is on a corpus's validation pieces: likelihood, score gain, and what it plays free-running.
+"""How good a network is on a corpus's validation pieces: fit, score gain, and what it plays free-running.
 
 Two things are generated: separate seconds, each from silence, as the paper does, and whole pieces in one go, which show
 the start, and whether the network drifts or collapses. `TARGETS` say what is good for a whole piece.
@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import default_collate
 
+from synthnet.audio import decode_mu_law
 from synthnet.corpus import FULL_SCALE, NOTE_NAMES, Corpus, Piece
 from synthnet.dataset import SliceDataset
 from synthnet.generation.reference import device_of
@@ -31,8 +32,10 @@ from synthnet.metrics import (
     start_burst_db,
 )
 from synthnet.models import Network
+from synthnet.models.config import CLASSES
 from synthnet.roll import RollEvents, events_from, rasterise, roll_events, to_samples
 from synthnet.score import Note
+from synthnet.spectral import spectral_distance
 
 VALIDATION_SEED = 20_190_810
 AFRESH_SECONDS = 12
@@ -42,27 +45,28 @@ LEAD_IN_S = 0.5  # generated before each second that is measured, so that notes 
 
 
 @dataclass(frozen=True)
-class Likelihood:
-    """Nats a sample over validation slices.
+class Fit:
+    """How well validation slices are predicted.
 
     Attributes:
-        nll: cross-entropy given the right score.
+        error: given the right score, what the network was trained to make small: the cross-entropy in nats a sample, or
+            `spectral_distance`, in nats of amplitude, for a network that does not hear itself.
         score_gain: how much worse it is given another passage's score; near 0 for a network that ignores it.
     """
 
-    nll: float
+    error: float
     score_gain: float
 
 
 @torch.no_grad()
-def likelihood(
+def fit(
     network: Network,
     corpora: Sequence[Corpus],
     n_slices: int = 16,
     n_predicted: int = 4_000,
     style: np.ndarray | None = None,
-) -> Likelihood:
-    """Teacher-forced likelihood of the validation pieces, on slices that are the same for every network.
+) -> Fit:
+    """Teacher-forced fit of the validation pieces, on slices that are the same for every network.
 
     Args:
         style: [S] for all slices; default: the network's instruments are those of the corpora, in their order.
@@ -80,18 +84,19 @@ def likelihood(
         dithered=network.config.dither,
     )
     slices = [default_collate([dataset[number]]) for number in range(n_slices)]
+    rate = corpora[0].sample_rate_hz
     right, wrong = [], []
     for number, batch in enumerate(slices):
         other = slices[(number + 1) % n_slices]
-        right.append(cross_entropy(network, batch, style))
+        right.append(error_of(network, batch, style, rate))
         swapped = {name: other[name] if name in ("roll", "oscillators") else batch[name] for name in batch}
-        wrong.append(cross_entropy(network, swapped, style))
-    nll = float(np.mean(right))
-    return Likelihood(nll, float(np.mean(wrong)) - nll)
+        wrong.append(error_of(network, swapped, style, rate))
+    error = float(np.mean(right))
+    return Fit(error, float(np.mean(wrong)) - error)
 
 
-def cross_entropy(network: Network, batch: dict[str, Tensor], style: np.ndarray | None) -> float:
-    """Mean nats a sample of one batch."""
+def error_of(network: Network, batch: dict[str, Tensor], style: np.ndarray | None, rate: int) -> float:
+    """`Fit.error` of one batch."""
     device = device_of(network)
     batch = {name: value.to(device) for name, value in batch.items()}
     weights = None
@@ -99,8 +104,11 @@ def cross_entropy(network: Network, batch: dict[str, Tensor], style: np.ndarray 
         weights = torch.from_numpy(style).float().to(device).expand(len(batch["x"]), -1)
     elif network.config.styles:
         weights = functional.one_hot(batch["style"], network.config.styles).float()
-    logits = network(batch["x"], batch["roll"], weights, batch.get("oscillators"))
-    return functional.cross_entropy(logits.float(), batch["target_x"]).item()
+    logits = network(batch["x"], batch["roll"], weights, batch.get("oscillators")).float()
+    if network.audio.hears:
+        return functional.cross_entropy(logits, batch["target_x"]).item()
+    levels = torch.from_numpy(decode_mu_law(np.arange(CLASSES))).to(device)
+    return spectral_distance((logits.softmax(dim=1) * levels[:, None]).sum(dim=1), batch["target_clean"], rate).item()
 
 
 @dataclass(frozen=True)
@@ -406,17 +414,20 @@ def format_width(width: float) -> str:
 def evaluate(
     network: Network, corpus: Corpus, n_seconds: int, *, seed: int = 0, style: np.ndarray | None = None
 ) -> dict[str, float]:
-    """Figures of likelihood and of separate seconds, as plain values; widths are half a 95% confidence interval."""
-    teacher_forced = likelihood(network, [corpus], style=style)
-    floor = split_floor_nats([corpus], "valid", network.config.dither)
+    """Figures of fit and of separate seconds, as plain values; widths are half a 95% confidence interval.
+
+    "valid_nll", "dither_floor" and "excess" of a network that hears itself, else "valid_distance"; see `Fit`.
+    """
+    told = fit(network, [corpus], style=style)
     generated = free_run(network, corpus, n_seconds, seed=seed, style=style)
     rmse, width = mean_and_ci95(generated.sample_rmse_db)
     expected_rmse, expected_width = mean_and_ci95(generated.expectation_rmse_db)
+    floor = split_floor_nats([corpus], "valid", network.config.dither)
+    over_floor = {"dither_floor": floor, "excess": told.error - floor} if network.audio.hears else {}
     return {
-        "valid_nll": teacher_forced.nll,
-        "dither_floor": floor,
-        "excess": teacher_forced.nll - floor,
-        "score_gain": teacher_forced.score_gain,
+        f"valid_{network.error_name}": told.error,
+        **over_floor,
+        "score_gain": told.score_gain,
         "seconds": n_seconds,
         "rmse_cqt_db": rmse,
         "rmse_cqt_ci95_db": width,

@@ -94,22 +94,26 @@ def plot_training(path: Path, rows: Sequence[Mapping[str, Any]], title: str = ""
     """Draw a run's metrics.jsonl: likelihood with the dither floor, score gain, free-running RMSE-CQT.
 
     Each row has "step" and any of "train_nll", "valid_nll", "dither_floor", "score_gain" (nats a sample),
-    "rmse_cqt_db" and "rmse_cqt_expectation_db"; what is missing or None in a row is left out. Raises InputError
-    for no rows, or for a name that doesn't end in .png.
+    "rmse_cqt_db" and "rmse_cqt_expectation_db"; what is missing or None in a row is left out. Of a network that does
+    not hear itself, "train_distance" and "valid_distance" take the place of the likelihood. Raises InputError for no
+    rows, or for a name that doesn't end in .png.
     """
     if not rows:
         raise InputError(f"{path}: no training figures to draw")
     figure = new_figure(4.6, title)
-    likelihood, gain, distance = figure.subplots(1, 3)
+    fit, gain, distance = figure.subplots(1, 3)
 
-    draw_curve(likelihood, rows, "train_nll", "training", BLUE, alpha=0.45)
-    draw_curve(likelihood, rows, "valid_nll", "validation", BLUE)
-    draw_curve(likelihood, rows, "dither_floor", "dither floor", INK, linestyle="--", marker="")
-    likelihood.set_title("Negative log likelihood, nats a sample", loc="left", **STYLE)
+    hears = not any("train_distance" in row or "valid_distance" in row for row in rows)
+    error, unit = ("nll", "nats a sample") if hears else ("distance", "nats of amplitude")
+    draw_curve(fit, rows, f"train_{error}", "training", BLUE, alpha=0.45)
+    draw_curve(fit, rows, f"valid_{error}", "validation", BLUE)
+    if hears:
+        draw_curve(fit, rows, "dither_floor", "dither floor", INK, linestyle="--", marker="")
+    fit.set_title(f"{'Negative log likelihood' if hears else 'Distance of spectra'}, {unit}", loc="left", **STYLE)
 
     draw_curve(gain, rows, "score_gain", "", GREEN)
     gain.axhline(0, color=GREY, linewidth=0.8)
-    gain.set_title("Score gain (wrong minus right score), nats a sample", loc="left", **STYLE)
+    gain.set_title(f"Score gain (wrong minus right score), {unit}", loc="left", **STYLE)
 
     draw_curve(distance, rows, "rmse_cqt_db", "sample", ORANGE)
     draw_curve(distance, rows, "rmse_cqt_expectation_db", "expectation", ORANGE, alpha=0.45)
@@ -117,13 +121,13 @@ def plot_training(path: Path, rows: Sequence[Mapping[str, Any]], title: str = ""
     distance.set_ylim(bottom=0)
     distance.set_title("Free-running RMSE-CQT, dB", loc="left", **STYLE)
 
-    for axes in (likelihood, gain, distance):
+    for axes in (fit, gain, distance):
         axes.set_xlabel("step", **STYLE)
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(colors=INK, labelsize=10)
         axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)
         axes.set_axisbelow(True)
-    for axes in (likelihood, distance):
+    for axes in (fit, distance):
         axes.legend(frameon=False, fontsize=10)
     save(figure, path)
 

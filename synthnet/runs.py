@@ -26,7 +26,7 @@ from synthnet import __version__
 from synthnet.checkpoint import Checkpoint, load_checkpoint, load_tensors
 from synthnet.corpus import Corpus
 from synthnet.dataset import SliceDataset
-from synthnet.evaluation import free_run, likelihood, split_floor_nats
+from synthnet.evaluation import fit, free_run, split_floor_nats
 from synthnet.files import InputError, sha256
 from synthnet.instruments import known_instrument
 from synthnet.models import ModelConfig, Network, preset_config
@@ -358,7 +358,11 @@ class Monitor:
             length = f"{span.minutes:g} minutes" if steps is None else f"{steps} steps"
             say(
                 f"{trainer.config.model}, {n_parameters:,} parameters, for {length} ({steps_an_epoch} steps an epoch); "
-                f"dither floor {self.floor['train']:.3f} nats a sample: no loss can be lower"
+                + (
+                    f"dither floor {self.floor['train']:.3f} nats a sample: no loss can be lower"
+                    if trainer.network.audio.hears
+                    else "the loss is the distance of the spectra, in nats of amplitude (8.7 dB)"
+                )
             )
             self.bar = tqdm(
                 total=100,
@@ -379,10 +383,10 @@ class Monitor:
         passed_s = max(progress.elapsed_s - first.elapsed_s, 1e-9)
         rate = (self.trainer.samples - samples) / passed_s
         left_s = passed_s * (1 - progress.share_done) / max(progress.share_done - first.share_done, 1e-9)
-        excess = progress.nll - self.floor["train"]
+        excess = progress.error - self.floor["train"]
+        over_floor = f"{excess:+.3f} over the floor, " if self.trainer.network.audio.hears else ""
         self.bar.set_postfix_str(
-            f"step {progress.step}, loss {progress.loss:.3f}, {excess:+.3f} over the floor, {rate:,.0f} samples/s, "
-            f"{clock(left_s)} left",
+            f"step {progress.step}, loss {progress.loss:.3f}, {over_floor}{rate:,.0f} samples/s, {clock(left_s)} left",
             refresh=False,
         )
         self.bar.update(100 * progress.share_done - self.bar.n)
@@ -400,15 +404,16 @@ class Monitor:
         """Likelihood and free-running seconds on the validation pieces."""
         begun = time.monotonic()
         network.eval()
-        told = likelihood(network, self.corpora, n_slices=16)
+        told = fit(network, self.corpora, n_slices=16)
         runs = []
         for number, corpus in enumerate(self.corpora):
             style = np.eye(len(self.corpora))[number] if network.config.styles else None
             runs.append(free_run(network, corpus, self.evaluation_seconds, style=style))
+        excess = told.error - self.floor["valid"]
+        over_floor = {"dither_floor": self.floor["valid"], "valid_excess": excess} if network.audio.hears else {}
         figures = {
-            "valid_nll": told.nll,
-            "dither_floor": self.floor["valid"],
-            "valid_excess": told.nll - self.floor["valid"],
+            f"valid_{network.error_name}": told.error,
+            **over_floor,
             "score_gain": told.score_gain,
             "rmse_cqt_db": float(np.mean([run.sample_rmse_db.mean() for run in runs])),
             "rmse_cqt_expectation_db": float(np.mean([run.expectation_rmse_db.mean() for run in runs])),
@@ -418,8 +423,9 @@ class Monitor:
         if self.bar is not None:
             self.bar.clear()
         self.say(
-            f"step {self.trainer.step}: validation {told.nll:.3f} nats, {figures['valid_excess']:+.3f} over the floor, "
-            f"score gain {told.score_gain:.2f}; free-running RMSE-CQT {figures['rmse_cqt_db']:.1f} dB "
+            f"step {self.trainer.step}: validation {told.error:.3f} nats"
+            + (f", {excess:+.3f} over the floor, " if network.audio.hears else " from the spectra, ")
+            + f"score gain {told.score_gain:.2f}; free-running RMSE-CQT {figures['rmse_cqt_db']:.1f} dB "
             f"(expectation {figures['rmse_cqt_expectation_db']:.1f})"
         )
         return figures

@@ -25,7 +25,7 @@ SILENT_BINS = 30  # with the floor in so many bins, a window is silent and not m
 DISTANCE_WINDOWS_S = (0.25, 0.064, 0.016)
 DISTANCE_FLOOR_DB = -80.0  # RMSE-CQT's
 AIR_WEIGHT = 0.3  # of frequencies beyond HIGHEST_HZ, which RMSE-CQT leaves out but ears do not
-LEVEL_WEIGHT = 0.2
+LEVEL_WEIGHT = 0.5
 
 
 def spectral_loss(means: Tensor, clean: Tensor, sample_rate_hz: int) -> Tensor:
@@ -58,7 +58,8 @@ def spectral_distance(means: Tensor, clean: Tensor, sample_rate_hz: int) -> Tens
     In nats of amplitude, 0 or more: the Huber loss (quadratic below 1) of the logarithm of each bin's ratio, as a mean
     over Hann windows of the three lengths (overlapping by three quarters; the slice where it is shorter) and over the
     logarithm of frequency, from 28 Hz or two bins to 7600 Hz at 16 kHz; those beyond 4100 Hz count less. To it comes
-    the same of whole windows, with a weight of 0.2: of the bins most are nearly silent, and few say how loud it is.
+    half the size of the logarithm of whole windows' ratio: most of the bins are nearly silent, and few say how loud it
+    is.
 
     Neural source-filter models are trained on log magnitudes at several resolutions (Wang, Takaki and Yamagishi 2019).
     Deviations: the scale of frequency and the floor are RMSE-CQT's, and large errors count linearly.
@@ -76,7 +77,7 @@ def spectral_distance(means: Tensor, clean: Tensor, sample_rate_hz: int) -> Tens
         ratios = 0.5 * torch.log((own_power + floor) / (power + floor))
         silence = SILENT_BINS * floor[..., 0]
         levels = 0.5 * torch.log((own_power.sum(-1) + silence) / (power.sum(-1) + silence))
-        losses.append((_huber(ratios) * weights).sum(-1).mean() + LEVEL_WEIGHT * _huber(levels).mean())
+        losses.append((_huber(ratios) * weights).sum(-1).mean() + LEVEL_WEIGHT * levels.abs().mean())
     return torch.stack(losses).mean()
 
 

@@ -61,8 +61,8 @@ class TrainingConfig:
             classes, so that the score is worth listening to (0: off).
         noise: to the past samples of each slice noise is added (see `add_noise`), up to this level: the score is worth
             listening to, and what the network plays itself, a little off, is nothing new to it (0: off).
-        spectral: weight of `spectral_loss` when annealing ends, growing from 0 when it begins (0: off); of a network
-            that does not hear itself, of `spectral_distance` from the first step on.
+        spectral: weight of `spectral_loss` when annealing ends, growing from 0 when it begins (0: off). Networks that
+            do not hear themselves have `spectral_distance` instead of it and of the likelihood.
         cold_start: share of the slices that begin in the silence before a piece.
         ema_decay: the checkpoint holds an exponential moving average of the weights, updated every 5 steps
             with this decay (0: the weights themselves).
@@ -128,7 +128,7 @@ SMALL = TrainingConfig(
     anneal_minutes=15.0,
 )
 RECIPES = {"small": SMALL, "tiny": dataclasses.replace(SMALL, n_predicted=1_000, warmup_steps=10)}
-MODEL_RECIPES: dict[str, dict[str, Any]] = {"nsf": {"corruption": 0.0, "noise": 0.0, "spectral": 10.0}}
+MODEL_RECIPES: dict[str, dict[str, Any]] = {"nsf": {"corruption": 0.0, "noise": 0.0, "spectral": 0.0}}
 
 
 def training_config(model: str, preset: str, **changes: Any) -> TrainingConfig:
@@ -169,8 +169,8 @@ class Progress:
 
     step: int
     elapsed_s: float  # of the whole run, resumed parts included
-    loss: float  # minimised, nats a sample, mean of the last 200 steps
-    nll: float  # cross-entropy of the audio alone, likewise
+    loss: float  # minimised, in nats, mean of the last 200 steps
+    error: float  # cross-entropy of the audio alone, or the spectral distance, likewise
     share_done: float  # of what this call was asked to reach
 
 
@@ -288,10 +288,10 @@ class Trainer:
                 if self.step % 10 == 0 or self.step == 1:  # reading a loss waits for a GPU
                     self.check_finite(loss)
                     recent.append((loss.item(), nll.item()))
-                    mean_loss, mean_nll = (sum(values) / len(values) for values in zip(*recent, strict=True))
-                    on_step(Progress(self.step, self.elapsed_s, mean_loss, mean_nll, share))
+                    mean_loss, mean_error = (sum(values) / len(values) for values in zip(*recent, strict=True))
+                    on_step(Progress(self.step, self.elapsed_s, mean_loss, mean_error, share))
                     if self.step % (10 * LOSSES_AVERAGED) == 0:
-                        self.record({"loss": mean_loss, "train_nll": mean_nll})
+                        self.record({"loss": mean_loss, f"train_{self.network.error_name}": mean_error})
                 if self.rank == 0 and validate_now(self.step, self.elapsed_s):
                     self.check_finite(loss)
                     self.keep_if_best(validate(self.average))
@@ -336,8 +336,7 @@ class Trainer:
             batch["x"] = add_noise(batch["x"], now.corruption * self.training.noise, seed, first)
         batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            grown = now.spectral if self.network.audio.hears else 1.0
-            loss, nll = module(batch, grown * self.training.spectral)
+            loss, nll = module(batch, now.spectral * self.training.spectral)
         self.network.zero_grad(set_to_none=True)
         loss.backward()
         for optimiser in self.optimisers.values():
@@ -464,11 +463,13 @@ class LossModule(torch.nn.Module):
         self.network, self.sample_rate_hz = network, sample_rate_hz
 
     def forward(self, batch: dict[str, Tensor], spectral: float) -> tuple[Tensor, Tensor]:
-        """The loss with the spectral loss's weight in it, and the cross-entropy of the audio alone."""
+        """The loss, with so much of `spectral_loss` in it; and the audio's cross-entropy, or distance, alone."""
         loss, nll, means = self.network.loss(batch)
+        if not self.network.audio.hears:
+            distance = spectral_distance(means, batch["target_clean"], self.sample_rate_hz)
+            return distance, distance
         if spectral > 0:
-            compare = spectral_loss if self.network.audio.hears else spectral_distance
-            loss = loss + spectral * compare(means, batch["target_clean"], self.sample_rate_hz)
+            loss = loss + spectral * spectral_loss(means, batch["target_clean"], self.sample_rate_hz)
         return loss, nll
 
 

@@ -60,7 +60,6 @@ def test_shapes_and_types(tiny_corpus: Corpus) -> None:
         "style": ((), torch.int64),
         "target_x": ((50,), torch.int64),
         "target_clean": ((50,), torch.float32),
-        "target_dither": ((50,), torch.float32),
         "target_roll": ((128, 50), torch.uint8),
     }
     assert "oscillators" not in SliceDataset([tiny_corpus], "train", n_predicted=50, n_context=20, seed=0)[0]

@@ -19,9 +19,9 @@ from synthnet.evaluation import (
     evaluate,
     evaluate_piece,
     evenly_spread,
+    fit,
     format_piece,
     free_run,
-    likelihood,
     piece_figures,
     piece_lengths,
     pitch_name,
@@ -55,7 +55,7 @@ def test_a_uniform_network_knows_nothing(tiny_corpus: Corpus) -> None:
     assert figures["rmse_cqt_db"] > 25  # design: white noise 25 to 41
 
 
-def test_likelihood_and_score_gain_of_a_network_that_only_looks_at_one_key(tiny_corpus: Corpus) -> None:
+def test_fit_and_score_gain_of_a_network_that_only_looks_at_one_key(tiny_corpus: Corpus) -> None:
     """It has two distributions, key 57 down or up: the figures follow from counting classes under the two rolls."""
     torch.manual_seed(0)
     network = build_model(preset_config("synthnet", "tiny"))
@@ -83,8 +83,8 @@ def test_likelihood_and_score_gain_of_a_network_that_only_looks_at_one_key(tiny_
 
     right = np.mean([nll(item["target_x"], item["roll"]) for item in items])
     wrong = np.mean([nll(items[n]["target_x"], items[(n + 1) % 5]["roll"]) for n in range(5)])
-    told = likelihood(network.eval(), [tiny_corpus], n_slices=5, n_predicted=500)
-    assert told.nll == pytest.approx(right, abs=1e-4)
+    told = fit(network.eval(), [tiny_corpus], n_slices=5, n_predicted=500)
+    assert told.error == pytest.approx(right, abs=1e-4)
     assert told.score_gain == pytest.approx(wrong - right, abs=1e-4)
     assert abs(wrong - right) > 1e-3
 
@@ -104,18 +104,18 @@ def test_places_are_spread_over_the_pieces_and_never_past_an_end(tiny_corpus: Co
     assert all(0 <= start <= piece.n_samples - 16_000 for piece, start in places)
 
 
-def test_likelihood_takes_the_style_that_is_evaluated(tiny_corpus: Corpus) -> None:
+def test_fit_takes_the_style_that_is_evaluated(tiny_corpus: Corpus) -> None:
     """The second instrument of a network is the first of one with its styles exchanged."""
     torch.manual_seed(0)
     network = build_model(preset_config("synthnet", "tiny", styles=2)).eval().requires_grad_(False)
     for layer in network.stack:
         layer.style.weight.mul_(5)
-    second = likelihood(network, [tiny_corpus], n_slices=2, style=np.array([0.0, 1.0]))
-    first = likelihood(network, [tiny_corpus], n_slices=2)
+    second = fit(network, [tiny_corpus], n_slices=2, style=np.array([0.0, 1.0]))
+    first = fit(network, [tiny_corpus], n_slices=2)
     for layer in network.stack:
         layer.style.weight.copy_(layer.style.weight.flip(1))
-    assert likelihood(network, [tiny_corpus], n_slices=2).nll == pytest.approx(second.nll, abs=1e-6)
-    assert abs(first.nll - second.nll) > 1e-4
+    assert fit(network, [tiny_corpus], n_slices=2).error == pytest.approx(second.error, abs=1e-6)
+    assert abs(first.error - second.error) > 1e-4
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,6 @@ def network_and_batch(
         "roll": roll[:, :, :-1],
         "oscillators": torch.randn(batch, 4, length),
         "target_x": torch.randint(0, 256, (batch, N_PREDICTED)),
-        "target_dither": 0.01 * torch.rand(batch, N_PREDICTED) - 0.005,
         "target_roll": roll[:, :, -N_PREDICTED:],
     }
     if styles:

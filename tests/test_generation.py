@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from synthnet.audio import decode_mu_law, read_audio
+from synthnet.audio import DITHER_WIDTH, decode_mu_law, read_audio
 from synthnet.generation import streams as streams_module
 from synthnet.generation.chunks import generate_in_chunks
 from synthnet.generation.reference import TorchEngine
@@ -54,6 +54,24 @@ def test_frames_reach_the_network_one_sample_late() -> None:
     network = network_of()
     roll, _ = score_inputs(network, [EVENTS], [(0,)], 100, 300)
     assert torch.equal(roll[0], torch.from_numpy(rasterise(EVENTS, 100, 300)))
+
+
+@pytest.mark.parametrize("engine", ["torch", "compiled"])
+def test_nsf_plays_the_means_of_the_full_pass_and_samples_are_their_dithered_classes(engine: str) -> None:
+    network = network_of("nsf", harmonics=3)
+    field, n, seed = network.config.receptive_field, 5_000, (4, 2)
+    streams = [Stream(EVENTS, seed, expectation=True), Stream(EVENTS, seed)]
+    means, samples = np.concatenate(list(generate(network, streams, n, engine=engine, temperature=3.0)), axis=1)
+    roll, tones = score_inputs(network, [EVENTS], [seed], -field, n - 1)
+    logits = network(torch.zeros(1, field - 1 + n, dtype=torch.long), roll, None, tones)
+    levels = torch.from_numpy(decode_mu_law(np.arange(256))).float()
+    full = (logits.softmax(dim=1) * levels[:, None]).sum(dim=1)[0].numpy()
+    np.testing.assert_allclose(means, full, atol=1e-5)
+    assert full.std() > 0.01
+    assert set(np.unique(samples)) <= set(levels.numpy())
+    errors = samples - means
+    assert 0.5 * DITHER_WIDTH < np.abs(errors).max() < 3 * DITHER_WIDTH
+    assert abs(errors.mean()) < 0.1 * errors.std()
 
 
 def test_same_seed_same_audio_other_seed_other_audio() -> None:

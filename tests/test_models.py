@@ -160,7 +160,6 @@ def test_gradient_reaches_every_parameter(model: str, changes: dict[str, int]) -
     batch = {
         **inputs,
         "target_x": torch.randint(0, 256, (2, 50)),
-        "target_dither": 0.01 * torch.rand(2, 50) - 0.005,
         "target_roll": torch.randint(0, 2, (2, 128, 50), dtype=torch.uint8),
     }
     if style is not None:

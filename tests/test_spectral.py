@@ -88,7 +88,7 @@ def distance_by_definition(means: np.ndarray, clean: np.ndarray) -> float:
                     weights += weight
             quiet = SILENT_BINS * floor
             level = 0.5 * math.log((own.sum() + quiet) / (power.sum() + quiet))
-            of_windows.append(total / weights + 0.2 * huber(level))
+            of_windows.append(total / weights + 0.5 * abs(level))
         losses.append(np.mean(of_windows))
     return float(np.mean(losses))
 

@@ -94,9 +94,9 @@ def evaluate(
 ) -> None:
     """All figures of quality, on a corpus's validation pieces.
 
-    Likelihood; RMSE-CQT of separate seconds; and of whole pieces played in one go, free-running: RMSE-CQT, notes of
-    the right pitch, level, bursts at the start, drift, collapse, each beside what is good. A large network takes long
-    over a whole piece: --piece-seconds 20 is enough for all but drift.
+    Likelihood, or distance of spectra; RMSE-CQT of separate seconds; and of whole pieces played in one go,
+    free-running: RMSE-CQT, notes of the right pitch, level, bursts at the start, drift, collapse, each beside what is
+    good. A large network takes long over a whole piece: --piece-seconds 20 is enough for all but drift.
     """
     checkpoint = load_checkpoint(checkpoint_path)
     voice = checkpoint.voice(instrument)
@@ -131,10 +131,14 @@ def evaluate(
         click.echo(json.dumps(without_nan(figures), indent=2))
         return
     click.echo(f"{checkpoint_path} on {corpus.folder}, {voice.name}")
-    click.echo(f"  likelihood, validation   {figures['valid_nll']:7.3f} nats a sample")
-    click.echo(f"  dither floor             {figures['dither_floor']:7.3f} nats a sample")
-    click.echo(f"  excess over the floor    {figures['excess']:7.3f} nats a sample")
-    click.echo(f"  score gain               {figures['score_gain']:7.3f} nats a sample")
+    if network.audio.hears:
+        click.echo(f"  likelihood, validation   {figures['valid_nll']:7.3f} nats a sample")
+        click.echo(f"  dither floor             {figures['dither_floor']:7.3f} nats a sample")
+        click.echo(f"  excess over the floor    {figures['excess']:7.3f} nats a sample")
+        click.echo(f"  score gain               {figures['score_gain']:7.3f} nats a sample")
+    else:
+        click.echo(f"  spectra, validation      {figures['valid_distance']:7.3f} nats of amplitude apart")
+        click.echo(f"  score gain               {figures['score_gain']:7.3f} nats of amplitude")
     for output, name in (("sample", "rmse_cqt"), ("expectation", "rmse_cqt_expectation")):
         click.echo(f"  RMSE-CQT, {output:15}{figures[f'{name}_db']:7.2f}{format_width(figures[f'{name}_ci95_db'])} dB")
     click.echo(f"  over {seconds} free-running seconds against the clean target, ± 95% confidence")
@@ -158,7 +162,7 @@ def keep_figures(path: Path, checkpoint: Checkpoint, instrument: str, figures: d
 
 
 @click.command()
-@click.option("--model", help=f"Architecture: {', '.join(MODELS)}.  [default: synthnet; of small: wavenet]")
+@click.option("--model", help=f"Architecture: {', '.join(MODELS)}.  [default: synthnet; of small: nsf]")
 @click.option("--preset", default="small", show_default=True, help=f"Size: {', '.join(PRESETS)}.")
 @click.option("--channels", type=int, help="Residual channels.  [default: the preset's]")
 @click.option("--checkpoint", "checkpoint_path", type=path_type, help="Tell what is in this file instead.")

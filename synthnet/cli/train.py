@@ -58,7 +58,7 @@ class SpanType(click.ParamType):
     help=f"Who is learned: {', '.join(who.name for who in INSTRUMENTS)}; one of your own, if it has a corpus; several "
     "with commas, or all, for one network.",
 )
-@click.option("--model", help=f"Architecture: {', '.join(MODELS)}.  [default: synthnet; of small: wavenet]")
+@click.option("--model", help=f"Architecture: {', '.join(MODELS)}.  [default: synthnet; of small: nsf]")
 @click.option("--preset", help=f"Size and recipe: {', '.join(PRESETS)}.  [default: {DEFAULT_PRESET}]")
 @click.option(
     "--corpus", "folders", multiple=True, type=path_type, help="Corpus folder; repeat for more.  [default: BWV 1007]"
@@ -88,12 +88,13 @@ class SpanType(click.ParamType):
 @click.option(
     "--envelopes", type=int, help="How often they come: 1, sustained, to 4, dying away in three ways besides."
 )
+@click.option("--noises", type=int, help="Sources of white noise that come with them.  [default of nsf: 1]")
 @click.option("--corruption", type=float, help="Largest share of past samples replaced by random classes.")
 @click.option("--noise", type=float, help="Largest standard deviation of noise added to the past; full scale is 1.")
 @click.option(
     "--spectral",
     type=float,
-    help="Weight, when annealing ends, of the loss for faint tones of its own.  [default of small: 0.05]",
+    help="Weight, when annealing ends, of the loss for faint tones of its own; not for nsf.  [default of small: 0.05]",
 )
 @click.option("--dither/--no-dither", default=None, help="Of the audio before it is quantised.  [default: dither]")
 @click.option("--cold-start", type=float, help="Share of the slices that begin in the silence before a piece.")

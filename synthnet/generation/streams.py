@@ -30,7 +30,8 @@ class Stream:
         style: [S] weights of the styles, for a network with several instruments.
         expectation: whether it is the means of the distributions, instead of samples drawn from them. The means are
             what the network hears of itself, too: neither the dither that it has learned nor its own doubt
-            comes back as noise, and the output depends on no random number but the silence before it.
+            comes back as noise, and the output depends on no random number but the silence before it. A network that
+            does not hear itself has means alone; its samples are their classes with dither, like those of recordings.
     """
 
     events: RollEvents
@@ -60,14 +61,14 @@ class Generator:
     the class of 0.0; a constant is never seen in training, dither is). Memory does not grow with time.
 
     Args:
-        temperature: divides the logits: below 1 more certain, above 1 wilder.
+        temperature: divides the logits: below 1 more certain, above 1 wilder; of no effect without hearing itself.
         engine: "auto", "torch" or "compiled".
     """
 
     def __init__(
         self, network: Network, streams: Sequence[Stream], *, temperature: float = 1.0, engine: str = "auto"
     ) -> None:
-        self.network, self.temperature = network, temperature
+        self.network, self.temperature = network, temperature if network.audio.hears else 1.0
         self.engine = make_engine(network, engine)
         self.hears_mean = np.array([stream.expectation for stream in streams])
         self.seeds = [stream.seed for stream in streams]
@@ -96,6 +97,9 @@ class Generator:
         uniforms = np.stack([generator.random(n_samples) for generator in self.generators])
         classes, means = self.engine.advance(terms, uniforms, self.temperature, self.hears_mean)
         self.position = stop
+        if not self.network.audio.hears:  # its distributions say nothing but their means
+            noise = np.stack([dither(n_samples, generator) for generator in self.generators])
+            classes = encode_mu_law(means + noise)
         return np.where(self.hears_mean[:, None], means, decode_mu_law(classes))
 
 

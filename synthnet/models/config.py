@@ -30,7 +30,7 @@ class ModelConfig:
         partials: frequencies of the H oscillators, relative to the fundamental, in rising order; none: 1, 2, ..., H.
         envelopes: E, how often the oscillators come: sustained, and dying away in E - 1 ways
             (`synthnet.roll.ENVELOPES_S`).
-        noises: sources of white noise that come with the oscillators.
+        noises: R, sources of white noise that come with the oscillators.
         dither: whether the audio that it models is dithered before it is quantised, as in the paper.
 
     Raises:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from synthnet.audio import decode_mu_law, encode_mu_law
+from synthnet.audio import decode_mu_law
 from synthnet.models import fused
 from synthnet.models.config import CLASSES, ModelConfig
 from synthnet.models.inputs import AudioInput, ScoreInput
@@ -79,6 +79,11 @@ class Network(nn.Module):
     def stack(self) -> list[GatedLayer]:
         """The layers, first to last."""
         return [layer for layer in self.layers if isinstance(layer, GatedLayer)]
+
+    @property
+    def error_name(self) -> str:
+        """What it is trained to make small: "nll", or "distance" (of spectra) if it does not hear itself."""
+        return "nll" if self.audio.hears else "distance"
 
     @property
     def runs_compiled(self) -> bool:
@@ -231,22 +236,14 @@ class Network(nn.Module):
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """The model's own loss, the cross-entropy of the audio alone, both in nats a sample; expected samples [B, T].
 
-        A network that does not hear itself does not know the phases of the recording, nor therefore its samples: its
-        distributions are to be those of its own expected samples with dither, as the recording's classes have it.
-
         Args:
-            batch: x [B, N], roll [B, 128, N], target_x and target_dither [B, T], target_roll [B, 128, T], style [B]
+            batch: x [B, N], roll [B, 128, N], target_x [B, T], target_roll [B, 128, T], style [B]
                 (number of the instrument), and oscillators [B, 2HE + R, N] if the network has them, as
                 `synthnet.dataset` makes them.
         """
         style = functional.one_hot(batch["style"], self.config.styles).float() if self.config.styles else None
         stream = self.run_layers(batch["x"], batch["roll"], style, batch.get("oscillators"))
-        target = batch["target_x"]
-        if not self.audio.hears:
-            with torch.no_grad():
-                means = self.audio_loss(stream, target)[1] + batch["target_dither"]
-            target = torch.from_numpy(encode_mu_law(means.cpu().numpy())).long().to(target.device)
-        nll, means = self.audio_loss(stream, target)
+        nll, means = self.audio_loss(stream, batch["target_x"])
         frames = torch.cat([batch["roll"], batch["target_roll"][:, :, -1:]], dim=2)
         auxiliary = self.score.auxiliary_loss(frames, batch["target_x"].shape[1])
         return (nll if auxiliary is None else nll + auxiliary), nll, means
