@@ -101,7 +101,7 @@ def run_results(run: Run, folder: Path) -> dict[str, Any]:
         "rmse_cqt_ci95_db": None if ci95_db is None or np.isnan(ci95_db) else ci95_db,
         "final": outcome.get("final", {}),
         "evaluations": evaluations,
-        "training_rows": [row for row in rows if "train_nll" in row],
+        "training_rows": [row for row in rows if "train_nll" in row or "train_distance" in row],
         "seed": run.training.seed,
         "commit": outcome.get("commit"),
         "machine": outcome.get("machine"),
@@ -230,9 +230,9 @@ def final_table(runs: Sequence[Mapping[str, Any]]) -> str:
                 [
                     run["network"],
                     instrument,
-                    number(final["valid_nll"], 3),
-                    number(final["excess"], 3),
-                    number(final["score_gain"]),
+                    number(final.get("valid_nll"), 3),
+                    number(final.get("excess"), 3),
+                    number(final["score_gain"]) + (" (spectra)" if "valid_distance" in final else ""),
                     with_interval(final["rmse_cqt_db"], final["rmse_cqt_ci95_db"]),
                     with_interval(final["rmse_cqt_expectation_db"], final["rmse_cqt_expectation_ci95_db"]),
                     pitch_shares(final.get("piece")),
@@ -299,7 +299,10 @@ def as_csv(results: Mapping[str, Any]) -> str:
     writer.writerow([*CSV_FIGURES, *(f"final_{name}" for name in CSV_FINAL), *paper_columns])
     for run in results["runs"]:
         finals = run["final"].values()
-        means = [float(np.mean([final[name] for final in finals])) if finals else None for name in CSV_FINAL]
+        means = [
+            float(np.mean([final[name] for final in finals])) if any(name in final for final in finals) else None
+            for name in CSV_FINAL
+        ]
         said = results["paper"].get(run["network"], {}).get(run["instrument"], (None, None))
         mean, width = said if isinstance(said, Sequence) else (said, None)
         writer.writerow([*(run[name] for name in CSV_FIGURES), *means, mean, width, run["seed"], run["commit"]])

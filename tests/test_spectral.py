@@ -80,14 +80,15 @@ def distance_by_definition(means: np.ndarray, clean: np.ndarray) -> float:
         of_windows = []
         for start, power in zip(starts, theirs, strict=True):
             own = np.abs(np.fft.rfft(means[start : start + length] * window)) ** 2
-            total = weights = 0.0
+            total, weights, heard = 0.0, 0.0, np.zeros(2)
             for k, hz in enumerate(np.arange(length // 2 + 1) * RATE / length):
-                if lowest <= hz < 7_600:
-                    weight = (1.0 if hz < 4_100 else 0.3) / hz
+                if lowest <= hz < 7_600 or k == 0:
+                    weight = (1.0 if hz < 4_100 else 0.3) / max(hz, lowest)
+                    heard += np.array([own[k], power[k]])
                     total += weight * huber(0.5 * math.log((own[k] + floor) / (power[k] + floor)))
                     weights += weight
             quiet = SILENT_BINS * floor
-            level = 0.5 * math.log((own.sum() + quiet) / (power.sum() + quiet))
+            level = 0.5 * math.log((heard[0] + quiet) / (heard[1] + quiet))
             of_windows.append(total / weights + 0.5 * abs(level))
         losses.append(np.mean(of_windows))
     return float(np.mean(losses))
@@ -106,6 +107,12 @@ def test_the_distance_is_what_its_definition_says() -> None:
     other = tone(500.0)
     both = spectral_distance(torch.cat([means, other]), torch.cat([clean, other]), RATE).item()
     assert both == pytest.approx(expected / 2, rel=1e-3)
+
+
+def test_a_hiss_in_silence_costs_less_than_missing_music() -> None:
+    clean, hiss = tone(440.0), 1e-4 * torch.randn(1, 4_000, generator=torch.Generator().manual_seed(0))
+    in_silence = spectral_distance(hiss, torch.zeros_like(clean), RATE).item()
+    assert 0.1 < in_silence < 0.5 * spectral_distance(torch.zeros_like(clean), clean, RATE).item()
 
 
 def test_phases_do_not_matter_to_the_distance_but_pitch_level_and_timbre_do() -> None:
