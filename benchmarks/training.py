@@ -1,6 +1,6 @@
 """Speed of training steps of the preset `small`: straightforward PyTorch, ours of PyTorch's operations, and compiled.
 
-Straightforward is WaveNet as its paper writes it down: every convolution over every sample of the slice, the score's
+Straightforward is WaveNet's layers as its paper has them: every convolution over every sample of the slice, the score's
 too. All give the same gradients. A step is loss, gradients and Adam on one slice, as in training, without making the
 slice. The ways take turns, so that what else the machine does slows all of them alike; the figure is the median of
 the repeats.
@@ -19,35 +19,39 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from synthnet.audio import decode_mu_law
 from synthnet.machine import machine, machine_line
 from synthnet.models import Network, build_model, fused, preset_config
-from synthnet.models.inputs import EveryLayerScore, ScalarAudio
-from synthnet.training import training_config
+from synthnet.models.config import CLASSES
+from synthnet.models.inputs import EveryLayerScore
+from synthnet.spectral import spectral_distance
+from synthnet.training import LossModule, training_config
 
+RATE_HZ = 16_000
 STEPS = 3  # timed in a row, after one that is not
 
 
 def straightforward_loss(network: Network, batch: dict[str, Tensor]) -> Tensor:
-    """`Network.loss` of a WaveNet, sample by sample instead of event by event."""
-    score, audio, tones = network.score, network.audio, network.oscillator_map
+    """The loss of NSF, sample by sample instead of event by event."""
+    score, tones = network.score, network.oscillator_map
     assert isinstance(score, EveryLayerScore)
-    assert isinstance(audio, ScalarAudio)
     assert tones is not None
-    stream = audio.convolution(batch["x"][:, None] * (2 / 255) - 1)
-    stream = stream + torch.tanh(tones(batch["oscillators"]))[:, :, -stream.shape[2] :]
-    keys = score.convolution(batch["roll"].float())
     n_predicted = batch["target_x"].shape[1]
+    stream = torch.tanh(tones(batch["oscillators"]))[:, :, -network.stack_lengths(n_predicted)[0] :]
+    keys = score.convolution(batch["roll"].float())
     skips = torch.zeros(())
     for layer, gate in zip(network.stack, score.gates, strict=True):
         filters, openings = (layer.convolution(stream) + gate(keys[:, :, -stream.shape[2] :])).chunk(2, dim=1)
         change = layer.residual(torch.tanh(filters) * torch.sigmoid(openings))
         skips = skips + change[:, :, -n_predicted:]
         stream = stream[:, :, -change.shape[2] :] + change
-    return functional.cross_entropy(network.head(skips), batch["target_x"])
+    levels = torch.from_numpy(decode_mu_law(np.arange(CLASSES)))
+    means = (network.head(skips).softmax(dim=1) * levels[:, None]).sum(dim=1)
+    return spectral_distance(means, batch["target_clean"], RATE_HZ)
 
 
 class Way(NamedTuple):
@@ -60,8 +64,8 @@ class Way(NamedTuple):
 
 
 def own_loss(network: Network, batch: dict[str, Tensor]) -> Tensor:
-    """The network's own."""
-    return network.loss(batch)[0]
+    """As in training."""
+    return LossModule(network, RATE_HZ)(batch, 0.0)[0]
 
 
 WAYS = (
@@ -85,6 +89,7 @@ def example(network: Network, n_predicted: int) -> dict[str, Tensor]:
         "roll": roll[:, :, :-1],
         "oscillators": torch.randn(1, network.config.oscillators, length),
         "target_x": torch.randint(0, 256, (1, n_predicted)),
+        "target_clean": 0.1 * torch.randn(1, n_predicted),
         "target_roll": roll[:, :, -n_predicted:],
     }
 
@@ -108,9 +113,9 @@ def seconds_a_step(way: Way, network: Network, optimiser: torch.optim.Optimizer,
 def measure(repeats: int) -> dict[str, Any]:
     """Samples a second of each way, and the machine."""
     torch.manual_seed(0)
-    network = build_model(preset_config("wavenet", "small"))
+    network = build_model(preset_config(None, "small"))
     optimiser = torch.optim.Adam(network.parameters(), fused=True)
-    n_predicted = training_config("wavenet", "small").n_predicted
+    n_predicted = training_config("nsf", "small").n_predicted
     batch = example(network, n_predicted)
     times: dict[str, list[float]] = {way.name: [] for way in WAYS}
     for _ in range(repeats):

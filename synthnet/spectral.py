@@ -39,7 +39,7 @@ def spectral_loss(means: Tensor, clean: Tensor, sample_rate_hz: int) -> Tensor:
     losses = []
     for length_s in WINDOWS_S:
         length = min(round(length_s * sample_rate_hz), clean.shape[1])
-        window, weights = _window_and_weights(length, sample_rate_hz)
+        window, weights = _window_and_weights(length, sample_rate_hz, 0.0)
         window, weights = window.to(clean.device), weights.to(clean.device)
         mine, theirs = (
             torch.fft.rfft(samples.unfold(1, length, max(1, length // 2)) * window) for samples in (means, clean)
@@ -58,9 +58,9 @@ def spectral_distance(means: Tensor, clean: Tensor, sample_rate_hz: int) -> Tens
 
     In nats of amplitude, 0 or more: the Huber loss (quadratic below 1) of the logarithm of each bin's ratio, as a mean
     over Hann windows of the three lengths (overlapping by three quarters; the slice where it is shorter) and over the
-    logarithm of frequency, from 28 Hz or two bins to 7600 Hz at 16 kHz; those beyond 4100 Hz count less, and the bin of
-    0 Hz as much as the lowest. To it comes half the size of the logarithm of the ratio of all these bins together: most
-    of them are nearly silent, and few say how loud it is.
+    logarithm of frequency, from 28 Hz or two bins to 7600 Hz at 16 kHz; those beyond 4100 Hz count less. To it comes
+    half the size of the logarithm of the ratio of all these bins together: most are nearly silent, few say how loud it
+    is.
 
     Neural source-filter models are trained on log magnitudes at several resolutions (Wang, Takaki and Yamagishi 2019).
     Deviations: the scale of frequency and the floor are RMSE-CQT's, and large errors count linearly.
@@ -68,7 +68,7 @@ def spectral_distance(means: Tensor, clean: Tensor, sample_rate_hz: int) -> Tens
     losses = []
     for length_s in DISTANCE_WINDOWS_S:
         length = min(round(length_s * sample_rate_hz), clean.shape[1])
-        window, weights = _window_and_weights(length, sample_rate_hz, AIR_WEIGHT, constant=True)
+        window, weights = _window_and_weights(length, sample_rate_hz, AIR_WEIGHT)
         window, weights = window.to(clean.device), weights.to(clean.device)
         own_power, power = (
             _power(torch.fft.rfft(samples.unfold(1, length, max(1, length // 4)) * window))
@@ -93,13 +93,9 @@ def _power(spectrum: Tensor) -> Tensor:
 
 
 @functools.lru_cache(maxsize=8)
-def _window_and_weights(
-    length: int, sample_rate_hz: int, air_weight: float = 0.0, constant: bool = False
-) -> tuple[Tensor, Tensor]:
-    """A Hann window, and the share of each bin in the mean over the logarithm of frequency; 0 Hz like the lowest."""
+def _window_and_weights(length: int, sample_rate_hz: int, air_weight: float) -> tuple[Tensor, Tensor]:
+    """A Hann window, and the share of each bin in the mean over the logarithm of frequency."""
     frequency = torch.arange(length // 2 + 1) * (sample_rate_hz / length)
-    lowest = max(LOWEST_HZ, 2 * sample_rate_hz / length)
-    heard = (frequency >= lowest) & (frequency < HIGHEST_PARTIAL * sample_rate_hz)
+    heard = (frequency >= max(LOWEST_HZ, 2 * sample_rate_hz / length)) & (frequency < HIGHEST_PARTIAL * sample_rate_hz)
     weights = heard / frequency.clamp(min=1.0) * torch.where(frequency < HIGHEST_HZ, 1.0, air_weight)
-    weights[0] = constant / lowest
     return torch.hann_window(length), weights / weights.sum().clamp(min=1e-12)

@@ -108,6 +108,25 @@ def test_train_render_compare_evaluate_info(run: Run, tiny_corpus: Corpus, tiny_
     assert "steps" in told.out
 
 
+def test_a_network_that_does_not_hear_itself_from_training_to_its_figures(
+    run: Run, tiny_corpus: Corpus, tiny_scores: Path, tmp_path: Path
+) -> None:
+    trained = run("train", "--model", "nsf", "--preset", "tiny", "--corpus", tiny_corpus.folder, "--steps", 20)
+    assert trained.status == 0, trained.err
+    assert "distance of the spectra, in nats of amplitude" in trained.err
+    assert re.search(r"validation \d\.\d+ nats from the spectra, score gain", trained.err)
+    assert "floor" not in trained.err
+    network = tmp_path / "runs" / "trumpet-tiny" / "last.safetensors"
+    words = ["evaluate", network, "--corpus", tiny_corpus.folder, "--seconds", 1, "--piece-seconds", 0]
+    shown = run(*words)
+    assert re.search(r"spectra, validation +\d\.\d+ nats of amplitude apart", shown.out), shown.err
+    figures = json.loads(run(*words, "--json").out)
+    assert figures["valid_distance"] > 0
+    assert not {"valid_nll", "dither_floor", "excess"} & figures.keys()
+    listed = run("render", tiny_scores / "tiny_prelude.mid", "--duration", 0.3, "--checkpoint", network, "-o", "n.wav")
+    assert listed.status == 0, listed.err
+
+
 def load_tensors_of(path: Path) -> dict[str, torch.Tensor]:
     from safetensors.torch import load_file
 

@@ -199,14 +199,14 @@ def test_everything_else_takes_the_reference(model: str, monkeypatch: pytest.Mon
         network.float().loss(values | {"oscillators": values["oscillators"].float()})
 
 
-def test_the_benchmark_s_straightforward_wavenet_has_the_same_loss_and_gradients() -> None:
+def test_the_benchmark_s_straightforward_network_has_the_same_loss_and_gradients() -> None:
     """What the compiled layers are timed against computes the same."""
     path = Path(__file__).resolve().parents[1] / "benchmarks" / "training.py"
     spec = importlib.util.spec_from_file_location("benchmark_training", path)
     benchmark = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(benchmark)
     torch.manual_seed(0)
-    network = build_model(preset_config("wavenet", "small", channels=16, dilations=5))
+    network = build_model(preset_config(None, "small", channels=16, dilations=5))
     batch = benchmark.example(network, 500)
     losses, gradients = [], []
     for loss_of in (benchmark.straightforward_loss, benchmark.own_loss):
@@ -217,4 +217,4 @@ def test_the_benchmark_s_straightforward_wavenet_has_the_same_loss_and_gradients
         gradients.append([parameter.grad.clone() for parameter in network.parameters()])
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
     for expected, ours in zip(*gradients, strict=True):
-        torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-6)
+        torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-5)

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import math
+import re
 import shutil
 import statistics
 from pathlib import Path
@@ -231,16 +232,25 @@ def test_recipes_share_their_runs() -> None:
 
 
 def test_variants_are_named_settings_and_minutes_a_length(run: Run, tiny: Path, tmp_path: Path) -> None:
-    changed(tiny, 'model = ["wavenet", "deepvoice", "synthnet"]', 'model = "synthnet"\nvariant = ["plain", "wide"]')
+    changed(
+        tiny, 'model = ["wavenet", "deepvoice", "synthnet"]', 'model = "synthnet"\nvariant = ["plain", "wide", "deaf"]'
+    )
     changed(tiny, "samples = 4_000", "minutes = 0.02\nanneal = true")
-    changed(tiny, "[paper.synthnet]", "[scale.cpu.where.wide]\nchannels = 12\n[paper.wide]")
+    changed(
+        tiny,
+        "[paper.synthnet]",
+        "[scale.cpu.where.wide]\nchannels = 12\n[scale.cpu.where.deaf]\nmodel = 'nsf'\n[paper.wide]",
+    )
     recipe = read_recipe(tiny)
-    assert [(one.network, one.config.channels) for one in recipe.runs] == [("plain", 8), ("wide", 12)]
+    assert [(one.network, one.config.channels) for one in recipe.runs] == [("plain", 8), ("wide", 12), ("deaf", 8)]
     assert run("recipe", "run", tiny, "--out", tmp_path / "out").status == 0
     for one in results(tmp_path / "out")["runs"]:
         assert one["status"] == "finished"
         assert 0 < one["trained_s"] < 20  # of the 1.2 s, without the evaluations
         assert len(one["evaluations"]) >= 1
+    told = (tmp_path / "out" / "tiny-cpu" / "results.md").read_text("utf-8")
+    assert re.search(r"\| deaf \| \w+ \| - \| - \| -?\d\.\d\d \(spectra\) \|", told)
+    assert (tmp_path / "out" / "tiny-cpu" / "curves.png").exists()
 
 
 def test_ablation_goes_from_deepvoice_to_synthnet() -> None:

@@ -82,8 +82,8 @@ def distance_by_definition(means: np.ndarray, clean: np.ndarray) -> float:
             own = np.abs(np.fft.rfft(means[start : start + length] * window)) ** 2
             total, weights, heard = 0.0, 0.0, np.zeros(2)
             for k, hz in enumerate(np.arange(length // 2 + 1) * RATE / length):
-                if lowest <= hz < 7_600 or k == 0:
-                    weight = (1.0 if hz < 4_100 else 0.3) / max(hz, lowest)
+                if lowest <= hz < 7_600:
+                    weight = (1.0 if hz < 4_100 else 0.3) / hz
                     heard += np.array([own[k], power[k]])
                     total += weight * huber(0.5 * math.log((own[k] + floor) / (power[k] + floor)))
                     weights += weight

@@ -163,7 +163,8 @@ def train(
         path, instrument = read_library().starting_point(start_text, corpora[0].program)
         start = read_start(path, instrument, corpora)
         config, training = started_settings(start, model, preset, overrides)
-        config = tuned_to(config, [corpus.instrument for corpus in corpora])
+        tuned = tuned_to(config, [corpus.instrument for corpus in corpora])
+        config = tuned if tuned.oscillators == config.oscillators else config  # the shape is the start's
         span = default_span(training)
         if rank == 0:
             say(f"starts from {path}" + (f", {instrument}" if instrument else ""))

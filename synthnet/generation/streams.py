@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.signal import lfilter, lfilter_zi
 from torch import Tensor
 
 from synthnet.audio import decode_mu_law, dither, encode_mu_law
@@ -17,6 +19,7 @@ from synthnet.models import Network
 from synthnet.roll import RollEvents, excitation, rasterise
 
 BLOCK_SAMPLES = 4_000
+HIGH_PASS_HZ = 5.0
 ENGINES = ("auto", "torch", "compiled")
 
 
@@ -75,7 +78,8 @@ class Generator:
         self.generators = [np.random.default_rng(stream.seed) for stream in streams]
         styles = [stream.style for stream in streams if stream.style is not None]
         self.style = torch.from_numpy(np.stack(styles)).float().to(device_of(network)) if styles else None
-        self.position = 0
+        self.position, self.rate_hz = 0, streams[0].events.sample_rate_hz
+        self.remembered: np.ndarray | None = None
         field = network.config.receptive_field
         noise = [
             dither(field, generator) if network.config.dither else np.zeros(field) for generator in self.generators
@@ -98,9 +102,19 @@ class Generator:
         classes, means = self.engine.advance(terms, uniforms, self.temperature, self.hears_mean)
         self.position = stop
         if not self.network.audio.hears:  # its distributions say nothing but their means
+            means = self.without_constant(means)
             noise = np.stack([dither(n_samples, generator) for generator in self.generators])
             classes = encode_mu_law(means + noise)
         return np.where(self.hears_mean[:, None], means, decode_mu_law(classes))
+
+    def without_constant(self, means: np.ndarray) -> np.ndarray:
+        """The next samples [B, n] without what is slower than 5 Hz, to which the distance of spectra is deaf."""
+        pole = math.exp(-2 * math.pi * HIGH_PASS_HZ / self.rate_hz)
+        forward, back = np.array([0.5, -0.5]) * (1 + pole), np.array([1.0, -pole])
+        if self.remembered is None:  # as if the first sample had been there for ever
+            self.remembered = lfilter_zi(forward, back) * means[:, :1]
+        passed, self.remembered = lfilter(forward, back, means, axis=1, zi=self.remembered)
+        return passed.astype(np.float32)
 
 
 def block_samples(network: Network) -> int:
