@@ -8,11 +8,13 @@ ICASSP 2019), with one excitation for each partial and, as a roll is polyphonic,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
 
 import numpy as np
+from scipy.signal import lfilter
 
 from synthnet.score import Note
 
@@ -23,6 +25,7 @@ OSCILLATOR_DECAY_S = 0.04
 # (measured on FluidR3's piano and guitar) and one that rings (glockenspiel).
 ENVELOPES_S = ((0.1, 0.03), (0.5, 0.12), (1.6, 0.35))
 NOISE_BLOCK = 1_024
+LOW_NOISE_HZ = 100.0
 RINGS_OUT = 5  # time constants after the release until an envelope ends, at 0.7% of what it was
 # Partials from this share of the sample rate on are left out: resampling has removed them from the audio.
 HIGHEST_PARTIAL = 0.475
@@ -138,15 +141,22 @@ def oscillators(events: RollEvents, start: int, stop: int, partials: Sequence[fl
     return waves.reshape(2 * len(multiples) * envelopes, stop - start)
 
 
-def white_noise(start: int, stop: int, n: int, seed: tuple[int, ...]) -> np.ndarray:
-    """N independent white Gaussian noises of variance 1, float32 [N, stop - start]; a sample depends on its number and
-    the seed alone, so that slices of one noise fit together."""
-    first, last = start // NOISE_BLOCK, -(-stop // NOISE_BLOCK)
+def noises(start: int, stop: int, n: int, sample_rate_hz: int, seed: tuple[int, ...]) -> np.ndarray:
+    """N independent Gaussian noises of variance 1, float32 [N, stop - start], N at most 2: white, and low.
+
+    The low one is what a low-pass filter of first order at 100 Hz leaves of white noise: of a rumble a network could
+    make little from white noise in its short memory. A sample depends on its number and the seed alone, so that slices
+    of one noise fit together.
+    """
+    first, last = start // NOISE_BLOCK - 1, -(-stop // NOISE_BLOCK)  # a block more, in which the filter settles
     blocks = [
         np.random.default_rng((*seed, 2**40 + block)).standard_normal((n, NOISE_BLOCK), dtype=np.float32)
         for block in range(first, last)
     ]
     noise = np.concatenate([np.zeros((n, 0), np.float32), *blocks], axis=1)
+    if n > 1:
+        pole = math.exp(-2 * math.pi * LOW_NOISE_HZ / sample_rate_hz)
+        noise[1] = lfilter([math.sqrt(1 - pole**2)], [1.0, -pole], noise[1])
     return noise[:, start - first * NOISE_BLOCK :][:, : stop - start]
 
 
@@ -159,9 +169,9 @@ def excitation(
     n_noises: int,
     seed: tuple[int, ...],
 ) -> np.ndarray:
-    """`oscillators` and then R times `white_noise`: float32 [2 H E + R, stop - start]."""
+    """`oscillators` and then R `noises`: float32 [2 H E + R, stop - start]."""
     tones = oscillators(events, start, stop, partials, envelopes)
-    return np.concatenate([tones, white_noise(start, stop, n_noises, seed)]) if n_noises else tones
+    return np.concatenate([tones, noises(start, stop, n_noises, events.sample_rate_hz, seed)]) if n_noises else tones
 
 
 def _events_within(events: RollEvents, start: int, stop: int, tail: int) -> Iterator[tuple[int, int, int]]:

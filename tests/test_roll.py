@@ -17,12 +17,12 @@ from synthnet.roll import (
     RollEvents,
     events_from,
     excitation,
+    noises,
     oscillator_tail,
     oscillators,
     rasterise,
     roll_events,
     to_samples,
-    white_noise,
 )
 from synthnet.score import Note
 
@@ -227,23 +227,31 @@ def test_any_slice_is_that_slice_of_the_whole_waves(notes: list[Note], start: in
     np.testing.assert_allclose(part, whole[:, start + 800 : start + length + 800], atol=1e-6)
 
 
-def test_slices_of_one_white_noise_fit_and_other_seeds_are_other_noises() -> None:
-    whole = white_noise(-3000, 60_000, 2, (7, 1))
-    assert whole.shape == (2, 63_000)
+def test_slices_of_one_noise_fit_and_other_seeds_are_other_noises() -> None:
+    whole = noises(-3000, 200_000, 2, RATE_HZ, (7, 1))
+    assert whole.shape == (2, 203_000)
     for start, stop in [(-3000, -2999), (-5, 5), (1023, 1025), (1024, 2048), (500, 500), (5000, 9000)]:
-        np.testing.assert_array_equal(white_noise(start, stop, 2, (7, 1)), whole[:, start + 3000 : stop + 3000])
-    others = np.concatenate([whole, white_noise(-3000, 60_000, 1, (7, 2))])
-    assert np.abs(np.corrcoef(others) - np.eye(3)).max() < 0.02
-    np.testing.assert_allclose(others.std(axis=1), 1, atol=0.02)
-    spectrum = np.abs(np.fft.rfft(whole[0])) ** 2
-    assert np.ptp([part.mean() for part in np.array_split(spectrum, 10)]) < 0.1 * spectrum.mean()
+        part = noises(start, stop, 2, RATE_HZ, (7, 1))
+        np.testing.assert_allclose(part, whole[:, start + 3000 : stop + 3000], atol=1e-6)
+    np.testing.assert_array_equal(noises(-3000, 200_000, 1, RATE_HZ, (7, 2)).shape, (1, 203_000))
+    others = np.concatenate([whole, noises(-3000, 200_000, 2, RATE_HZ, (7, 2))])
+    assert np.abs(np.corrcoef(others) - np.eye(4)).max() < 0.05
+    np.testing.assert_allclose(others.std(axis=1), 1, atol=0.05)
+
+
+def test_one_noise_is_white_and_the_other_falls_by_half_above_100_hz() -> None:
+    for noise, wanted in zip(noises(0, 400_000, 2, RATE_HZ, (3,)), (0.0, -20.0), strict=True):
+        power = np.abs(np.fft.rfft(noise)) ** 2
+        hz = np.fft.rfftfreq(len(noise), 1 / RATE_HZ)
+        low, high = (power[(hz > 0.8 * centre) & (hz < 1.2 * centre)].mean() for centre in (200, 2_000))
+        assert 10 * np.log10(high / low) == pytest.approx(wanted, abs=1.2)
 
 
 def test_the_noises_come_after_the_oscillators() -> None:
     events = roll_events([Note(60, 90, 0.0, 0.5)], RATE_HZ)
-    rows = excitation(events, -100, 3000, (1, 2), 2, 3, (5,))
+    rows = excitation(events, -100, 3000, (1, 2), 2, 2, (5,))
     np.testing.assert_array_equal(rows[:8], oscillators(events, -100, 3000, (1, 2), 2))
-    np.testing.assert_array_equal(rows[8:], white_noise(-100, 3000, 3, (5,)))
+    np.testing.assert_array_equal(rows[8:], noises(-100, 3000, 2, RATE_HZ, (5,)))
     assert excitation(events, 0, 10, (), 1, 0, (5,)).shape == (0, 10)
 
 

@@ -88,7 +88,9 @@ class SpanType(click.ParamType):
 @click.option(
     "--envelopes", type=int, help="How often they come: 1, sustained, to 4, dying away in three ways besides."
 )
-@click.option("--noises", type=int, help="Sources of white noise that come with them.  [default of nsf: 1]")
+@click.option(
+    "--noises", type=int, help="Sources of noise that come with them: 1, white, 2, low, too.  [default of nsf: 2]"
+)
 @click.option("--corruption", type=float, help="Largest share of past samples replaced by random classes.")
 @click.option("--noise", type=float, help="Largest standard deviation of noise added to the past; full scale is 1.")
 @click.option(

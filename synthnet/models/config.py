@@ -30,7 +30,7 @@ class ModelConfig:
         partials: frequencies of the H oscillators, relative to the fundamental, in rising order; none: 1, 2, ..., H.
         envelopes: E, how often the oscillators come: sustained, and dying away in E - 1 ways
             (`synthnet.roll.ENVELOPES_S`).
-        noises: R, sources of white noise that come with the oscillators.
+        noises: R, 0 to 2 sources of noise that come with the oscillators: white, and low (`synthnet.roll.noises`).
         dither: whether the audio that it models is dithered before it is quantised, as in the paper.
 
     Raises:
@@ -68,7 +68,7 @@ class ModelConfig:
             "styles": 128,
             "harmonics": 64,
             "envelopes": 1 + len(ENVELOPES_S),
-            "noises": 16,
+            "noises": 2,
         }
         for name, low in lowest.items():
             value = getattr(self, name)
@@ -138,7 +138,7 @@ PRESETS: dict[str, dict[str, int]] = {
 PRESET_MODELS = {preset: "nsf" if preset == "small" else "synthnet" for preset in PRESETS}
 
 # What a model is given besides, whatever the preset. Without a source NSF would have nothing to filter.
-SHAPES = {"nsf": {"harmonics": 24, "envelopes": 4, "noises": 1}}
+SHAPES = {"nsf": {"harmonics": 24, "envelopes": 4, "noises": 2}}
 
 
 def preset_config(model: str | None, preset: str, **changes: Any) -> ModelConfig:
