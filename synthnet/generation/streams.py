@@ -29,7 +29,7 @@ class Stream:
 
     Args:
         events: the score, at the network's sample rate; time 0 is the first sample generated.
-        seed: of the random numbers that pick its samples, and of white noise among its network's oscillators.
+        seed: of the random numbers that pick its samples, and of the noises among its network's oscillators.
         style: [S] weights of the styles, for a network with several instruments.
         expectation: whether it is the means of the distributions, instead of samples drawn from them. The means are
             what the network hears of itself, too: neither the dither that it has learned nor its own doubt

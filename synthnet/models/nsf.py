@@ -1,6 +1,6 @@
 """A neural source-filter model (Wang, Takaki and Yamagishi 2019): from the score alone, it does not hear itself.
 
-Oscillators and white noise are the source; WaveNet's layers, which the score steers, are the filter. There is no past
+Oscillators and noises are the source; WaveNet's layers, which the score steers, are the filter. There is no past
 audio, so nothing that it plays a little wrong comes back. As no score tells the phases of a recording, it is trained on
 the magnitudes of spectra (`synthnet.spectral.spectral_distance`).
 
