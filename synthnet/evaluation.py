@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import default_collate
 
-from synthnet.audio import decode_mu_law
 from synthnet.corpus import FULL_SCALE, NOTE_NAMES, Corpus, Piece
 from synthnet.dataset import SliceDataset
 from synthnet.generation.reference import device_of
@@ -32,7 +31,6 @@ from synthnet.metrics import (
     start_burst_db,
 )
 from synthnet.models import Network
-from synthnet.models.config import CLASSES
 from synthnet.roll import RollEvents, events_from, rasterise, roll_events, to_samples
 from synthnet.score import Note
 from synthnet.spectral import spectral_distance
@@ -104,11 +102,9 @@ def error_of(network: Network, batch: dict[str, Tensor], style: np.ndarray | Non
         weights = torch.from_numpy(style).float().to(device).expand(len(batch["x"]), -1)
     elif network.config.styles:
         weights = functional.one_hot(batch["style"], network.config.styles).float()
-    logits = network(batch["x"], batch["roll"], weights, batch.get("oscillators")).float()
-    if network.audio.hears:
-        return functional.cross_entropy(logits, batch["target_x"]).item()
-    levels = torch.from_numpy(decode_mu_law(np.arange(CLASSES))).to(device)
-    return spectral_distance((logits.softmax(dim=1) * levels[:, None]).sum(dim=1), batch["target_clean"], rate).item()
+    stream = network.run_layers(batch["x"], batch["roll"], weights, batch.get("oscillators"))
+    nll, means = network.audio_loss(stream, batch["target_x"])
+    return (nll if network.audio.hears else spectral_distance(means, batch["target_clean"], rate)).item()
 
 
 @dataclass(frozen=True)
@@ -422,8 +418,10 @@ def evaluate(
     generated = free_run(network, corpus, n_seconds, seed=seed, style=style)
     rmse, width = mean_and_ci95(generated.sample_rmse_db)
     expected_rmse, expected_width = mean_and_ci95(generated.expectation_rmse_db)
-    floor = split_floor_nats([corpus], "valid", network.config.dither)
-    over_floor = {"dither_floor": floor, "excess": told.error - floor} if network.audio.hears else {}
+    over_floor = {}
+    if network.audio.hears:
+        floor = split_floor_nats([corpus], "valid", network.config.dither)
+        over_floor = {"dither_floor": floor, "excess": told.error - floor}
     return {
         f"valid_{network.error_name}": told.error,
         **over_floor,

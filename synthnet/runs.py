@@ -349,7 +349,8 @@ class Monitor:
         self.every_steps = evaluate_every.in_steps(steps_an_epoch)
         self.every_s = None if evaluate_every.minutes is None else 60 * evaluate_every.minutes
         self.next_s = self.every_s + trainer.elapsed_s if self.every_s else math.inf
-        self.floor = {split: split_floor_nats(corpora, split, trainer.config.dither) for split in ("train", "valid")}
+        splits = ("train", "valid") if trainer.network.audio.hears else ()  # without a likelihood there is no floor
+        self.floor = {split: split_floor_nats(corpora, split, trainer.config.dither) for split in splits}
         self.begun: tuple[Progress, int] | None = None
         self.bar: tqdm | None = None
         if trainer.rank == 0:
@@ -360,7 +361,7 @@ class Monitor:
                 f"{trainer.config.model}, {n_parameters:,} parameters, for {length} ({steps_an_epoch} steps an epoch); "
                 + (
                     f"dither floor {self.floor['train']:.3f} nats a sample: no loss can be lower"
-                    if trainer.network.audio.hears
+                    if self.floor
                     else "the loss is the distance of the spectra, in nats of amplitude (8.7 dB)"
                 )
             )
@@ -383,8 +384,7 @@ class Monitor:
         passed_s = max(progress.elapsed_s - first.elapsed_s, 1e-9)
         rate = (self.trainer.samples - samples) / passed_s
         left_s = passed_s * (1 - progress.share_done) / max(progress.share_done - first.share_done, 1e-9)
-        excess = progress.error - self.floor["train"]
-        over_floor = f"{excess:+.3f} over the floor, " if self.trainer.network.audio.hears else ""
+        over_floor = f"{progress.error - self.floor['train']:+.3f} over the floor, " if self.floor else ""
         self.bar.set_postfix_str(
             f"step {progress.step}, loss {progress.loss:.3f}, {over_floor}{rate:,.0f} samples/s, {clock(left_s)} left",
             refresh=False,
@@ -401,7 +401,7 @@ class Monitor:
         return True
 
     def validate(self, network: Network) -> dict[str, float]:
-        """Likelihood and free-running seconds on the validation pieces."""
+        """Fit and free-running seconds on the validation pieces."""
         begun = time.monotonic()
         network.eval()
         told = fit(network, self.corpora, n_slices=16)
@@ -409,22 +409,21 @@ class Monitor:
         for number, corpus in enumerate(self.corpora):
             style = np.eye(len(self.corpora))[number] if network.config.styles else None
             runs.append(free_run(network, corpus, self.evaluation_seconds, style=style))
-        excess = told.error - self.floor["valid"]
-        over_floor = {"dither_floor": self.floor["valid"], "valid_excess": excess} if network.audio.hears else {}
         figures = {
             f"valid_{network.error_name}": told.error,
-            **over_floor,
             "score_gain": told.score_gain,
             "rmse_cqt_db": float(np.mean([run.sample_rmse_db.mean() for run in runs])),
             "rmse_cqt_expectation_db": float(np.mean([run.expectation_rmse_db.mean() for run in runs])),
         }
+        if self.floor:
+            figures |= {"dither_floor": self.floor["valid"], "valid_excess": told.error - self.floor["valid"]}
         figures["evaluation_s"] = time.monotonic() - begun  # which training had to wait
         network.train()
         if self.bar is not None:
             self.bar.clear()
         self.say(
             f"step {self.trainer.step}: validation {told.error:.3f} nats"
-            + (f", {excess:+.3f} over the floor, " if network.audio.hears else " from the spectra, ")
+            + (f", {figures['valid_excess']:+.3f} over the floor, " if self.floor else " from the spectra, ")
             + f"score gain {told.score_gain:.2f}; free-running RMSE-CQT {figures['rmse_cqt_db']:.1f} dB "
             f"(expectation {figures['rmse_cqt_expectation_db']:.1f})"
         )

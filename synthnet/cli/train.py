@@ -132,9 +132,9 @@ def train(
     """Learn an instrument.
 
     The network, its curves and all that is needed to go on land in a folder under runs/. Ctrl-C saves and stops.
-    With --minutes the learning rate and the noise of small fall over that time, and its spectral loss grows. --steps
-    and --epochs hold all three, as the paper does, unless --anneal-steps is given: N steps and N more resumed are
-    then exactly 2N steps.
+    With --minutes the learning rate of small falls over that time; if it hears itself, its noise falls, too, and its
+    spectral loss grows. --steps and --epochs hold all three, as the paper does, unless --anneal-steps is given: N
+    steps and N more resumed are then exactly 2N steps.
     Several GPUs: torchrun --nproc_per_node 2 -m synthnet train ...
     """
     overrides = {name: value for name, value in overrides.items() if value is not None}
