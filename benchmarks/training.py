@@ -29,7 +29,7 @@ from synthnet.models import Network, build_model, fused, preset_config
 from synthnet.models.config import CLASSES
 from synthnet.models.inputs import EveryLayerScore
 from synthnet.spectral import spectral_distance
-from synthnet.training import LossModule, training_config
+from synthnet.training import PHASE_WEIGHT, LossModule, training_config
 
 RATE_HZ = 16_000
 STEPS = 3  # timed in a row, after one that is not
@@ -51,7 +51,8 @@ def straightforward_loss(network: Network, batch: dict[str, Tensor]) -> Tensor:
         stream = stream[:, :, -change.shape[2] :] + change
     levels = torch.from_numpy(decode_mu_law(np.arange(CLASSES)))
     means = (network.head(skips).softmax(dim=1) * levels[:, None]).sum(dim=1)
-    return spectral_distance(means, batch["target_clean"], RATE_HZ)
+    distance, discord = spectral_distance(means, batch["target_clean"], RATE_HZ)
+    return distance + PHASE_WEIGHT * discord
 
 
 class Way(NamedTuple):

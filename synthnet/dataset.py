@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from synthnet.audio import dither, encode_mu_law
 from synthnet.corpus import FULL_SCALE, Corpus
 from synthnet.files import InputError
-from synthnet.roll import RollEvents, excitation, rasterise, roll_events
+from synthnet.roll import Partials, RollEvents, excitation, rasterise, roll_events
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
         n_predicted: int,
         n_context: int,
         seed: int,
-        partials: Sequence[float] = (),
+        partials: Partials | None = None,
         envelopes: int = 1,
         noises: int = 0,
         cold_start_share: float = 0.02,
@@ -83,11 +83,11 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
         self._numbered = np.cumsum([len(recording.samples) + 1 for recording in self._recordings])
 
     def __getitem__(self, i: int) -> dict[str, Tensor]:
-        """Slice i, with C = `n_context`, H `partials`, E = `envelopes` and R = `noises`.
+        """Slice i, with C = `n_context` and the O rows of `excitation`, if there are `partials`.
 
         "x" int64 [C + T], mu-law classes of the samples s - 1 - C to s + T - 2; "roll" uint8 [128, C + T] and, if
-        H or R > 0, "oscillators" float32 [2 H E + R, C + T] for the same samples; "style" int64 [], the index of the
-        corpus. For the samples s to s + T - 1 "target_x" int64 [T], "target_clean" float32 [T], before the dither, and
+        there are any, "oscillators" float32 [O, C + T] for the same samples; "style" int64 [], the index of the corpus.
+        For the samples s to s + T - 1 "target_x" int64 [T], "target_clean" float32 [T], before the dither, and
         "target_roll" uint8 [128, T].
         """
         rng = np.random.default_rng((self.seed, i))
@@ -110,7 +110,7 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
             "target_clean": torch.from_numpy(clean[self.n_context + 1 :]),
             "target_roll": torch.from_numpy(rasterise(recording.events, start, end)),
         }
-        if self.partials or self.noises:
+        if self.partials is not None:
             waves = excitation(
                 recording.events, begin, end - 1, self.partials, self.envelopes, self.noises, (self.seed, i)
             )

@@ -75,7 +75,7 @@ def fit(
         n_predicted=n_predicted,
         n_context=network.config.receptive_field - 1,
         seed=VALIDATION_SEED,
-        partials=network.config.oscillator_partials,
+        partials=network.partials,
         envelopes=network.config.envelopes,
         noises=network.config.noises,
         cold_start_share=0.0,
@@ -104,7 +104,7 @@ def error_of(network: Network, batch: dict[str, Tensor], style: np.ndarray | Non
         weights = functional.one_hot(batch["style"], network.config.styles).float()
     stream = network.run_layers(batch["x"], batch["roll"], weights, batch.get("oscillators"))
     nll, means = network.audio_loss(stream, batch["target_x"])
-    return (nll if network.audio.hears else spectral_distance(means, batch["target_clean"], rate)).item()
+    return (nll if network.audio.hears else spectral_distance(means, batch["target_clean"], rate)[0]).item()
 
 
 @dataclass(frozen=True)

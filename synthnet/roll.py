@@ -46,6 +46,25 @@ class RollEvents:
         return int(self.release.max(initial=0))
 
 
+@dataclass(frozen=True)
+class Partials:
+    """What oscillators sound: float32 [128, H], of each key.
+
+    Attributes:
+        ratios: frequencies in rising order, relative to the key's fundamental in equal temperament, A4 = 440 Hz.
+        phases: at the onset, in turns; 0: a sine begins.
+    """
+
+    ratios: np.ndarray
+    phases: np.ndarray
+
+    @classmethod
+    def of_all_keys(cls, multiples: Sequence[float]) -> Partials:
+        """These multiples of each key's fundamental [H], as sines."""
+        ratios = np.tile(np.array(multiples, dtype=np.float32), (N_KEYS, 1))
+        return cls(ratios, np.zeros_like(ratios))
+
+
 @overload
 def to_samples(seconds: float, sample_rate_hz: int) -> np.int64: ...
 @overload
@@ -104,41 +123,35 @@ def oscillator_tail(envelopes: int, sample_rate_hz: int) -> int:
     return int(to_samples(max([OSCILLATOR_DECAY_S, *rings_s]), sample_rate_hz))
 
 
-def oscillators(events: RollEvents, start: int, stop: int, partials: Sequence[float], envelopes: int = 1) -> np.ndarray:
+def oscillators(events: RollEvents, start: int, stop: int, partials: Partials, envelopes: int = 1) -> np.ndarray:
     """Sines of the H partials of the sounding notes, then their cosines: float32 [2 H E, stop - start].
 
-    Summed over the notes. Partials are multiples of the fundamental, in rising order; fundamentals are in equal
-    temperament, A4 = 440 Hz. The phase is zero at the onset, the amplitude 1 while the key is down, and falls in a line
-    to 0 within 40 ms after the release. Partials from 0.475 of the sample rate on (7.6 kHz at 16 kHz) are left
-    out. Within 1e-5 of the exact value.
+    Summed over the notes. The amplitude is 1 while the key is down, and falls in a line to 0 within 40 ms after the
+    release. Partials from 0.475 of the sample rate on (7.6 kHz at 16 kHz) are left out. Within 1e-5 of the exact value.
 
     With E envelopes, 1 to 4, the 2 H sines and cosines come E times: as above, then dying away from the onset on, and
     faster from the release on, with the time constants of `ENVELOPES_S`. Of these a network can mix how an
     instrument's partials begin, die and ring.
     """
     rate = events.sample_rate_hz
-    decay = int(to_samples(OSCILLATOR_DECAY_S, rate))
-    constants = np.array(ENVELOPES_S[: envelopes - 1]).reshape(-1, 2) * rate
-    tail = oscillator_tail(envelopes, rate)
-    multiples = np.array(partials, dtype=np.float64)
-    waves = np.zeros((envelopes, 2, len(multiples), stop - start), dtype=np.float32)
-    for pitch, onset, release in _events_within(events, start, stop, tail):
-        frequency_hz = 440.0 * 2.0 ** ((pitch - 69) / 12.0)
-        heard = multiples[multiples * frequency_hz < HIGHEST_PARTIAL * rate]
-        first, last = max(onset, start), min(release + tail, stop)
-        time = np.arange(first, last)
+    waves = np.zeros((envelopes, 2, partials.ratios.shape[1], stop - start), dtype=np.float32)
+    for pitch, onset, time, amplitudes in _sounding(events, start, stop, envelopes):
+        cycles = partials.ratios[pitch].astype(np.float64) * (440.0 * 2.0 ** ((pitch - 69) / 12.0) / rate)  # a sample
+        heard = cycles[cycles < HIGHEST_PARTIAL]
         # The phase is reduced to one turn in double precision; single precision is enough, and fast, after that.
-        turns = (heard * (frequency_hz / rate))[:, None] * (time - onset)  # [partials heard, samples]
+        turns = partials.phases[pitch, : len(heard), None] + heard[:, None] * (time - onset)  # [heard, samples]
         phase = (2.0 * np.pi * (turns - np.floor(turns))).astype(np.float32)
         tones = np.stack([np.sin(phase), np.cos(phase)])
-        part = waves[:, :, : len(heard), first - start : last - start]
-        down = np.minimum(time, release) - onset
-        up = np.maximum(time - release, 0)
-        part[0] += tones * np.maximum(1.0 - up / decay, 0.0).astype(np.float32)
-        for envelope, (down_constant, up_constant) in zip(part[1:], constants, strict=True):
-            amplitude = np.exp(-down / down_constant - up / up_constant)
-            envelope += tones * np.where(up < RINGS_OUT * up_constant, amplitude, 0.0).astype(np.float32)
-    return waves.reshape(2 * len(multiples) * envelopes, stop - start)
+        waves[:, :, : len(heard), time[0] - start : time[-1] + 1 - start] += amplitudes[:, None, None] * tones
+    return waves.reshape(2 * partials.ratios.shape[1] * envelopes, stop - start)
+
+
+def note_envelopes(events: RollEvents, start: int, stop: int, n: int) -> np.ndarray:
+    """The amplitudes of the first `n` envelopes that `oscillators` have, summed over the notes: float32 [n, N]."""
+    total = np.zeros((n, stop - start), dtype=np.float32)
+    for _, _, time, amplitudes in _sounding(events, start, stop, n):
+        total[:, time[0] - start : time[-1] + 1 - start] += amplitudes
+    return total
 
 
 def noises(start: int, stop: int, n: int, sample_rate_hz: int, seed: tuple[int, ...]) -> np.ndarray:
@@ -164,14 +177,36 @@ def excitation(
     events: RollEvents,
     start: int,
     stop: int,
-    partials: Sequence[float],
+    partials: Partials,
     envelopes: int,
     n_noises: int,
     seed: tuple[int, ...],
 ) -> np.ndarray:
-    """`oscillators` and then R `noises`: float32 [2 H E + R, stop - start]."""
+    """`oscillators`; and with R `noises` the E envelopes that could shape them, and then they: [2 H E + E + R, N]."""
     tones = oscillators(events, start, stop, partials, envelopes)
-    return np.concatenate([tones, noises(start, stop, n_noises, events.sample_rate_hz, seed)]) if n_noises else tones
+    if not n_noises:
+        return tones
+    hiss = noises(start, stop, n_noises, events.sample_rate_hz, seed)
+    return np.concatenate([tones, note_envelopes(events, start, stop, envelopes), hiss])
+
+
+def _sounding(
+    events: RollEvents, start: int, stop: int, envelopes: int
+) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
+    """Of each event heard in the slice: pitch, onset, its samples there [n] and the envelopes' amplitudes [E, n]."""
+    rate = events.sample_rate_hz
+    decay = int(to_samples(OSCILLATOR_DECAY_S, rate))
+    constants = np.array(ENVELOPES_S[: envelopes - 1]).reshape(-1, 2) * rate
+    tail = oscillator_tail(envelopes, rate)
+    for pitch, onset, release in _events_within(events, start, stop, tail):
+        time = np.arange(max(onset, start), min(release + tail, stop))
+        if len(time):
+            down, up = np.minimum(time, release) - onset, np.maximum(time - release, 0)
+            amplitudes = [np.maximum(1.0 - up / decay, 0.0)]
+            for down_constant, up_constant in constants:
+                dying = np.exp(-down / down_constant - up / up_constant)
+                amplitudes.append(np.where(up < RINGS_OUT * up_constant, dying, 0.0))
+            yield pitch, onset, time, np.stack(amplitudes).astype(np.float32)
 
 
 def _events_within(events: RollEvents, start: int, stop: int, tail: int) -> Iterator[tuple[int, int, int]]:

@@ -31,7 +31,9 @@ from synthnet.files import InputError, sha256
 from synthnet.instruments import known_instrument
 from synthnet.models import ModelConfig, Network, preset_config
 from synthnet.plots import plot_training
+from synthnet.roll import Partials
 from synthnet.training import Progress, Trainer, TrainingConfig, training_config
+from synthnet.tuning import measure_partials
 
 DEFAULT_PRESET = "small"
 PAPER_EPOCHS = 200
@@ -78,6 +80,18 @@ def tuned_to(config: ModelConfig, instruments: Sequence[str]) -> ModelConfig:
         return config
     partials = instrument.oscillators[: config.harmonics]
     return dataclasses.replace(config, harmonics=len(partials), partials=partials)
+
+
+def partials_for(config: ModelConfig, corpora: Sequence[Corpus]) -> Partials | None:
+    """What oscillators sound: a tuned network's one instrument's partials as measured, else as they should be.
+
+    None for a network without oscillators.
+    """
+    if not config.oscillators:
+        return None
+    if config.tuned and len(corpora) == 1:
+        return measure_partials(corpora[0], config.oscillator_partials)
+    return Partials.of_all_keys(config.oscillator_partials)
 
 
 @dataclass(frozen=True)
@@ -245,13 +259,15 @@ def train_run(
             raise InputError(
                 f"{corpus.folder}: no validation piece, and training is judged by one; build it again with --valid NAME"
             )
+    if config.tuned:
+        say("measuring the partials of each key")
     dataset = SliceDataset(
         corpora,
         "train",
         n_predicted=training.n_predicted,
         n_context=config.receptive_field - 1,
         seed=training.seed,
-        partials=config.oscillator_partials,
+        partials=partials_for(config, corpora),
         envelopes=config.envelopes,
         noises=config.noises,
         cold_start_share=training.cold_start,

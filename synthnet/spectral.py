@@ -53,35 +53,41 @@ def spectral_loss(means: Tensor, clean: Tensor, sample_rate_hz: int) -> Tensor:
     return torch.stack(losses).mean()
 
 
-def spectral_distance(means: Tensor, clean: Tensor, sample_rate_hz: int) -> Tensor:
-    """How far apart the magnitudes of the spectra of expected samples [B, T] and clean ones are, whatever their phases.
+def spectral_distance(means: Tensor, clean: Tensor, sample_rate_hz: int) -> tuple[Tensor, Tensor]:
+    """How far apart the spectra of expected samples [B, T] and clean ones are: their magnitudes, and their phases.
 
-    In nats of amplitude, 0 or more: the Huber loss (quadratic below 1) of the logarithm of each bin's ratio, as a mean
-    over Hann windows of the three lengths (overlapping by three quarters; the slice where it is shorter) and over the
-    logarithm of frequency, from 28 Hz or two bins to 7600 Hz at 16 kHz; those beyond 4100 Hz count less. To it comes
-    half the size of the logarithm of the ratio of all these bins together: most are nearly silent, few say how loud it
-    is.
+    Magnitudes, in nats of amplitude, 0 or more: the Huber loss (quadratic below 1) of the logarithm of each bin's
+    ratio, as a mean over Hann windows of the three lengths (overlapping by three quarters; the slice where it is
+    shorter) and over the logarithm of frequency, from 28 Hz or two bins to 7600 Hz at 16 kHz; those beyond 4100 Hz
+    count less. To it comes half the size of the logarithm of the ratio of all these bins together: most are nearly
+    silent, few say how loud it is.
+
+    Phases: 1 less the cosine of their difference, 0 to 2, as the same mean. At the floor there are no phases, which
+    makes 1. Where phases cannot be known the cosine is 0 on average, at any level.
 
     Neural source-filter models are trained on log magnitudes at several resolutions (Wang, Takaki and Yamagishi 2019).
     Deviations: the scale of frequency and the floor are RMSE-CQT's, and large errors count linearly.
     """
-    losses = []
+    distances, discords = [], []
     for length_s in DISTANCE_WINDOWS_S:
         length = min(round(length_s * sample_rate_hz), clean.shape[1])
         window, weights = _window_and_weights(length, sample_rate_hz, AIR_WEIGHT)
         window, weights = window.to(clean.device), weights.to(clean.device)
-        own_power, power = (
-            _power(torch.fft.rfft(samples.unfold(1, length, max(1, length // 4)) * window))
-            for samples in (means, clean)
+        mine, theirs = (
+            torch.fft.rfft(samples.unfold(1, length, max(1, length // 4)) * window) for samples in (means, clean)
         )  # [B, frames, bins]
+        own_power, power = _power(mine), _power(theirs)
         quietest = (QUIETEST * length / 4) ** 2  # power of a sine in its bin
         floor = power.amax(dim=(1, 2), keepdim=True).clamp(min=quietest) * 10 ** (DISTANCE_FLOOR_DB / 10)
         ratios = 0.5 * torch.log((own_power + floor) / (power + floor))
         silence, heard = SILENT_BINS * floor[..., 0], weights > 0
         own_level, level = ((each * heard).sum(-1) + silence for each in (own_power, power))
         levels = 0.5 * torch.log(own_level / level)
-        losses.append((_huber(ratios) * weights).sum(-1).mean() + LEVEL_WEIGHT * levels.abs().mean())
-    return torch.stack(losses).mean()
+        distances.append((_huber(ratios) * weights).sum(-1).mean() + LEVEL_WEIGHT * levels.abs().mean())
+        product = mine.real * theirs.real + mine.imag * theirs.imag
+        cosines = product * torch.rsqrt((own_power + floor) * (power + floor))
+        discords.append(1 - (cosines * weights).sum(-1).mean())
+    return torch.stack(distances).mean(), torch.stack(discords).mean()
 
 
 def _huber(errors: Tensor) -> Tensor:

@@ -41,6 +41,7 @@ ADAM_EPSILON = 1e-8
 EMA_EVERY_STEPS = 5
 LOSSES_AVERAGED = 20  # of every tenth step, in what is shown and in a row of metrics.jsonl
 LEARNING_RATE_END = 0.05  # share of the learning rate left when annealing ends
+PHASE_WEIGHT = 0.5  # of what `spectral_distance` tells of phases
 CORRUPTION_END = 0.3  # share of corruption and noise left when annealing ends
 
 
@@ -219,6 +220,8 @@ class Trainer:
         self.network = build_model(config).to(device)
         if start is not None:
             self.network.load_state_dict(start)
+        if dataset.partials is not None:
+            self.network.partials = dataset.partials
         self.average = copy.deepcopy(self.network) if training.ema_decay else self.network
         matrices = matrices_of(self.network) if training.muon else []
         rest = set(self.network.parameters()) - set(matrices)
@@ -466,8 +469,8 @@ class LossModule(torch.nn.Module):
         """The loss, with so much of `spectral_loss` in it; and the audio's cross-entropy, or distance, alone."""
         loss, nll, means = self.network.loss(batch)
         if not self.network.audio.hears:
-            distance = spectral_distance(means, batch["target_clean"], self.sample_rate_hz)
-            return distance, distance
+            distance, discord = spectral_distance(means, batch["target_clean"], self.sample_rate_hz)
+            return distance + PHASE_WEIGHT * discord, distance
         if spectral > 0:
             loss = loss + spectral * spectral_loss(means, batch["target_clean"], self.sample_rate_hz)
         return loss, nll

@@ -16,7 +16,7 @@ from synthnet.corpus import Corpus, Piece, build_corpus
 from synthnet.dataset import SliceDataset
 from synthnet.files import InputError
 from synthnet.instruments import find_instrument
-from synthnet.roll import oscillators, rasterise, roll_events
+from synthnet.roll import Partials, oscillators, rasterise, roll_events
 from synthnet.score import Note, Score, Track, write_midi
 
 RATE_HZ = 16_000
@@ -47,16 +47,22 @@ def start_of(item: dict[str, torch.Tensor]) -> int:
     return int(100 * key - t - 1)
 
 
+def harmonics(n: int) -> Partials:
+    return Partials.of_all_keys(range(1, n + 1))
+
+
 def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def test_shapes_and_types(tiny_corpus: Corpus) -> None:
-    item = SliceDataset([tiny_corpus], "train", n_predicted=50, n_context=20, seed=0, partials=(1, 2, 3), noises=2)[0]
+    item = SliceDataset([tiny_corpus], "train", n_predicted=50, n_context=20, seed=0, partials=harmonics(3), noises=2)[
+        0
+    ]
     assert {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in item.items()} == {
         "x": ((70,), torch.int64),
         "roll": ((128, 70), torch.uint8),
-        "oscillators": ((8, 70), torch.float32),
+        "oscillators": ((9, 70), torch.float32),
         "style": ((), torch.int64),
         "target_x": ((50,), torch.int64),
         "target_clean": ((50,), torch.float32),
@@ -87,11 +93,11 @@ def test_roll_and_audio_agree_to_the_sample() -> None:
 
 
 def test_oscillators_are_those_of_the_inputs() -> None:
-    slices = SliceDataset([ruler()], "train", n_predicted=400, n_context=100, seed=2, partials=(1, 2, 3, 4))
+    slices = SliceDataset([ruler()], "train", n_predicted=400, n_context=100, seed=2, partials=harmonics(4))
     events = roll_events(ruler().read_notes(ruler().pieces[0]), RATE_HZ)
     for i in range(10):
         begin = start_of(slices[i]) - 1 - 100
-        np.testing.assert_array_equal(slices[i]["oscillators"], oscillators(events, begin, begin + 500, (1, 2, 3, 4)))
+        np.testing.assert_array_equal(slices[i]["oscillators"], oscillators(events, begin, begin + 500, harmonics(4)))
         np.testing.assert_array_equal(slices[i]["roll"], rasterise(events, begin, begin + 500))
 
 
@@ -114,7 +120,7 @@ def test_a_struck_note_is_where_the_roll_says(tmp_path: Path) -> None:
 
 def test_slice_depends_on_seed_and_number_alone(tiny_corpus: Corpus) -> None:
     def slices(seed: int) -> SliceDataset:
-        return SliceDataset([tiny_corpus], "train", n_predicted=100, n_context=10, seed=seed, partials=(1, 2))
+        return SliceDataset([tiny_corpus], "train", n_predicted=100, n_context=10, seed=seed, partials=harmonics(2))
 
     forwards = [slices(5)[i] for i in range(4)]
     backwards = slices(5)

@@ -14,10 +14,12 @@ from synthnet.instruments import BAR
 from synthnet.roll import (
     ENVELOPES_S,
     RINGS_OUT,
+    Partials,
     RollEvents,
     events_from,
     excitation,
     noises,
+    note_envelopes,
     oscillator_tail,
     oscillators,
     rasterise,
@@ -133,10 +135,14 @@ def test_no_notes_make_an_empty_roll() -> None:
     assert not rasterise(events, -3, 7).any()
     assert rasterise(events, -3, 7).shape == (128, 10)
     assert rasterise(events, 0, 1).dtype == np.uint8
-    assert not oscillators(events, 0, 10, range(1, 9)).any()
+    assert not oscillators(events, 0, 10, harmonics(8)).any()
 
 
 # ------------------------------------------------------------------------------------------ oscillators
+
+
+def harmonics(n: int) -> Partials:
+    return Partials.of_all_keys(range(1, n + 1))
 
 
 def closed_form(pitch: int, onset: int, release: int, n_samples: int, partials: Sequence[float]) -> np.ndarray:
@@ -145,7 +151,7 @@ def closed_form(pitch: int, onset: int, release: int, n_samples: int, partials: 
     frequency_hz = 440.0 * 2.0 ** ((pitch - 69) / 12)
     amplitude = np.interp(t, [release, release + 640], [1.0, 0.0]) * (t >= onset)
     waves = np.zeros((2 * len(partials), n_samples))
-    for row, multiple in enumerate(partials):
+    for row, multiple in enumerate(np.float32(partials).astype(float)):
         if multiple * frequency_hz < 7600.0:
             angle = 2.0 * np.pi * multiple * frequency_hz * (t - onset) / 16_000
             waves[row], waves[len(partials) + row] = amplitude * np.sin(angle), amplitude * np.cos(angle)
@@ -156,7 +162,7 @@ def closed_form(pitch: int, onset: int, release: int, n_samples: int, partials: 
 @pytest.mark.parametrize("partials", [(1,), range(1, 9), BAR], ids=["one", "harmonics", "bar"])
 def test_one_note_is_its_closed_form(pitch: int, partials: Sequence[float]) -> None:
     events = roll_events([Note(pitch, 80, 0.25, 1.0)], RATE_HZ)
-    waves = oscillators(events, 0, 20_000, partials)
+    waves = oscillators(events, 0, 20_000, Partials.of_all_keys(partials))
     assert waves.dtype == np.float32
     np.testing.assert_allclose(waves, closed_form(pitch, 4000, 16_000, 20_000, partials), atol=1e-5)
 
@@ -166,20 +172,20 @@ def test_the_phase_stays_true_through_a_note_of_an_hour() -> None:
     n = events.n_samples
     t = np.arange(n - 500, n)
     angle = 2.0 * np.pi * (440 * 8 * t % 16_000) / 16_000  # reduced in whole numbers
-    waves = oscillators(events, n - 500, n, range(1, 9))
+    waves = oscillators(events, n - 500, n, harmonics(8))
     np.testing.assert_allclose(waves[7], np.sin(angle), atol=1e-4)
     np.testing.assert_allclose(waves[15], np.cos(angle), atol=1e-4)
 
 
 def test_harmonics_from_7600_hz_on_are_left_out() -> None:
     # A5 is 880 Hz: its eighth harmonic, 7040 Hz, is in, its ninth, 7920 Hz, is not.
-    waves = oscillators(roll_events([Note(81, 80, 0.0, 1.0)], RATE_HZ), 0, 16_000, range(1, 11))
+    waves = oscillators(roll_events([Note(81, 80, 0.0, 1.0)], RATE_HZ), 0, 16_000, harmonics(10))
     np.testing.assert_array_equal(np.abs(waves).max(axis=1) > 0.5, ([True] * 8 + [False] * 2) * 2)
 
 
 def test_notes_add_up_and_tails_overlap_a_struck_again_key() -> None:
     notes = [Note(60, 80, 0.0, 0.5), Note(67, 80, 0.1, 0.6), Note(60, 80, 0.5, 0.7)]
-    waves = oscillators(roll_events(notes, RATE_HZ), 0, 12_000, range(1, 9))
+    waves = oscillators(roll_events(notes, RATE_HZ), 0, 12_000, harmonics(8))
     expected = (
         closed_form(60, 0, 8000 - 80, 12_000, range(1, 9))
         + closed_form(67, 1600, 9600, 12_000, range(1, 9))
@@ -189,7 +195,7 @@ def test_notes_add_up_and_tails_overlap_a_struck_again_key() -> None:
 
 
 def test_the_decay_ends_forty_milliseconds_after_the_release() -> None:
-    waves = oscillators(roll_events([Note(60, 80, 0.0, 0.5)], RATE_HZ), 0, 9000, range(1, 9))
+    waves = oscillators(roll_events([Note(60, 80, 0.0, 0.5)], RATE_HZ), 0, 9000, harmonics(8))
     np.testing.assert_allclose(np.hypot(waves[0], waves[8])[8000:8640], 1.0 - np.arange(640) / 640, atol=1e-5)
     assert not waves[:, 8640:].any()
 
@@ -197,8 +203,8 @@ def test_the_decay_ends_forty_milliseconds_after_the_release() -> None:
 def test_envelopes_are_their_closed_form_and_ring_out() -> None:
     onset, release, n = 4_000, 12_000, 60_000
     events = roll_events([Note(57, 80, 0.25, 0.75)], RATE_HZ)
-    waves = oscillators(events, 0, n, (1, 2), envelopes=4).reshape(4, 2, 2, n)
-    np.testing.assert_array_equal(waves[0].reshape(4, n), oscillators(events, 0, n, (1, 2)))
+    waves = oscillators(events, 0, n, harmonics(2), envelopes=4).reshape(4, 2, 2, n)
+    np.testing.assert_array_equal(waves[0].reshape(4, n), oscillators(events, 0, n, harmonics(2)))
     t = np.arange(n)
     for number, (down_s, up_s) in enumerate(ENVELOPES_S, start=1):
         amplitude = np.exp(-(np.clip(t, onset, release) - onset) / (down_s * RATE_HZ))
@@ -222,8 +228,8 @@ def test_envelopes_are_their_closed_form_and_ring_out() -> None:
 )
 def test_any_slice_is_that_slice_of_the_whole_waves(notes: list[Note], start: int, length: int, envelopes: int) -> None:
     events = roll_events(notes, RATE_HZ)
-    whole = oscillators(events, -800, 4500, range(1, 5), envelopes)
-    part = oscillators(events, start, start + length, range(1, 5), envelopes)
+    whole = oscillators(events, -800, 4500, harmonics(4), envelopes)
+    part = oscillators(events, start, start + length, harmonics(4), envelopes)
     np.testing.assert_allclose(part, whole[:, start + 800 : start + length + 800], atol=1e-6)
 
 
@@ -247,12 +253,35 @@ def test_one_noise_is_white_and_the_other_falls_by_half_above_100_hz() -> None:
         assert 10 * np.log10(high / low) == pytest.approx(wanted, abs=1.2)
 
 
-def test_the_noises_come_after_the_oscillators() -> None:
+def test_every_key_has_its_own_frequencies_and_phases() -> None:
+    ratios, phases = np.tile(np.float32([1, 2]), (128, 1)), np.zeros((128, 2), np.float32)
+    ratios[60], phases[60] = (1.25, 2.5), (0.25, 0.125)
+    events = roll_events([Note(60, 80, 0.1, 0.4), Note(69, 80, 0.5, 0.8)], RATE_HZ)
+    waves = oscillators(events, 0, 14_000, Partials(ratios, phases))
+    angle = 2 * np.pi * (440 * 2 ** (-9 / 12) * np.array([[1.25], [2.5]]) * np.arange(4_000) / RATE_HZ)
+    angle += 2 * np.pi * np.array([[0.25], [0.125]])
+    np.testing.assert_allclose(waves[:, 1_600:5_600], np.concatenate([np.sin(angle), np.cos(angle)]), atol=1e-5)
+    np.testing.assert_array_equal(waves[:, 7_500:], oscillators(events, 7_500, 14_000, harmonics(2)))
+
+
+def test_note_envelopes_are_the_amplitudes_of_the_oscillators() -> None:
+    notes = [Note(57, 80, 0.25, 0.75), Note(64, 80, 0.5, 0.6)]
+    each = []
+    for note in notes:
+        waves = oscillators(roll_events([note], RATE_HZ), 0, 30_000, harmonics(1), 4).reshape(4, 2, 30_000)
+        each.append(np.hypot(waves[:, 0], waves[:, 1]))
+    together = note_envelopes(roll_events(notes, RATE_HZ), 0, 30_000, 4)
+    np.testing.assert_allclose(together, sum(each), atol=1e-5)
+
+
+def test_envelopes_and_noises_come_after_the_oscillators() -> None:
     events = roll_events([Note(60, 90, 0.0, 0.5)], RATE_HZ)
-    rows = excitation(events, -100, 3000, (1, 2), 2, 2, (5,))
-    np.testing.assert_array_equal(rows[:8], oscillators(events, -100, 3000, (1, 2), 2))
-    np.testing.assert_array_equal(rows[8:], noises(-100, 3000, 2, RATE_HZ, (5,)))
-    assert excitation(events, 0, 10, (), 1, 0, (5,)).shape == (0, 10)
+    rows = excitation(events, -100, 3000, harmonics(2), 2, 2, (5,))
+    np.testing.assert_array_equal(rows[:8], oscillators(events, -100, 3000, harmonics(2), 2))
+    np.testing.assert_array_equal(rows[8:10], note_envelopes(events, -100, 3000, 2))
+    np.testing.assert_array_equal(rows[10:], noises(-100, 3000, 2, RATE_HZ, (5,)))
+    assert len(excitation(events, -100, 3000, harmonics(2), 2, 0, (5,))) == 8
+    assert excitation(events, 0, 10, harmonics(0), 1, 0, (5,)).shape == (0, 10)
 
 
 def test_events_moved_in_time_give_the_same_roll() -> None:

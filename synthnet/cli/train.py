@@ -86,6 +86,11 @@ class SpanType(click.ParamType):
 @click.option("--channels", type=int, help="Residual channels.  [default: the preset's]")
 @click.option("--oscillators", "harmonics", type=int, help="Partials of the score's notes given to the first layer.")
 @click.option(
+    "--tuned/--untuned",
+    default=None,
+    help="Each key's oscillators at the frequencies and phases of its partials in the corpus.  [default of nsf: tuned]",
+)
+@click.option(
     "--envelopes", type=int, help="How often they come: 1, sustained, to 4, dying away in three ways besides."
 )
 @click.option(

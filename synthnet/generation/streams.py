@@ -137,13 +137,13 @@ def generate(
 def score_inputs(
     network: Network, events: Sequence[RollEvents], seeds: Sequence[tuple[int, ...]], start: int, stop: int
 ) -> tuple[Tensor, Tensor | None]:
-    """Rolls [B, 128, N] and, for a network that has them, oscillators [B, 2HE + R, N] of the samples start to stop."""
+    """Rolls [B, 128, N] and, for a network that has them, oscillators [B, O, N] of the samples start to stop."""
     device = device_of(network)
     roll = torch.from_numpy(np.stack([rasterise(score, start, stop) for score in events])).to(device)
     config = network.config
-    if not config.oscillators:
+    partials = network.partials
+    if partials is None:
         return roll, None
-    partials = config.oscillator_partials
     tones = np.stack(
         [
             excitation(score, start, stop, partials, config.envelopes, config.noises, seed)

@@ -28,9 +28,12 @@ class ModelConfig:
         harmonics: H, sine and cosine oscillators of the sounding notes added to the first layer; 0 for
             none, as in the paper.
         partials: frequencies of the H oscillators, relative to the fundamental, in rising order; none: 1, 2, ..., H.
+        tuned: whether each key's oscillators have the frequencies and phases that its partials have in the recordings
+            (`synthnet.tuning`), which must be near these; of one instrument alone.
         envelopes: E, how often the oscillators come: sustained, and dying away in E - 1 ways
             (`synthnet.roll.ENVELOPES_S`).
-        noises: R, 0 to 2 sources of noise that come with the oscillators: white, and low (`synthnet.roll.noises`).
+        noises: R, 0 to 2 sources of noise that come with the oscillators: white, and low (`synthnet.roll.noises`);
+            the E envelopes come with them.
         dither: whether the audio that it models is dithered before it is quantised, as in the paper.
 
     Raises:
@@ -45,6 +48,7 @@ class ModelConfig:
     styles: int = 0
     harmonics: int = 0
     partials: tuple[float, ...] = ()
+    tuned: bool = False
     envelopes: int = 1
     noises: int = 0
     dither: bool = True
@@ -79,8 +83,9 @@ class ModelConfig:
             raise InputError(
                 f"partials must be {self.harmonics} rising multiples of the fundamental: {self.partials!r}"
             )
-        if not isinstance(self.dither, bool):
-            raise InputError(f"dither must be true or false, not {self.dither!r}")
+        for name in ("tuned", "dither"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"{name} must be true or false, not {getattr(self, name)!r}")
 
     @property
     def layer_dilations(self) -> tuple[int, ...]:
@@ -99,8 +104,8 @@ class ModelConfig:
 
     @property
     def oscillators(self) -> int:
-        """Sines and cosines given to the first layer, all envelopes of them, and noises."""
-        return 2 * self.harmonics * self.envelopes + self.noises
+        """Sines and cosines given to the first layer, all envelopes of them; and, with noises, envelopes and noises."""
+        return 2 * self.harmonics * self.envelopes + (self.envelopes + self.noises if self.noises else 0)
 
     @property
     def head_channels(self) -> int:
@@ -138,7 +143,7 @@ PRESETS: dict[str, dict[str, int]] = {
 PRESET_MODELS = {preset: "nsf" if preset == "small" else "synthnet" for preset in PRESETS}
 
 # What a model is given besides, whatever the preset. Without a source NSF would have nothing to filter.
-SHAPES = {"nsf": {"harmonics": 24, "envelopes": 4, "noises": 2}}
+SHAPES: dict[str, dict[str, Any]] = {"nsf": {"harmonics": 24, "tuned": True, "envelopes": 4, "noises": 2}}
 
 
 def preset_config(model: str | None, preset: str, **changes: Any) -> ModelConfig:

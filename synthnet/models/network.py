@@ -20,6 +20,7 @@ from synthnet.models import fused
 from synthnet.models.config import CLASSES, ModelConfig
 from synthnet.models.inputs import AudioInput, ScoreInput
 from synthnet.models.layers import CausalConv, Conditioning, DepthwiseGates, GatedLayer, Head, pointwise, time_major
+from synthnet.roll import Partials
 
 
 @dataclass
@@ -62,6 +63,12 @@ class Network(nn.Module):
         channels, width = config.channels, config.filter_width
         self.config, self.audio, self.score = config, audio, score
         self.oscillator_map = pointwise(config.oscillators, channels) if config.oscillators else None
+        # Of each key, relative to equal temperament; kept with the weights, which belong to them (`synthnet.tuning`).
+        nominal = Partials.of_all_keys(config.oscillator_partials)
+        self.ratios, self.phases = (
+            nn.Buffer(torch.from_numpy(values)) if config.oscillators else None
+            for values in (nominal.ratios, nominal.phases)
+        )
         self.layers = nn.ModuleList(
             GatedLayer(
                 DepthwiseGates(channels, width, dilation)
@@ -86,6 +93,18 @@ class Network(nn.Module):
         return "nll" if self.audio.hears else "distance"
 
     @property
+    def partials(self) -> Partials | None:
+        """What its oscillators sound; None if it has none."""
+        if self.ratios is None or self.phases is None:
+            return None
+        return Partials(self.ratios.cpu().numpy(), self.phases.cpu().numpy())
+
+    @partials.setter
+    def partials(self, partials: Partials) -> None:
+        self.ratios = nn.Buffer(torch.from_numpy(partials.ratios))
+        self.phases = nn.Buffer(torch.from_numpy(partials.phases))
+
+    @property
     def runs_compiled(self) -> bool:
         """Whether the layers take the compiled path, as the network is now (device, type of the parameters)."""
         return self.compiled and fused.takes_layers(self.stack, next(self.parameters()))
@@ -93,7 +112,7 @@ class Network(nn.Module):
     def condition(
         self, roll: Tensor, style: Tensor | None, oscillators: Tensor | None, samples: Sequence[int]
     ) -> Conditioning:
-        """Contributions of roll [B, 128, N], style [B, S] and oscillators [B, 2HE + R, N], for their last samples.
+        """Contributions of roll [B, 128, N], style [B, S] and oscillators [B, O, N], for their last samples.
 
         Args:
             samples: how many at the entry, then at each layer's output.
@@ -146,7 +165,7 @@ class Network(nn.Module):
             x: [B, N] past classes 0..255, N at least the receptive field.
             roll: [B, 128, N] 0 or 1, at the same times as x.
             style: [B, S] weights of the styles, for a network with several instruments.
-            oscillators: [B, 2HE + R, N], for a network with oscillators.
+            oscillators: [B, O, N], for a network with oscillators.
 
         Returns:
             [B, 256, T], T = N - receptive field + 1: logits of the sample after each of the last T inputs.
@@ -238,7 +257,7 @@ class Network(nn.Module):
 
         Args:
             batch: x [B, N], roll [B, 128, N], target_x [B, T], target_roll [B, 128, T], style [B]
-                (number of the instrument), and oscillators [B, 2HE + R, N] if the network has them, as
+                (number of the instrument), and oscillators [B, O, N] if the network has them, as
                 `synthnet.dataset` makes them.
         """
         style = functional.one_hot(batch["style"], self.config.styles).float() if self.config.styles else None

@@ -1,11 +1,12 @@
 """A neural source-filter model (Wang, Takaki and Yamagishi 2019): from the score alone, it does not hear itself.
 
 Oscillators and noises are the source; WaveNet's layers, which the score steers, are the filter. There is no past
-audio, so nothing that it plays a little wrong comes back. As no score tells the phases of a recording, it is trained on
-the magnitudes of spectra (`synthnet.spectral.spectral_distance`).
+audio, so nothing that it plays a little wrong comes back. As no score tells all phases of a recording, it is trained on
+spectra (`synthnet.spectral.spectral_distance`), magnitudes and phases apart.
 
-Deviations from the paper: several envelopes of each harmonic and a score for each layer instead of acoustic features;
-the layers and the head of classes of `synthnet.models.wavenet`, so that every engine plays it.
+Deviations from the paper: several envelopes of each partial, at measured frequencies and phases (`synthnet.tuning`),
+and a score for each layer instead of acoustic features; the layers and the head of classes of `synthnet.models.wavenet`,
+so that every engine plays it.
 """
 
 from __future__ import annotations

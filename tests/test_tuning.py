@@ -1,0 +1,103 @@
+"""Partials measured on notes that were made with known ones."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from synthnet.corpus import FULL_SCALE, Corpus, Piece
+from synthnet.instruments import BAR
+from synthnet.score import Note
+from synthnet.tuning import measure_partials
+
+RATE = 16_000
+KEYS = (45, 57, 60, 64, 76)
+
+
+@dataclass(frozen=True)
+class Played(Corpus):
+    """A corpus in memory: each key three times, by itself, its partials at the given ratios and phases."""
+
+    ratios: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
+    phases: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
+    noise: float = 1e-4
+
+    def read_notes(self, piece: Piece) -> tuple[Note, ...]:
+        """Lengths of 0.2, 0.7 and 1.6 s."""
+        del piece
+        notes, now_s = [], 0.1
+        for key in KEYS:
+            for length_s in (0.2, 0.7, 1.6):
+                notes.append(Note(key, 90, now_s, now_s + length_s))
+                now_s += length_s + 0.3
+        return tuple(notes)
+
+    def read_samples(self, piece: Piece) -> np.ndarray:
+        """Partials fall by 1 / k and die away."""
+        notes = self.read_notes(piece)
+        rng = np.random.default_rng(0)
+        samples = self.noise * rng.standard_normal(int((notes[-1].end_s + 1) * RATE))
+        for note in notes:
+            onset, release = (int(np.floor(time_s * RATE + 0.5)) for time_s in (note.start_s, note.end_s))
+            time_s = np.arange(release - onset) / RATE
+            hz = 440 * 2 ** ((note.pitch - 69) / 12) * self.ratios[note.pitch]
+            for number, (frequency, turns) in enumerate(zip(hz, self.phases[note.pitch], strict=True), start=1):
+                if frequency < 7_600:
+                    wave = np.sin(2 * np.pi * (frequency * time_s + turns)) * np.exp(-time_s)
+                    samples[onset:release] += 0.2 / number * wave
+        return np.clip(np.round(samples * FULL_SCALE), -32_768, 32_767).astype(np.int16)
+
+
+def played(ratios: np.ndarray, phases: np.ndarray, corpus: Corpus) -> Played:
+    shared = {field.name: getattr(corpus, field.name) for field in dataclasses.fields(Corpus)}
+    piece = next(piece for piece in corpus.pieces if piece.split == "train")
+    return Played(**{**shared, "pieces": (piece,)}, ratios=ratios, phases=phases)
+
+
+def cents(found: np.ndarray, true: np.ndarray) -> np.ndarray:
+    return 1200 * np.log2(found / true)
+
+
+def below(ratios: np.ndarray, key: int) -> np.ndarray:
+    """The partials that an instrument at 16 kHz has."""
+    return ratios[key] * 440 * 2 ** ((key - 69) / 12) < 7_500
+
+
+@pytest.mark.parametrize("offset_cents", [-30.0, 0.0, 11.0])
+@pytest.mark.parametrize("inharmonicity", [0.0, 4e-4])
+def test_stiff_strings_out_of_tune_are_found(tiny_corpus: Corpus, offset_cents: float, inharmonicity: float) -> None:
+    rng = np.random.default_rng(1)
+    orders = np.arange(1, 17)
+    stretched = orders * np.sqrt(1 + inharmonicity * (orders**2 - 1))
+    ratios = np.tile(stretched * 2 ** (offset_cents / 1200), (128, 1))
+    phases = rng.random(ratios.shape)
+    found = measure_partials(played(ratios, phases, tiny_corpus), range(1, 17))
+    assert found.ratios.dtype == found.phases.dtype == np.float32
+    assert found.ratios.shape == found.phases.shape == (128, 16)
+    for key in KEYS:
+        heard = below(ratios, key)
+        assert np.abs(cents(found.ratios[key], ratios[key])[heard]).max() < 1.0
+        apart = (found.phases[key] - phases[key])[heard]
+        assert np.abs(apart - np.round(apart)).max() < 0.05
+    np.testing.assert_array_equal(found.phases[58], found.phases[57])  # of the nearest key that is heard
+    assert np.abs(cents(found.ratios[50:60, 0], 2 ** (offset_cents / 1200))).max() < 1.0
+
+
+def test_a_bar_s_partials_are_no_harmonics(tiny_corpus: Corpus) -> None:
+    ratios = np.tile(np.array(BAR) * 2 ** (7 / 1200), (128, 1))
+    found = measure_partials(played(ratios, np.zeros_like(ratios), tiny_corpus), BAR)
+    for key in KEYS:
+        heard = below(ratios, key)
+        assert np.abs(cents(found.ratios[key], ratios[key])[heard]).max() < 1.0
+
+
+def test_what_is_not_heard_is_where_it_should_be(tiny_corpus: Corpus) -> None:
+    silent = played(np.zeros((128, 0)), np.zeros((128, 0)), tiny_corpus)
+    nothing = measure_partials(dataclasses.replace(silent, noise=0.0), range(1, 5))
+    np.testing.assert_array_equal(nothing.ratios, np.tile(np.float32([1, 2, 3, 4]), (128, 1)))
+    two = played(np.tile([1.01, 2.02], (128, 1)), np.zeros((128, 2)), tiny_corpus)
+    of_four = measure_partials(dataclasses.replace(two, noise=0.0), range(1, 5))
+    assert np.abs(cents(of_four.ratios[57], 1.01 * np.arange(1, 5))).max() < 1.5
