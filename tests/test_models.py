@@ -279,6 +279,7 @@ def test_partials_are_harmonics_unless_an_instrument_has_its_own() -> None:
         (lambda: preset_config("synthnet", "L24", channels=0), "channels must be a whole number from 4 to 8192"),
         (lambda: ModelConfig.from_dict({"model": "synthnet", "chanels": 3}), "unknown model setting 'chanels'"),
         (lambda: ModelConfig.from_dict({"model": "synthnet"}), "incomplete model settings"),
+        (lambda: preset_config(None, "tiny", tuned="yes"), "tuned must be true or false, not 'yes'"),
         (lambda: preset_config(None, "small", partials=(1.0, 2.7)), "partials must be 24 rising multiples"),
         (lambda: preset_config(None, "tiny", harmonics=2, partials=(2.7, 1.0)), "partials must be 2 rising multiples"),
     ],

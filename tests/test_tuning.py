@@ -10,6 +10,9 @@ import pytest
 
 from synthnet.corpus import FULL_SCALE, Corpus, Piece
 from synthnet.instruments import BAR
+from synthnet.models import build_model, preset_config
+from synthnet.roll import Partials
+from synthnet.runs import partials_for
 from synthnet.score import Note
 from synthnet.tuning import measure_partials
 
@@ -101,3 +104,28 @@ def test_what_is_not_heard_is_where_it_should_be(tiny_corpus: Corpus) -> None:
     two = played(np.tile([1.01, 2.02], (128, 1)), np.zeros((128, 2)), tiny_corpus)
     of_four = measure_partials(dataclasses.replace(two, noise=0.0), range(1, 5))
     assert np.abs(cents(of_four.ratios[57], 1.01 * np.arange(1, 5))).max() < 1.5
+
+
+def test_a_tuned_network_of_one_instrument_sounds_what_was_measured(tiny_corpus: Corpus) -> None:
+    tuned = preset_config("nsf", "tiny", harmonics=3)
+    measured = partials_for(tuned, [tiny_corpus])
+    assert measured is not None
+    np.testing.assert_array_equal(measured.ratios, measure_partials(tiny_corpus, (1, 2, 3)).ratios)
+    nominal = Partials.of_all_keys((1, 2, 3))
+    assert 0.1 < np.abs(cents(measured.ratios[57], nominal.ratios[57])).max() < 20
+    for partials in (
+        partials_for(preset_config("nsf", "tiny", harmonics=3, tuned=False), [tiny_corpus]),
+        partials_for(tuned, [tiny_corpus, tiny_corpus]),
+        build_model(tuned).partials,
+    ):
+        assert partials is not None
+        np.testing.assert_array_equal(partials.ratios, nominal.ratios)
+        assert not partials.phases.any()
+    assert partials_for(preset_config("synthnet", "tiny"), [tiny_corpus]) is None
+    assert build_model(preset_config("synthnet", "tiny")).partials is None
+    network = build_model(tuned)
+    network.partials = measured
+    again = build_model(tuned)
+    again.load_state_dict(network.state_dict())
+    assert again.partials is not None
+    np.testing.assert_array_equal(again.partials.phases, measured.phases)

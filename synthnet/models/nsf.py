@@ -5,8 +5,8 @@ audio, so nothing that it plays a little wrong comes back. As no score tells all
 spectra (`synthnet.spectral.spectral_distance`), magnitudes and phases apart.
 
 Deviations from the paper: several envelopes of each partial, at measured frequencies and phases (`synthnet.tuning`),
-and a score for each layer instead of acoustic features; the layers and the head of classes of `synthnet.models.wavenet`,
-so that every engine plays it.
+and a score for each layer instead of acoustic features; the layers and the head of classes of
+`synthnet.models.wavenet`, so that every engine plays it.
 """
 
 from __future__ import annotations
