@@ -3,7 +3,8 @@
 Bach's suite, the other training music, keeps to keys 36 to 67 and nearly to one voice. The études have what it lacks:
 every key of the instrument, scales and arpeggios, leaps, chords, repeated notes and trills, notes of 60 ms and of 5 s,
 legato and staccato, and silence. They are made of figures, a few seconds each. A figure is drawn as intervals first and
-then moved to where the keyboard has sounded least so far, which is what balances the keys. Onsets follow no grid: they
+then moved to where the keyboard has sounded least so far, which is what balances the keys; long notes are balanced by
+themselves. Onsets follow no grid: they
 are multiples of 1 ms, which a MIDI file keeps exactly.
 
 Velocity is no part of a piano roll, so to a network, loudness is a guess. The louder and softer figures are therefore
@@ -11,8 +12,8 @@ few and near: four of five have the velocity of the training movements, 100, the
 presets that is 1.9 dB down or 1.7 dB up and nearly the same tone; 64 would be 8 to 15 dB down, and on five of them
 duller. A figure keeps its velocity, so that what has just sounded tells the loudness of what comes next. Chords are
 never above 100, because the loudest chord sets the level of a whole corpus. With the études it is lower than with
-Bach's suite alone, in four seeds by 0 dB (cello), up to 0.9 (guitar, flute), 1.7 (trumpet, square), 2.3 (piano) and
-2.6 dB (glockenspiel).
+Bach's suite alone, in four seeds of a former mix of figures by 0 dB (cello), up to 0.9 (guitar, flute), 1.7 (trumpet,
+square), 2.3 (piano) and 2.6 dB (glockenspiel).
 
 Chords have two to six voices on instruments that play chords. The others play double stops and chords of up to four
 voices, as Bach's suite does, for a twelfth of the time. Low chords are wide: see `NARROWEST`.
@@ -74,7 +75,7 @@ def compose_etudes(instrument: Instrument, minutes: float = 9.0, seed: int = 0) 
     """Five études for an instrument, by name: together `minutes` long (0.2 to 60), the same for the same arguments.
 
     No two notes of a key overlap. In 9 minutes or more, every key of the instrument's range sounds for a third to three
-    times the keys' mean (measured: 0.5 to 1.8). Raises InputError for a length outside its range and a negative seed.
+    times the keys' mean (measured: 0.4 to 1.7). Raises InputError for a length outside its range and a negative seed.
     """
     if not SHORTEST_MINUTES <= minutes <= LONGEST_MINUTES:
         raise InputError(f"études of {minutes:g} minutes: must be {SHORTEST_MINUTES:g} to {LONGEST_MINUTES:g}")
@@ -85,13 +86,14 @@ def compose_etudes(instrument: Instrument, minutes: float = 9.0, seed: int = 0) 
     else:
         chord_share, chords = 0.08, partial(_chord, most_voices=4, longest_s=4.0)
     rest = 1.0 - chord_share
-    # Figures of many keys come first: those of one key, last, can go wherever the keyboard has sounded too little.
+    # Figures of many keys come first: those of one key, last, can go wherever the keyboard has sounded too little. But
+    # for the lengths: every key is to be heard long and short, the middle ones, too, which the others fill.
     kinds: dict[str, tuple[float, Callable[[Generator], Figure]]] = {
-        "scales": (0.3 * rest, _scale),
-        "leaps": (0.2 * rest, partial(_leaps, widest=instrument.highest_pitch - instrument.lowest_pitch)),
+        "scales": (0.25 * rest, _scale),
+        "leaps": (0.15 * rest, partial(_leaps, widest=instrument.highest_pitch - instrument.lowest_pitch)),
         "chords": (chord_share, chords),
+        "lengths": (0.4 * rest, _long_or_short),
         "repeats": (0.2 * rest, _repeats),
-        "lengths": (0.3 * rest, _long_or_short),
     }
     rng = np.random.default_rng((seed, instrument.program))
     heard_s = np.zeros(instrument.highest_pitch + 1)
@@ -99,7 +101,10 @@ def compose_etudes(instrument: Instrument, minutes: float = 9.0, seed: int = 0) 
     for number, (kind, (share, figure)) in enumerate(kinds.items(), start=1):
         name = f"etude_{number}_{kind}"
         loudest = LOUDEST_CHORD if kind == "chords" else max(VELOCITIES)
-        notes = _compose(figure, round(60.0 * minutes * share, 3), loudest, instrument, heard_s, rng)
+        guide_s = np.zeros_like(heard_s) if kind == "lengths" else heard_s
+        notes = _compose(figure, round(60.0 * minutes * share, 3), loudest, instrument, guide_s, rng)
+        if kind == "lengths":
+            heard_s += guide_s
         etudes[name] = Score((Track(notes, instrument.program, name),))
     return etudes
 
@@ -212,7 +217,7 @@ def _repeats(rng: Generator) -> Figure:
 
 def _long_or_short(rng: Generator) -> Figure:
     """One note of 1 to 5 s; or three to eight of 60 to 150 ms, near each other, with silence between them."""
-    if rng.random() < 0.6:
+    if rng.random() < 0.7:
         return [Tone(0, 0.0, _between(1.0, LONGEST_S, rng))]
     now_s, figure = 0.0, []
     for _ in range(rng.integers(3, 9)):

@@ -267,7 +267,7 @@ def test_corpus_build_with_etudes(run: Run, tiny_scores: Path, tmp_path: Path, m
         train, valid = ([piece.name for piece in corpus.split(split)] for split in ("train", "valid"))
         return train, valid
 
-    etudes = ["etude_1_scales", "etude_2_leaps", "etude_3_chords", "etude_4_repeats", "etude_5_lengths"]
+    etudes = ["etude_1_scales", "etude_2_leaps", "etude_3_chords", "etude_4_lengths", "etude_5_repeats"]
     first = "etudes/etude_1_scales.mid"
     assert pieces("--minutes", 0.2) == ([*etudes, "tiny_gigue"], ["tiny_prelude"])
     written = (tmp_path / "c" / first).read_bytes()
