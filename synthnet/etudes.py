@@ -4,8 +4,7 @@ Bach's suite, the other training music, keeps to keys 36 to 67 and nearly to one
 every key of the instrument, scales and arpeggios, leaps, chords, repeated notes and trills, notes of 60 ms and of 5 s,
 legato and staccato, and silence. They are made of figures, a few seconds each. A figure is drawn as intervals first and
 then moved to where the keyboard has sounded least so far, which is what balances the keys; long notes are balanced by
-themselves. Onsets follow no grid: they
-are multiples of 1 ms, which a MIDI file keeps exactly.
+themselves. Onsets follow no grid: they are multiples of 1 ms, which a MIDI file keeps exactly.
 
 Velocity is no part of a piano roll, so to a network, loudness is a guess. The louder and softer figures are therefore
 few and near: four of five have the velocity of the training movements, 100, the others 90 or 110. On FluidR3's seven
