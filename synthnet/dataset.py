@@ -57,6 +57,7 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
         n_context: int,
         seed: int,
         partials: Partials | None = None,
+        n_partials: int = 0,
         envelopes: int = 1,
         noises: int = 0,
         cold_start_share: float = 0.02,
@@ -68,7 +69,7 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
         self.n_predicted = n_predicted
         self.n_context = n_context
         self.seed = seed
-        self.partials, self.envelopes, self.noises = partials, envelopes, noises
+        self.partials, self.n_partials, self.envelopes, self.noises = partials, n_partials, envelopes, noises
         self.cold_start_share = cold_start_share
         self.dithered = dithered
         self._recordings = []
@@ -111,8 +112,7 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
             "target_roll": torch.from_numpy(rasterise(recording.events, start, end)),
         }
         if self.partials is not None:
-            waves = excitation(
-                recording.events, begin, end - 1, self.partials, self.envelopes, self.noises, (self.seed, i)
-            )
+            shape = self.partials, self.n_partials, self.envelopes, self.noises
+            waves = excitation(recording.events, begin, end - 1, *shape, (self.seed, i))
             item["oscillators"] = torch.from_numpy(waves)
         return item

@@ -76,6 +76,7 @@ def fit(
         n_context=network.config.receptive_field - 1,
         seed=VALIDATION_SEED,
         partials=network.partials,
+        n_partials=network.config.harmonics,
         envelopes=network.config.envelopes,
         noises=network.config.noises,
         cold_start_share=0.0,
@@ -104,6 +105,7 @@ def error_of(network: Network, batch: dict[str, Tensor], style: np.ndarray | Non
         weights = functional.one_hot(batch["style"], network.config.styles).float()
     stream = network.run_layers(batch["x"], batch["roll"], weights, batch.get("oscillators"))
     nll, means = network.audio_loss(stream, batch["target_x"])
+    means = network.with_harmonic_part(means, batch.get("oscillators"))
     return (nll if network.audio.hears else spectral_distance(means, batch["target_clean"], rate)[0]).item()
 
 

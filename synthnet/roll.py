@@ -24,6 +24,9 @@ OSCILLATOR_DECAY_S = 0.04
 # Time constants of the envelopes after the first, while the key is down and after: of a strike, a string that is damped
 # (measured on FluidR3's piano and guitar) and one that rings (glockenspiel).
 ENVELOPES_S = ((0.1, 0.03), (0.5, 0.12), (1.6, 0.35))
+# Between two of these times a partial's level is a line; before the first and after the last it is theirs.
+KNOTS_S = np.array([0.03, 0.06, 0.1, 0.16, 0.25, 0.4, 0.63, 1.0, 1.6, 2.5, 4.0, 6.3])
+SILENT_LEVEL = -14.0  # in nats; a sixteenth of the last of 16 bits
 NOISE_BLOCK = 1_024
 LOW_NOISE_HZ = 100.0
 RINGS_OUT = 5  # time constants after the release until an envelope ends, at 0.7% of what it was
@@ -53,16 +56,30 @@ class Partials:
     Attributes:
         ratios: frequencies in rising order, relative to the key's fundamental in equal temperament, A4 = 440 Hz.
         phases: at the onset, in turns; 0: a sine begins.
+        levels: float32 [128, H, J], natural logarithms of the amplitudes, full scale 1, at KNOTS_S after the onset
+            while the key is down; None: they were not measured.
     """
 
     ratios: np.ndarray
     phases: np.ndarray
+    levels: np.ndarray | None = None
 
     @classmethod
     def of_all_keys(cls, multiples: Sequence[float]) -> Partials:
         """These multiples of each key's fundamental [H], as sines."""
         ratios = np.tile(np.array(multiples, dtype=np.float32), (N_KEYS, 1))
         return cls(ratios, np.zeros_like(ratios))
+
+    def phase(self, key: int, time: np.ndarray, sample_rate_hz: int, n: int | None = None) -> np.ndarray:
+        """Phases in radians, 0 to 2 pi, of the lowest n partials of a key so many samples after its onset: [heard, T].
+
+        Those from 0.475 of the sample rate on are left out.
+        """
+        cycles = self.ratios[key, :n].astype(np.float64) * (440.0 * 2.0 ** ((key - 69) / 12.0) / sample_rate_hz)
+        cycles = cycles[cycles < HIGHEST_PARTIAL]
+        # Reduced to one turn in double precision; single precision is enough, and fast, after that.
+        turns = self.phases[key, : len(cycles), None] + cycles[:, None] * time
+        return (2.0 * np.pi * (turns - np.floor(turns))).astype(np.float32)
 
 
 @overload
@@ -123,8 +140,10 @@ def oscillator_tail(envelopes: int, sample_rate_hz: int) -> int:
     return int(to_samples(max([OSCILLATOR_DECAY_S, *rings_s]), sample_rate_hz))
 
 
-def oscillators(events: RollEvents, start: int, stop: int, partials: Partials, envelopes: int = 1) -> np.ndarray:
-    """Sines of the H partials of the sounding notes, then their cosines: float32 [2 H E, stop - start].
+def oscillators(
+    events: RollEvents, start: int, stop: int, partials: Partials, envelopes: int = 1, n_partials: int | None = None
+) -> np.ndarray:
+    """Sines of the lowest H = `n_partials` (None: all) partials of the notes, then their cosines: float32 [2 H E, N].
 
     Summed over the notes. The amplitude is 1 while the key is down, and falls in a line to 0 within 40 ms after the
     release. Partials from 0.475 of the sample rate on (7.6 kHz at 16 kHz) are left out. Within 1e-5 of the exact value.
@@ -134,16 +153,33 @@ def oscillators(events: RollEvents, start: int, stop: int, partials: Partials, e
     instrument's partials begin, die and ring.
     """
     rate = events.sample_rate_hz
-    waves = np.zeros((envelopes, 2, partials.ratios.shape[1], stop - start), dtype=np.float32)
+    n_partials = partials.ratios.shape[1] if n_partials is None else n_partials
+    waves = np.zeros((envelopes, 2, n_partials, stop - start), dtype=np.float32)
     for pitch, onset, time, amplitudes in _sounding(events, start, stop, envelopes):
-        cycles = partials.ratios[pitch].astype(np.float64) * (440.0 * 2.0 ** ((pitch - 69) / 12.0) / rate)  # a sample
-        heard = cycles[cycles < HIGHEST_PARTIAL]
-        # The phase is reduced to one turn in double precision; single precision is enough, and fast, after that.
-        turns = partials.phases[pitch, : len(heard), None] + heard[:, None] * (time - onset)  # [heard, samples]
-        phase = (2.0 * np.pi * (turns - np.floor(turns))).astype(np.float32)
+        phase = partials.phase(pitch, time - onset, rate, n_partials)
         tones = np.stack([np.sin(phase), np.cos(phase)])
-        waves[:, :, : len(heard), time[0] - start : time[-1] + 1 - start] += amplitudes[:, None, None] * tones
-    return waves.reshape(2 * partials.ratios.shape[1] * envelopes, stop - start)
+        waves[:, :, : len(phase), time[0] - start : time[-1] + 1 - start] += amplitudes[:, None, None] * tones
+    return waves.reshape(2 * n_partials * envelopes, stop - start)
+
+
+def harmonic_part(events: RollEvents, start: int, stop: int, partials: Partials) -> np.ndarray:
+    """All partials of the sounding notes at their levels, released as the first envelope is: float32 [stop - start].
+
+    The deterministic part of spectral modelling synthesis (Serra and Smith 1990).
+    """
+    rate = events.sample_rate_hz
+    total = np.zeros(stop - start, dtype=np.float32)
+    if partials.levels is None:
+        return total
+    for pitch, onset, time, amplitudes in _sounding(events, start, stop, 1):
+        phase = partials.phase(pitch, time - onset, rate)
+        age_s = (time - onset) / rate
+        knot = np.clip(np.searchsorted(KNOTS_S, age_s) - 1, 0, len(KNOTS_S) - 2)
+        along = np.clip((age_s - KNOTS_S[knot]) / np.diff(KNOTS_S)[knot], 0.0, 1.0).astype(np.float32)
+        levels = partials.levels[pitch, : len(phase)]
+        nats = levels[:, knot] + along * (levels[:, knot + 1] - levels[:, knot])
+        total[time[0] - start : time[-1] + 1 - start] += (np.exp(nats) * np.sin(phase)).sum(axis=0) * amplitudes[0]
+    return total
 
 
 def note_envelopes(events: RollEvents, start: int, stop: int, n: int) -> np.ndarray:
@@ -178,16 +214,23 @@ def excitation(
     start: int,
     stop: int,
     partials: Partials,
+    n_partials: int,
     envelopes: int,
     n_noises: int,
     seed: tuple[int, ...],
 ) -> np.ndarray:
-    """`oscillators`; and with R `noises` the E envelopes that could shape them, and then they: [2 H E + E + R, N]."""
-    tones = oscillators(events, start, stop, partials, envelopes)
-    if not n_noises:
-        return tones
-    hiss = noises(start, stop, n_noises, events.sample_rate_hz, seed)
-    return np.concatenate([tones, note_envelopes(events, start, stop, envelopes), hiss])
+    """What comes with the score: `oscillators`, `noises` [2 H E + R, N]; of partials with levels more.
+
+    These have the E `note_envelopes`, which could shape the noises, before them, and as last row the `harmonic_part`,
+    one sample early: a network is given the inputs before the sample that it plays.
+    """
+    rows = [oscillators(events, start, stop, partials, envelopes, n_partials)]
+    if partials.levels is not None:
+        rows.append(note_envelopes(events, start, stop, envelopes))
+    rows.append(noises(start, stop, n_noises, events.sample_rate_hz, seed))
+    if partials.levels is not None:
+        rows.append(harmonic_part(events, start + 1, stop + 1, partials)[None])
+    return np.concatenate(rows)
 
 
 def _sounding(

@@ -89,8 +89,8 @@ def partials_for(config: ModelConfig, corpora: Sequence[Corpus]) -> Partials | N
     """
     if not config.oscillators:
         return None
-    if config.tuned and len(corpora) == 1:
-        return measure_partials(corpora[0], config.oscillator_partials)
+    if config.tuned:
+        return measure_partials(corpora[0], config.measured_partials)
     return Partials.of_all_keys(config.oscillator_partials)
 
 
@@ -268,6 +268,7 @@ def train_run(
         n_context=config.receptive_field - 1,
         seed=training.seed,
         partials=partials_for(config, corpora),
+        n_partials=config.harmonics,
         envelopes=config.envelopes,
         noises=config.noises,
         cold_start_share=training.cold_start,

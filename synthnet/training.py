@@ -220,8 +220,8 @@ class Trainer:
         self.network = build_model(config).to(device)
         if start is not None:
             self.network.load_state_dict(start)
-        if dataset.partials is not None:
-            self.network.partials = dataset.partials
+        if config.tuned and dataset.partials is not None:
+            self.network.tune(dataset.partials)
         self.average = copy.deepcopy(self.network) if training.ema_decay else self.network
         matrices = matrices_of(self.network) if training.muon else []
         rest = set(self.network.parameters()) - set(matrices)

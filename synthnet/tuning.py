@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from synthnet.corpus import FULL_SCALE, Corpus
-from synthnet.roll import HIGHEST_PARTIAL, N_KEYS, Partials, roll_events
+from synthnet.roll import HIGHEST_PARTIAL, KNOTS_S, N_KEYS, SILENT_LEVEL, Partials, roll_events
 
 SPEECH_S, ATTACK_S = 0.02, 0.3  # what is left out of a note's beginning: at least, and where enough is left of it
 SHORTEST_S, LONGEST_S = 0.1, 2.0  # of what is left
@@ -53,7 +53,7 @@ def measure_partials(corpus: Corpus, multiples: Sequence[float]) -> Partials:
     expected = np.asarray(multiples, dtype=np.float64)
     ratios = expected * 2 ** (_law(corpus, expected) / 1200)
     phases = np.zeros_like(ratios)
-    heard = _windows(corpus)
+    heard = _windows(corpus, AGREEING_S)
     for key, (times_s, samples) in heard.items():
         fundamental_hz = 440.0 * 2.0 ** ((key - 69) / 12.0)
         below = int((ratios[key] * fundamental_hz < HIGHEST_PARTIAL * corpus.sample_rate_hz).sum())
@@ -62,11 +62,53 @@ def measure_partials(corpus: Corpus, multiples: Sequence[float]) -> Partials:
     if heard:
         keys = np.array(sorted(heard))
         phases = phases[[keys[np.argmin(np.abs(keys - key))] for key in range(N_KEYS)]]
-    return Partials(ratios.astype(np.float32), phases.astype(np.float32))
+    return Partials(ratios.astype(np.float32), phases.astype(np.float32), _levels(corpus, ratios).astype(np.float32))
 
 
-def _windows(corpus: Corpus) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """By key: the times of windows after their note's onset [W], in seconds, and the windows [W, L], Hann."""
+def _levels(corpus: Corpus, ratios: np.ndarray) -> np.ndarray:
+    """Natural logarithms of the partials' amplitudes [128, H, J] at KNOTS_S: of windows about that time, the median.
+
+    After the longest note of a key its partials go on as those of the nearest key that is heard for longer; keys that
+    are never heard have the levels of the nearest.
+    """
+    edges_s = np.concatenate([[0.0], np.sqrt(KNOTS_S[1:] * KNOTS_S[:-1]), [KNOTS_S[-1] * KNOTS_S[-1] / KNOTS_S[-2]]])
+    levels = np.full((*ratios.shape, len(KNOTS_S)), np.nan)
+    heard = _windows(corpus, edges_s[-1])
+    for key, (times_s, windows) in heard.items():
+        hz = ratios[key] * 440.0 * 2.0 ** ((key - 69) / 12.0)
+        spectra = windows @ _kernels(hz, windows.shape[1], corpus.sample_rate_hz)
+        nats = np.log(np.abs(spectra) * (2 / np.hanning(windows.shape[1]).sum()) + 1e-6)
+        nats[:, hz > HIGHEST_PARTIAL * corpus.sample_rate_hz] = SILENT_LEVEL
+        knots = np.searchsorted(edges_s, times_s + WINDOW_S / 2, side="right") - 1
+        for knot in np.unique(knots):
+            levels[key, :, knot] = np.median(nats[knots == knot], axis=0)
+    keys = np.array(sorted(heard), dtype=np.int64)
+    measured = np.isfinite(levels[:, 0])  # [128, J]
+    for key in keys:
+        known = np.flatnonzero(measured[key])
+        for partial in levels[key]:
+            partial[: known[-1] + 1] = np.interp(KNOTS_S[: known[-1] + 1], KNOTS_S[known], partial[known])
+        for knot in range(known[-1] + 1, len(KNOTS_S)):
+            longer = keys[measured[keys, knot - 1] & measured[keys, knot]]
+            fall = 0.0
+            if len(longer):
+                other = levels[longer[np.argmin(np.abs(longer - key))]]
+                fall = np.minimum(other[:, knot] - other[:, knot - 1], 0.0)
+            levels[key, :, knot] = levels[key, :, knot - 1] + fall
+    if not len(keys):
+        return np.full_like(levels, SILENT_LEVEL)
+    return levels[[keys[np.argmin(np.abs(keys - key))] for key in range(N_KEYS)]]
+
+
+def _kernels(hz: np.ndarray, length: int, sample_rate_hz: int) -> np.ndarray:
+    """Of the Fourier transform at these frequencies [H]: complex128 [length, H]."""
+    turns = np.arange(length)[:, None] * (hz / sample_rate_hz)
+    kernels: np.ndarray = np.exp(-2j * np.pi * turns)
+    return kernels
+
+
+def _windows(corpus: Corpus, longest_s: float) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """By key: when windows begin after their note's onset [W], in seconds, and the windows [W, L], Hann."""
     rate = corpus.sample_rate_hz
     length, hop = round(WINDOW_S * rate), round(HOP_S * rate)
     window = np.hanning(length)
@@ -75,7 +117,7 @@ def _windows(corpus: Corpus) -> dict[int, tuple[np.ndarray, np.ndarray]]:
         samples = corpus.read_samples(piece).astype(np.float64) / FULL_SCALE
         events = roll_events(corpus.read_notes(piece), rate)
         for key, onset, release in zip(events.pitch, events.onset, events.release, strict=True):
-            last = min(release, onset + int(AGREEING_S * rate), len(samples)) - length
+            last = min(release, onset + int(longest_s * rate), len(samples)) - length
             for start in range(onset, last, hop):
                 part = samples[start : start + length] * window
                 by_key.setdefault(int(key), []).append(((start - onset) / rate, part))
@@ -92,8 +134,7 @@ def _agreed(
 
     The sum of the windows' phases, turned back to the onset, is longest where they agree.
     """
-    time_s = np.arange(windows.shape[1]) / sample_rate_hz
-    spectra = windows @ np.exp(-2j * np.pi * guess_hz * time_s[:, None])  # [W, H]
+    spectra = windows @ _kernels(guess_hz, windows.shape[1], sample_rate_hz)  # [W, H]
     magnitudes = np.abs(spectra)
     asked = magnitudes > FAINT * magnitudes.max(axis=1, keepdims=True)
     # Loud windows count more, but not as much as they are louder.

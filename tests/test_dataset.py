@@ -56,13 +56,13 @@ def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 
 def test_shapes_and_types(tiny_corpus: Corpus) -> None:
-    item = SliceDataset([tiny_corpus], "train", n_predicted=50, n_context=20, seed=0, partials=harmonics(3), noises=2)[
-        0
-    ]
+    item = SliceDataset(
+        [tiny_corpus], "train", n_predicted=50, n_context=20, seed=0, partials=harmonics(3), n_partials=3, noises=2
+    )[0]
     assert {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in item.items()} == {
         "x": ((70,), torch.int64),
         "roll": ((128, 70), torch.uint8),
-        "oscillators": ((9, 70), torch.float32),
+        "oscillators": ((8, 70), torch.float32),
         "style": ((), torch.int64),
         "target_x": ((50,), torch.int64),
         "target_clean": ((50,), torch.float32),
@@ -93,7 +93,9 @@ def test_roll_and_audio_agree_to_the_sample() -> None:
 
 
 def test_oscillators_are_those_of_the_inputs() -> None:
-    slices = SliceDataset([ruler()], "train", n_predicted=400, n_context=100, seed=2, partials=harmonics(4))
+    slices = SliceDataset(
+        [ruler()], "train", n_predicted=400, n_context=100, seed=2, partials=harmonics(4), n_partials=4
+    )
     events = roll_events(ruler().read_notes(ruler().pieces[0]), RATE_HZ)
     for i in range(10):
         begin = start_of(slices[i]) - 1 - 100
@@ -120,7 +122,9 @@ def test_a_struck_note_is_where_the_roll_says(tmp_path: Path) -> None:
 
 def test_slice_depends_on_seed_and_number_alone(tiny_corpus: Corpus) -> None:
     def slices(seed: int) -> SliceDataset:
-        return SliceDataset([tiny_corpus], "train", n_predicted=100, n_context=10, seed=seed, partials=harmonics(2))
+        return SliceDataset(
+            [tiny_corpus], "train", n_predicted=100, n_context=10, seed=seed, partials=harmonics(2), n_partials=2
+        )
 
     forwards = [slices(5)[i] for i in range(4)]
     backwards = slices(5)

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from synthnet.instruments import BAR
 from synthnet.roll import (
     ENVELOPES_S,
+    KNOTS_S,
     RINGS_OUT,
     Partials,
     RollEvents,
     events_from,
     excitation,
+    harmonic_part,
     noises,
     note_envelopes,
     oscillator_tail,
@@ -274,14 +276,42 @@ def test_note_envelopes_are_the_amplitudes_of_the_oscillators() -> None:
     np.testing.assert_allclose(together, sum(each), atol=1e-5)
 
 
-def test_envelopes_and_noises_come_after_the_oscillators() -> None:
+def with_levels(partials: Partials) -> Partials:
+    levels = np.random.default_rng(0).uniform(-9, -2, (*partials.ratios.shape, len(KNOTS_S))).astype(np.float32)
+    return Partials(partials.ratios, partials.phases + 0.2, levels)
+
+
+def test_the_harmonic_part_is_its_closed_form() -> None:
+    partials = with_levels(harmonics(3))
+    assert partials.levels is not None
+    notes = [(57, 0.1, 2.1), (105, 0.5, 1.0)]  # of the higher one 2 partials are below 7600 Hz
+    events = roll_events([Note(key, 80, start_s, end_s) for key, start_s, end_s in notes], RATE_HZ)
+    expected = np.zeros(48_000)
+    for key, start_s, end_s in notes:
+        time_s = np.arange(48_000) / RATE_HZ - start_s
+        for k in range(2 if key == 105 else 3):
+            level = np.interp(time_s, KNOTS_S, partials.levels[key, k])
+            angle = 2 * np.pi * (440 * 2 ** ((key - 69) / 12) * (k + 1) * time_s + 0.2)
+            released = np.interp(time_s, [end_s - start_s, end_s - start_s + 0.04], [1.0, 0.0])
+            expected += np.exp(level) * np.sin(angle) * released * (time_s >= -1e-9)
+    np.testing.assert_allclose(harmonic_part(events, 0, 48_000, partials), expected, atol=1e-5)
+    np.testing.assert_allclose(harmonic_part(events, 9_000, 20_000, partials), expected[9_000:20_000], atol=1e-5)
+    assert not harmonic_part(events, 0, 100, harmonics(3)).any()
+
+
+def test_what_comes_with_the_score_in_order() -> None:
     events = roll_events([Note(60, 90, 0.0, 0.5)], RATE_HZ)
-    rows = excitation(events, -100, 3000, harmonics(2), 2, 2, (5,))
+    rows = excitation(events, -100, 3000, harmonics(2), 2, 2, 2, (5,))
     np.testing.assert_array_equal(rows[:8], oscillators(events, -100, 3000, harmonics(2), 2))
+    np.testing.assert_array_equal(rows[8:], noises(-100, 3000, 2, RATE_HZ, (5,)))
+    assert len(excitation(events, -100, 3000, harmonics(2), 2, 2, 0, (5,))) == 8
+    assert excitation(events, 0, 10, harmonics(0), 0, 1, 0, (5,)).shape == (0, 10)
+    tuned = with_levels(harmonics(5))
+    rows = excitation(events, -100, 3000, tuned, 2, 2, 1, (5,))
+    np.testing.assert_array_equal(rows[:8], oscillators(events, -100, 3000, tuned, 2, 2))
     np.testing.assert_array_equal(rows[8:10], note_envelopes(events, -100, 3000, 2))
-    np.testing.assert_array_equal(rows[10:], noises(-100, 3000, 2, RATE_HZ, (5,)))
-    assert len(excitation(events, -100, 3000, harmonics(2), 2, 0, (5,))) == 8
-    assert excitation(events, 0, 10, harmonics(0), 1, 0, (5,)).shape == (0, 10)
+    np.testing.assert_array_equal(rows[10:11], noises(-100, 3000, 1, RATE_HZ, (5,)))
+    np.testing.assert_array_equal(rows[11], harmonic_part(events, -99, 3001, tuned))
 
 
 def test_events_moved_in_time_give_the_same_roll() -> None:

@@ -47,6 +47,7 @@ def trainer_for(
         n_context=config.receptive_field - 1,
         seed=training.seed,
         partials=Partials.of_all_keys(config.oscillator_partials) if config.oscillators else None,
+        n_partials=config.harmonics,
         envelopes=config.envelopes,
         noises=config.noises,
     )

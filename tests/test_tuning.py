@@ -7,11 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import torch
+from scipy.signal import lfilter
 
 from synthnet.corpus import FULL_SCALE, Corpus, Piece
+from synthnet.generation.streams import Generator, Stream
 from synthnet.instruments import BAR
 from synthnet.models import build_model, preset_config
-from synthnet.roll import Partials
+from synthnet.roll import KNOTS_S, Partials, harmonic_part, roll_events
 from synthnet.runs import partials_for
 from synthnet.score import Note
 from synthnet.tuning import measure_partials
@@ -106,26 +109,64 @@ def test_what_is_not_heard_is_where_it_should_be(tiny_corpus: Corpus) -> None:
     assert np.abs(cents(of_four.ratios[57], 1.01 * np.arange(1, 5))).max() < 1.5
 
 
-def test_a_tuned_network_of_one_instrument_sounds_what_was_measured(tiny_corpus: Corpus) -> None:
+def test_levels_are_those_of_the_notes(tiny_corpus: Corpus) -> None:
+    ratios = np.tile(np.arange(1.0, 5), (128, 1))
+    found = measure_partials(played(ratios, np.zeros_like(ratios), tiny_corpus), range(1, 5))
+    assert found.levels is not None
+    assert found.levels.shape == (128, 4, len(KNOTS_S))
+    expected = np.log(0.2 / np.arange(1, 5))[:, None] - KNOTS_S
+    heard = (KNOTS_S > 0.05) & (KNOTS_S < 1.5)
+    for key in (57, 60, 64):
+        np.testing.assert_allclose(found.levels[key][:, heard], expected[:, heard], atol=0.1)
+    np.testing.assert_array_equal(found.levels[58], found.levels[57])
+    quiet = measure_partials(played(ratios[:, :2], np.zeros((128, 2)), tiny_corpus), range(1, 5)).levels
+    assert quiet is not None
+    assert quiet[57, 3].max() < np.log(1e-3)
+
+
+def test_a_tuned_network_sounds_what_was_measured(tiny_corpus: Corpus) -> None:
     tuned = preset_config("nsf", "tiny", harmonics=3)
     measured = partials_for(tuned, [tiny_corpus])
     assert measured is not None
-    np.testing.assert_array_equal(measured.ratios, measure_partials(tiny_corpus, (1, 2, 3)).ratios)
+    assert measured.ratios.shape == (128, 60)
     nominal = Partials.of_all_keys((1, 2, 3))
-    assert 0.1 < np.abs(cents(measured.ratios[57], nominal.ratios[57])).max() < 20
-    for partials in (
-        partials_for(preset_config("nsf", "tiny", harmonics=3, tuned=False), [tiny_corpus]),
-        partials_for(tuned, [tiny_corpus, tiny_corpus]),
-        build_model(tuned).partials,
-    ):
+    assert 0.1 < np.abs(cents(measured.ratios[57, :3], nominal.ratios[57])).max() < 20
+    plain = preset_config("nsf", "tiny", harmonics=3, tuned=False)
+    for partials in (partials_for(plain, [tiny_corpus]), build_model(plain).partials):
         assert partials is not None
         np.testing.assert_array_equal(partials.ratios, nominal.ratios)
-        assert not partials.phases.any()
+        assert partials.levels is None
     assert partials_for(preset_config("synthnet", "tiny"), [tiny_corpus]) is None
     assert build_model(preset_config("synthnet", "tiny")).partials is None
     network = build_model(tuned)
-    network.partials = measured
+    network.tune(measured)
     again = build_model(tuned)
     again.load_state_dict(network.state_dict())
-    assert again.partials is not None
-    np.testing.assert_array_equal(again.partials.phases, measured.phases)
+    for partials in (network.partials, again.partials):
+        assert partials is not None
+        assert partials.levels is not None
+        np.testing.assert_array_equal(partials.phases, measured.phases)
+        np.testing.assert_array_equal(partials.levels, measured.levels)
+    assert not preset_config("nsf", "tiny", styles=2).tuned
+
+
+def test_a_tuned_network_plays_the_harmonic_part_besides_its_own(tiny_corpus: Corpus) -> None:
+    """Streams in blocks of odd lengths, against the parts by themselves."""
+    torch.manual_seed(0)
+    network = build_model(preset_config("nsf", "tiny", harmonics=3)).eval()
+    measured = partials_for(network.config, [tiny_corpus])
+    assert measured is not None
+    assert measured.levels is not None
+    events = roll_events(tiny_corpus.read_notes(tiny_corpus.split("valid")[0]), RATE)
+
+    def played_by(partials: Partials) -> np.ndarray:
+        network.tune(partials)
+        generator = Generator(network, [Stream(events, (0,), None, expectation=True)])
+        return np.concatenate([generator.advance([events], n)[0] for n in (1, 500, 3_999, 4_000)])
+
+    silent = played_by(dataclasses.replace(measured, levels=np.full_like(measured.levels, -30.0)))
+    part = harmonic_part(events, 0, 8_500, measured)
+    assert np.abs(part).max() > 0.01
+    pole = np.exp(-2 * np.pi * 5 / RATE)
+    filtered = lfilter(np.array([0.5, -0.5]) * (1 + pole), [1.0, -pole], part)  # as `without_constant` does to both
+    np.testing.assert_allclose(played_by(measured) - silent, filtered, atol=1e-5)

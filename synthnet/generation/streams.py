@@ -102,6 +102,9 @@ class Generator:
         classes, means = self.engine.advance(terms, uniforms, self.temperature, self.hears_mean)
         self.position = stop
         if not self.network.audio.hears:  # its distributions say nothing but their means
+            means = self.network.with_harmonic_part(
+                torch.from_numpy(means), None if tones is None else tones.cpu()
+            ).numpy()
             means = self.without_constant(means)
             noise = np.stack([dither(n_samples, generator) for generator in self.generators])
             classes = encode_mu_law(means + noise)
@@ -146,7 +149,7 @@ def score_inputs(
         return roll, None
     tones = np.stack(
         [
-            excitation(score, start, stop, partials, config.envelopes, config.noises, seed)
+            excitation(score, start, stop, partials, config.harmonics, config.envelopes, config.noises, seed)
             for score, seed in zip(events, seeds, strict=True)
         ]
     )

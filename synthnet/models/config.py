@@ -12,6 +12,7 @@ from synthnet.roll import ENVELOPES_S
 
 KEYS = 128  # rows of the piano roll
 CLASSES = 256  # 8-bit mu-law
+MEASURED = 60  # harmonics of a tuned network: up to 4 kHz from 66 Hz on
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,11 @@ class ModelConfig:
             none, as in the paper.
         partials: frequencies of the H oscillators, relative to the fundamental, in rising order; none: 1, 2, ..., H.
         tuned: whether each key's oscillators have the frequencies and phases that its partials have in the recordings
-            (`synthnet.tuning`), which must be near these; of one instrument alone.
+            (`synthnet.tuning`), which must be near these, with the E envelopes beside them; and a network that does not
+            hear itself adds to its output all partials at their levels there. Of one instrument alone.
         envelopes: E, how often the oscillators come: sustained, and dying away in E - 1 ways
             (`synthnet.roll.ENVELOPES_S`).
-        noises: R, 0 to 2 sources of noise that come with the oscillators: white, and low (`synthnet.roll.noises`);
-            the E envelopes come with them.
+        noises: R, 0 to 2 sources of noise that come with the oscillators: white, and low (`synthnet.roll.noises`).
         dither: whether the audio that it models is dithered before it is quantised, as in the paper.
 
     Raises:
@@ -83,6 +84,8 @@ class ModelConfig:
             raise InputError(
                 f"partials must be {self.harmonics} rising multiples of the fundamental: {self.partials!r}"
             )
+        if self.tuned and self.styles:
+            raise InputError(f"tuned is for networks of one instrument, not of {self.styles}")
         for name in ("tuned", "dither"):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"{name} must be true or false, not {getattr(self, name)!r}")
@@ -103,9 +106,14 @@ class ModelConfig:
         return self.partials or tuple(range(1, self.harmonics + 1))
 
     @property
+    def measured_partials(self) -> tuple[float, ...]:
+        """Where the partials of a tuned network are looked for, relative to the fundamental; the first H as above."""
+        return self.partials or tuple(range(1, max(self.harmonics, MEASURED) + 1))
+
+    @property
     def oscillators(self) -> int:
-        """Sines and cosines given to the first layer, all envelopes of them; and, with noises, envelopes and noises."""
-        return 2 * self.harmonics * self.envelopes + (self.envelopes + self.noises if self.noises else 0)
+        """Sines and cosines given to the first layer, all envelopes of them; a tuned network's envelopes; noises."""
+        return 2 * self.harmonics * self.envelopes + self.envelopes * self.tuned + self.noises
 
     @property
     def head_channels(self) -> int:
@@ -155,4 +163,7 @@ def preset_config(model: str | None, preset: str, **changes: Any) -> ModelConfig
     if preset not in PRESETS:
         raise InputError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
     model = model or PRESET_MODELS[preset]
-    return ModelConfig(model=model, **{**PRESETS[preset], **SHAPES.get(model, {}), **changes})
+    values = {**PRESETS[preset], **SHAPES.get(model, {})}
+    if changes.get("styles"):
+        values["tuned"] = False  # which is of one instrument alone
+    return ModelConfig(model=model, **{**values, **changes})

@@ -20,7 +20,7 @@ from synthnet.models import fused
 from synthnet.models.config import CLASSES, ModelConfig
 from synthnet.models.inputs import AudioInput, ScoreInput
 from synthnet.models.layers import CausalConv, Conditioning, DepthwiseGates, GatedLayer, Head, pointwise, time_major
-from synthnet.roll import Partials
+from synthnet.roll import KNOTS_S, SILENT_LEVEL, Partials
 
 
 @dataclass
@@ -63,12 +63,11 @@ class Network(nn.Module):
         channels, width = config.channels, config.filter_width
         self.config, self.audio, self.score = config, audio, score
         self.oscillator_map = pointwise(config.oscillators, channels) if config.oscillators else None
-        # Of each key, relative to equal temperament; kept with the weights, which belong to them (`synthnet.tuning`).
-        nominal = Partials.of_all_keys(config.oscillator_partials)
-        self.ratios, self.phases = (
-            nn.Buffer(torch.from_numpy(values)) if config.oscillators else None
-            for values in (nominal.ratios, nominal.phases)
-        )
+        if config.tuned:  # kept with the weights, which belong to them
+            nominal = Partials.of_all_keys(config.measured_partials)
+            self.ratios = nn.Buffer(torch.from_numpy(nominal.ratios))
+            self.phases = nn.Buffer(torch.from_numpy(nominal.phases))
+            self.levels = nn.Buffer(torch.full((*nominal.ratios.shape, len(KNOTS_S)), SILENT_LEVEL))
         self.layers = nn.ModuleList(
             GatedLayer(
                 DepthwiseGates(channels, width, dilation)
@@ -95,14 +94,20 @@ class Network(nn.Module):
     @property
     def partials(self) -> Partials | None:
         """What its oscillators sound; None if it has none."""
-        if self.ratios is None or self.phases is None:
+        if not self.config.oscillators:
             return None
-        return Partials(self.ratios.cpu().numpy(), self.phases.cpu().numpy())
+        if not self.config.tuned:
+            return Partials.of_all_keys(self.config.oscillator_partials)
+        return Partials(self.ratios.cpu().numpy(), self.phases.cpu().numpy(), self.levels.cpu().numpy())
 
-    @partials.setter
-    def partials(self, partials: Partials) -> None:
-        self.ratios = nn.Buffer(torch.from_numpy(partials.ratios))
-        self.phases = nn.Buffer(torch.from_numpy(partials.phases))
+    def tune(self, partials: Partials) -> None:
+        """Sound these partials, with levels, from now on: a tuned network."""
+        for buffer, values in (
+            (self.ratios, partials.ratios),
+            (self.phases, partials.phases),
+            (self.levels, partials.levels),
+        ):
+            buffer.copy_(torch.from_numpy(values))
 
     @property
     def runs_compiled(self) -> bool:
@@ -133,7 +138,8 @@ class Network(nn.Module):
             return entry
         if oscillators is None:
             raise ValueError("this network needs the oscillators of the sounding notes")
-        tones = torch.tanh(time_major(self.oscillator_map, oscillators[:, :, -n_samples:]))
+        rows = oscillators[:, : self.config.oscillators, -n_samples:]
+        tones = torch.tanh(time_major(self.oscillator_map, rows))
         return tones if entry is None else entry + tones
 
     def style_gates(self, style: Tensor | None) -> list[Tensor | None]:
@@ -197,6 +203,12 @@ class Network(nn.Module):
             return fused.head_loss(self.head, stream, target, values)
         logits = self.head(stream).float()
         return functional.cross_entropy(logits, target), (logits.softmax(dim=1) * values[:, None]).sum(dim=1)
+
+    def with_harmonic_part(self, means: Tensor, oscillators: Tensor | None) -> Tensor:
+        """Expected samples [B, T]; of a tuned network that does not hear itself, with the last of the oscillators."""
+        if self.audio.hears or not self.config.tuned or oscillators is None:
+            return means
+        return means + oscillators[:, -1, -means.shape[1] :]
 
     def stack_lengths(self, n_predicted: int) -> list[int]:
         """Samples at the first layer's input and at each layer's output, for T predicted samples."""
@@ -263,6 +275,7 @@ class Network(nn.Module):
         style = functional.one_hot(batch["style"], self.config.styles).float() if self.config.styles else None
         stream = self.run_layers(batch["x"], batch["roll"], style, batch.get("oscillators"))
         nll, means = self.audio_loss(stream, batch["target_x"])
+        means = self.with_harmonic_part(means, batch.get("oscillators"))
         frames = torch.cat([batch["roll"], batch["target_roll"][:, :, -1:]], dim=2)
         auxiliary = self.score.auxiliary_loss(frames, batch["target_x"].shape[1])
         return (nll if auxiliary is None else nll + auxiliary), nll, means
