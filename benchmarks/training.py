@@ -41,7 +41,8 @@ def straightforward_loss(network: Network, batch: dict[str, Tensor]) -> Tensor:
     assert isinstance(score, EveryLayerScore)
     assert tones is not None
     n_predicted = batch["target_x"].shape[1]
-    stream = torch.tanh(tones(batch["oscillators"]))[:, :, -network.stack_lengths(n_predicted)[0] :]
+    rows = batch["oscillators"]
+    stream = torch.tanh(tones(rows[:, : network.config.oscillators]))[:, :, -network.stack_lengths(n_predicted)[0] :]
     keys = score.convolution(batch["roll"].float())
     skips = torch.zeros(())
     for layer, gate in zip(network.stack, score.gates, strict=True):
@@ -50,7 +51,7 @@ def straightforward_loss(network: Network, batch: dict[str, Tensor]) -> Tensor:
         skips = skips + change[:, :, -n_predicted:]
         stream = stream[:, :, -change.shape[2] :] + change
     levels = torch.from_numpy(decode_mu_law(np.arange(CLASSES)))
-    means = (network.head(skips).softmax(dim=1) * levels[:, None]).sum(dim=1)
+    means = (network.head(skips).softmax(dim=1) * levels[:, None]).sum(dim=1) + rows[:, -1, -n_predicted:]
     distance, discord = spectral_distance(means, batch["target_clean"], RATE_HZ)
     return distance + PHASE_WEIGHT * discord
 
@@ -88,7 +89,9 @@ def example(network: Network, n_predicted: int) -> dict[str, Tensor]:
     return {
         "x": torch.randint(0, 256, (1, length)),
         "roll": roll[:, :, :-1],
-        "oscillators": torch.randn(1, network.config.oscillators, length),
+        "oscillators": torch.cat(
+            [torch.randn(1, network.config.oscillators, length), 0.1 * torch.randn(1, 1, length)], dim=1
+        ),
         "target_x": torch.randint(0, 256, (1, n_predicted)),
         "target_clean": 0.1 * torch.randn(1, n_predicted),
         "target_roll": roll[:, :, -n_predicted:],

@@ -66,7 +66,7 @@ def test_nsf_plays_the_means_of_the_full_pass_and_samples_are_their_dithered_cla
     roll, tones = score_inputs(network, [EVENTS], [seed], -field, n - 1)
     logits = network(torch.zeros(1, field - 1 + n, dtype=torch.long), roll, None, tones)
     levels = torch.from_numpy(decode_mu_law(np.arange(256))).float()
-    full = (logits.softmax(dim=1) * levels[:, None]).sum(dim=1)[0].numpy()
+    full = network.with_harmonic_part((logits.softmax(dim=1) * levels[:, None]).sum(dim=1), tones)[0].numpy()
     slow = np.zeros_like(full)  # a high-pass filter of first order, sample by sample
     pole = math.exp(-2 * math.pi * 5 / RATE)
     for t in range(1, n):
