@@ -1,4 +1,4 @@
-"""How an instrument's partials lie: the frequency and phase of each, for every key, measured on its recordings.
+"""How an instrument's partials lie: frequency, phase and level of each, for every key, measured on its recordings.
 
 Samples and strings are some cents off, a piano is stretched, and the partials of stiff strings lie above the harmonics
 (Fletcher 1964, "Normal vibration frequencies of a stiff piano string"): f_k = k f_1 sqrt(1 + B (k^2 - 1)), for a
@@ -7,7 +7,10 @@ harmonic, s = 866 B. It tells where to look. Each partial is then where the note
 frequency and one phase at the onset.
 
 Oscillators that have them sound like the instrument in phase, too, as far as its notes begin alike: a sampled one's do,
-and a hammer always pushes. What does not agree is as good as any other phase.
+and a hammer always pushes. What does not agree is as good as any other phase. At their levels, the median of windows at
+so many seconds after the onset, the partials together are what is deterministic in a sound (Serra and Smith 1990):
+sample by sample, FluidR3's piano correlates with them by 0.91 to 0.96 in music that was not measured, its trumpet by
+0.63 to 0.81.
 """
 
 from __future__ import annotations

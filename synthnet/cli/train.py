@@ -88,7 +88,7 @@ class SpanType(click.ParamType):
 @click.option(
     "--tuned/--untuned",
     default=None,
-    help="Each key's oscillators at the frequencies and phases of its partials in the corpus.  [default of nsf: tuned]",
+    help="Measure each key's partials in the corpus first; the network learns the rest.  [default of nsf: tuned]",
 )
 @click.option(
     "--envelopes", type=int, help="How often they come: 1, sustained, to 4, dying away in three ways besides."
