@@ -49,6 +49,11 @@ class RollEvents:
         return int(self.release.max(initial=0))
 
 
+def fundamental_hz(key: int) -> float:
+    """Of a key in equal temperament, A4 = 440 Hz."""
+    return float(440.0 * 2.0 ** ((key - 69) / 12.0))
+
+
 @dataclass(frozen=True)
 class Partials:
     """What oscillators sound: float32 [128, H], of each key.
@@ -75,7 +80,7 @@ class Partials:
 
         Those from 0.475 of the sample rate on are left out.
         """
-        cycles = self.ratios[key, :n].astype(np.float64) * (440.0 * 2.0 ** ((key - 69) / 12.0) / sample_rate_hz)
+        cycles = self.ratios[key, :n].astype(np.float64) * (fundamental_hz(key) / sample_rate_hz)
         cycles = cycles[cycles < HIGHEST_PARTIAL]
         # Reduced to one turn in double precision; single precision is enough, and fast, after that.
         turns = self.phases[key, : len(cycles), None] + cycles[:, None] * time

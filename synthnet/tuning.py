@@ -15,13 +15,13 @@ sample by sample, FluidR3's piano correlates with them by 0.91 to 0.96 in music 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from synthnet.corpus import FULL_SCALE, Corpus
-from synthnet.roll import HIGHEST_PARTIAL, KNOTS_S, N_KEYS, SILENT_LEVEL, Partials, roll_events
+from synthnet.roll import HIGHEST_PARTIAL, KNOTS_S, N_KEYS, SILENT_LEVEL, Partials, fundamental_hz, roll_events
 
 SPEECH_S, ATTACK_S = 0.02, 0.3  # what is left out of a note's beginning: at least, and where enough is left of it
 SHORTEST_S, LONGEST_S = 0.1, 2.0  # of what is left
@@ -35,6 +35,8 @@ WINDOW_S, HOP_S = 0.064, 0.032
 AGREEING_S = 1.5  # from the onset on, over which the notes of a key are to agree
 AGREE_CENTS, STEP_HZ = 12.0, 0.05  # searched on either side, and how finely
 UNAMBIGUOUS = 0.4  # turns from one window to the next; with half a turn more, up is down
+# A window counts for the nearest of KNOTS_S, by the ratio of times; one after the last of these edges for none.
+EDGES_S = np.concatenate([[0.0], np.sqrt(KNOTS_S[1:] * KNOTS_S[:-1]), [KNOTS_S[-1] ** 2 / KNOTS_S[-2]]])
 FAINT = 10**-2.5  # share of the strongest partial in its window: fainter ones are not asked
 
 
@@ -56,33 +58,33 @@ def measure_partials(corpus: Corpus, multiples: Sequence[float]) -> Partials:
     expected = np.asarray(multiples, dtype=np.float64)
     ratios = expected * 2 ** (_law(corpus, expected) / 1200)
     phases = np.zeros_like(ratios)
-    heard = _windows(corpus, AGREEING_S)
-    for key, (times_s, samples) in heard.items():
-        fundamental_hz = 440.0 * 2.0 ** ((key - 69) / 12.0)
-        below = int((ratios[key] * fundamental_hz < HIGHEST_PARTIAL * corpus.sample_rate_hz).sum())
-        hz, turns = _agreed(times_s, samples, ratios[key, :below] * fundamental_hz, corpus.sample_rate_hz)
-        ratios[key, :below], phases[key, :below] = hz / fundamental_hz, turns
+    heard = _windows(corpus)
+    for key, (times_s, windows) in heard.items():
+        key_hz = fundamental_hz(key)
+        below = int((ratios[key] * key_hz < HIGHEST_PARTIAL * corpus.sample_rate_hz).sum())
+        early = times_s < AGREEING_S - WINDOW_S
+        hz, turns = _agreed(times_s[early], windows[early], ratios[key, :below] * key_hz, corpus.sample_rate_hz)
+        ratios[key, :below], phases[key, :below] = hz / key_hz, turns
     if heard:
         keys = np.array(sorted(heard))
         phases = phases[[keys[np.argmin(np.abs(keys - key))] for key in range(N_KEYS)]]
-    return Partials(ratios.astype(np.float32), phases.astype(np.float32), _levels(corpus, ratios).astype(np.float32))
+    levels = _levels(heard, ratios, corpus.sample_rate_hz)
+    return Partials(ratios.astype(np.float32), phases.astype(np.float32), levels.astype(np.float32))
 
 
-def _levels(corpus: Corpus, ratios: np.ndarray) -> np.ndarray:
+def _levels(heard: Mapping[int, tuple[np.ndarray, np.ndarray]], ratios: np.ndarray, sample_rate_hz: int) -> np.ndarray:
     """Natural logarithms of the partials' amplitudes [128, H, J] at KNOTS_S: of windows about that time, the median.
 
     After the longest note of a key its partials go on as those of the nearest key that is heard for longer; keys that
     are never heard have the levels of the nearest.
     """
-    edges_s = np.concatenate([[0.0], np.sqrt(KNOTS_S[1:] * KNOTS_S[:-1]), [KNOTS_S[-1] * KNOTS_S[-1] / KNOTS_S[-2]]])
     levels = np.full((*ratios.shape, len(KNOTS_S)), np.nan)
-    heard = _windows(corpus, edges_s[-1])
     for key, (times_s, windows) in heard.items():
-        hz = ratios[key] * 440.0 * 2.0 ** ((key - 69) / 12.0)
-        spectra = windows @ _kernels(hz, windows.shape[1], corpus.sample_rate_hz)
+        hz = ratios[key] * fundamental_hz(key)
+        spectra = windows @ _kernels(hz, windows.shape[1], sample_rate_hz)
         nats = np.log(np.abs(spectra) * (2 / np.hanning(windows.shape[1]).sum()) + 1e-6)
-        nats[:, hz > HIGHEST_PARTIAL * corpus.sample_rate_hz] = SILENT_LEVEL
-        knots = np.searchsorted(edges_s, times_s + WINDOW_S / 2, side="right") - 1
+        nats[:, hz > HIGHEST_PARTIAL * sample_rate_hz] = SILENT_LEVEL
+        knots = np.searchsorted(EDGES_S, times_s + WINDOW_S / 2, side="right") - 1
         for knot in np.unique(knots):
             levels[key, :, knot] = np.median(nats[knots == knot], axis=0)
     keys = np.array(sorted(heard), dtype=np.int64)
@@ -110,7 +112,7 @@ def _kernels(hz: np.ndarray, length: int, sample_rate_hz: int) -> np.ndarray:
     return kernels
 
 
-def _windows(corpus: Corpus, longest_s: float) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+def _windows(corpus: Corpus) -> dict[int, tuple[np.ndarray, np.ndarray]]:
     """By key: when windows begin after their note's onset [W], in seconds, and the windows [W, L], Hann."""
     rate = corpus.sample_rate_hz
     length, hop = round(WINDOW_S * rate), round(HOP_S * rate)
@@ -120,7 +122,7 @@ def _windows(corpus: Corpus, longest_s: float) -> dict[int, tuple[np.ndarray, np
         samples = corpus.read_samples(piece).astype(np.float64) / FULL_SCALE
         events = roll_events(corpus.read_notes(piece), rate)
         for key, onset, release in zip(events.pitch, events.onset, events.release, strict=True):
-            last = min(release, onset + int(longest_s * rate), len(samples)) - length
+            last = min(release, onset + int(EDGES_S[-1] * rate), len(samples)) - length
             for start in range(onset, last, hop):
                 part = samples[start : start + length] * window
                 by_key.setdefault(int(key), []).append(((start - onset) / rate, part))
@@ -209,7 +211,7 @@ def _partials_seen(
     rows = []
     for key, length, magnitudes in spectra:
         bin_hz = sample_rate_hz / (2 * (len(magnitudes) - 1))
-        nominal_hz = 440.0 * 2.0 ** ((key - 69) / 12.0) * multiples
+        nominal_hz = fundamental_hz(key) * multiples
         around = int(0.45 * nominal_hz[0] / bin_hz)
         for partial, hz in enumerate(nominal_hz * 2 ** (guess_cents[key, : len(multiples)] / 1200)):
             half_hz = max(hz * (2 ** (width_cents / 1200) - 1), 0.6 * sample_rate_hz / length)

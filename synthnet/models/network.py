@@ -171,7 +171,7 @@ class Network(nn.Module):
             x: [B, N] past classes 0..255, N at least the receptive field.
             roll: [B, 128, N] 0 or 1, at the same times as x.
             style: [B, S] weights of the styles, for a network with several instruments.
-            oscillators: [B, O, N], for a network with oscillators.
+            oscillators: [B, O, N], the rows of `synthnet.roll.excitation`, for a network with oscillators.
 
         Returns:
             [B, 256, T], T = N - receptive field + 1: logits of the sample after each of the last T inputs.
