@@ -31,7 +31,7 @@ from synthnet.metrics import (
     start_burst_db,
 )
 from synthnet.models import Network
-from synthnet.roll import RollEvents, events_from, rasterise, roll_events, to_samples
+from synthnet.roll import RollEvents, deterministic_part, events_from, rasterise, roll_events, to_samples
 from synthnet.score import Note
 from synthnet.spectral import spectral_distance
 
@@ -105,7 +105,7 @@ def error_of(network: Network, batch: dict[str, Tensor], style: np.ndarray | Non
         weights = functional.one_hot(batch["style"], network.config.styles).float()
     stream = network.run_layers(batch["x"], batch["roll"], weights, batch.get("oscillators"))
     nll, means = network.audio_loss(stream, batch["target_x"])
-    means = network.with_harmonic_part(means, batch.get("oscillators"))
+    means = network.with_deterministic_part(means, batch.get("oscillators"))
     return (nll if network.audio.hears else spectral_distance(means, batch["target_clean"], rate)[0]).item()
 
 
@@ -273,6 +273,7 @@ class PieceRun:
     expectation: np.ndarray
     target: np.ndarray
     afresh: FreeRun  # seconds of its last third once more, each from silence
+    measured: np.ndarray | None  # of the expectation, what was measured and not learned, of a tuned network
 
 
 def _say_nothing(n_samples: int) -> None:
@@ -305,7 +306,10 @@ def play_piece(
     target = corpus.read_samples(piece)[:n_samples].astype(np.float32) / FULL_SCALE
     late = np.linspace(n_samples * 2 // 3, n_samples - corpus.sample_rate_hz, AFRESH_SECONDS).astype(int)
     afresh = fresh_seconds(network, corpus, [(piece, int(start)) for start in late], seed=seed, style=style)
-    return PieceRun(piece.name, notes, events, sample, expectation, target, afresh)
+    partials, measured = network.partials, None
+    if network.config.tuned and partials is not None:
+        measured = deterministic_part(events, 0, n_samples, partials)
+    return PieceRun(piece.name, notes, events, sample, expectation, target, afresh, measured)
 
 
 def drift(
@@ -329,9 +333,11 @@ def evaluate_piece(run: PieceRun, partials: Sequence[float]) -> dict[str, Any]:
     """`piece_figures` and `drift` of both outputs, and the targets that are met.
 
     Of the "notes" longer than 80 ms the share "teacher_pitch_share" has the right pitch in the teacher's own playing.
+    "measured_rmse_cqt_db" is that of a tuned network's deterministic part, without what it has learned; else None.
     """
     teacher = note_pitches(run.target, run.events, partials)
     rate = run.events.sample_rate_hz
+    measured = None if run.measured is None else float(rmse_cqt_db(run.target, run.measured, rate).mean())
     starts = [round(start_s * rate) for start_s in run.afresh.start_s]
     sample, expectation = (
         piece_figures(run.target, whole, run.events, partials) | drift(whole, starts, afresh, run.afresh.target, rate)
@@ -342,6 +348,7 @@ def evaluate_piece(run: PieceRun, partials: Sequence[float]) -> dict[str, Any]:
         "seconds": len(run.target) / rate,
         "notes": len(teacher.right),
         "teacher_pitch_share": teacher.share,
+        "measured_rmse_cqt_db": measured,
         "sample": sample,
         "expectation": expectation,
         "targets_met": {name: target.met_by(expectation[name]) for name, target in TARGETS.items()},
@@ -380,6 +387,8 @@ def format_piece(played: Mapping[str, Any]) -> str:
         lines.append(f"  {label:28}{cells[0]:>18}{cells[1]:>18}    {verdict} ({good})")
     thirds = ", ".join(f"{third:.2f}" for third in played["expectation"]["rmse_cqt_thirds_db"])
     lines.append(f"  RMSE-CQT of the expectation by thirds of the piece: {thirds} dB")
+    if played.get("measured_rmse_cqt_db") is not None:
+        lines.append(f"  of what was measured before training, alone: {played['measured_rmse_cqt_db']:.2f} dB")
     lines.append("  drift: the last third against seconds of it played afresh, each from silence")
     wrong = played["expectation"]["wrong_notes"]
     if wrong:

@@ -26,10 +26,12 @@ OSCILLATOR_DECAY_S = 0.04
 ENVELOPES_S = ((0.1, 0.03), (0.5, 0.12), (1.6, 0.35))
 # Between two of these times a partial's level is a line; before the first and after the last it is theirs.
 KNOTS_S = np.array([0.03, 0.06, 0.1, 0.16, 0.25, 0.4, 0.63, 1.0, 1.6, 2.5, 4.0, 6.3])
+ATTACKS_S = 0.004 * (np.arange(24) + 0.5)
 SILENT_LEVEL = -14.0  # in nats; a sixteenth of the last of 16 bits
+N_MODES = 16  # of the body of a measured instrument, excited with each note: a knock
 NOISE_BLOCK = 1_024
 LOW_NOISE_HZ = 100.0
-RINGS_OUT = 5  # time constants after the release until an envelope ends, at 0.7% of what it was
+RINGS_OUT = 7  # time constants after the release until an envelope ends, at 0.1% of what it was
 # Partials from this share of the sample rate on are left out: resampling has removed them from the audio.
 HIGHEST_PARTIAL = 0.475
 
@@ -48,6 +50,10 @@ class RollEvents:
         """The last release, 0 if there are no events."""
         return int(self.release.max(initial=0))
 
+    def chosen(self, which: np.ndarray) -> RollEvents:
+        """Those events for which `which` [N] is true."""
+        return RollEvents(self.pitch[which], self.onset[which], self.release[which], self.sample_rate_hz)
+
 
 def fundamental_hz(key: int) -> float:
     """Of a key in equal temperament, A4 = 440 Hz."""
@@ -59,15 +65,21 @@ class Partials:
     """What oscillators sound: float32 [128, H], of each key.
 
     Attributes:
-        ratios: frequencies in rising order, relative to the key's fundamental in equal temperament, A4 = 440 Hz.
+        ratios: frequencies, relative to the key's fundamental in equal temperament, A4 = 440 Hz: of the partials, in
+            rising order, then those of the `N_MODES` of the instrument's body, if they were measured.
         phases: at the onset, in turns; 0: a sine begins.
         levels: float32 [128, H, J], natural logarithms of the amplitudes, full scale 1, at KNOTS_S after the onset
             while the key is down; None: they were not measured.
+        releases_s: float32 [128], time constants with which they fall, besides, after the release; None: in a line
+            within 40 ms.
+        attacks: float32 [128, A], amplitudes at ATTACKS_S after the onset, besides; 1 after the last; None: at once.
     """
 
     ratios: np.ndarray
     phases: np.ndarray
     levels: np.ndarray | None = None
+    releases_s: np.ndarray | None = None
+    attacks: np.ndarray | None = None
 
     @classmethod
     def of_all_keys(cls, multiples: Sequence[float]) -> Partials:
@@ -75,16 +87,32 @@ class Partials:
         ratios = np.tile(np.array(multiples, dtype=np.float32), (N_KEYS, 1))
         return cls(ratios, np.zeros_like(ratios))
 
-    def phase(self, key: int, time: np.ndarray, sample_rate_hz: int, n: int | None = None) -> np.ndarray:
-        """Phases in radians, 0 to 2 pi, of the lowest n partials of a key so many samples after its onset: [heard, T].
+    def phase(
+        self, key: int, time: np.ndarray, sample_rate_hz: int, n: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Which of the first n partials of a key are heard, and their phases so many samples after its onset.
 
-        Those from 0.475 of the sample rate on are left out.
+        Returns:
+            Indices [heard] of those below 0.475 of the sample rate, and radians from 0 to 2 pi, float32 [heard, T].
         """
         cycles = self.ratios[key, :n].astype(np.float64) * (fundamental_hz(key) / sample_rate_hz)
-        cycles = cycles[cycles < HIGHEST_PARTIAL]
+        heard = np.flatnonzero(cycles < HIGHEST_PARTIAL)
         # Reduced to one turn in double precision; single precision is enough, and fast, after that.
-        turns = self.phases[key, : len(cycles), None] + cycles[:, None] * time
-        return (2.0 * np.pi * (turns - np.floor(turns))).astype(np.float32)
+        turns = self.phases[key, heard, None] + cycles[heard, None] * time
+        return heard, (2.0 * np.pi * (turns - np.floor(turns))).astype(np.float32)
+
+    def levels_after(self, key: int, age_s: np.ndarray) -> np.ndarray:
+        """Levels in nats of a key's partials so many seconds after its onset [T], before the release: [H, T].
+
+        Raises ValueError where no levels were measured.
+        """
+        if self.levels is None:
+            raise ValueError("these partials have no levels")
+        knot = np.clip(np.searchsorted(KNOTS_S, age_s) - 1, 0, len(KNOTS_S) - 2)
+        along = np.clip((age_s - KNOTS_S[knot]) / np.diff(KNOTS_S)[knot], 0.0, 1.0).astype(np.float32)
+        levels = self.levels[key]
+        between: np.ndarray = levels[:, knot] + along * (levels[:, knot + 1] - levels[:, knot])
+        return between
 
 
 @overload
@@ -125,24 +153,23 @@ def roll_events(notes: Iterable[Note], sample_rate_hz: int) -> RollEvents:
 
 def events_from(events: RollEvents, start: int) -> RollEvents:
     """The same events with time 0 at sample `start`; what sounds across it keeps its onset, now before 0."""
-    still = events.release > start
-    return RollEvents(
-        events.pitch[still], events.onset[still] - start, events.release[still] - start, events.sample_rate_hz
-    )
+    still = events.chosen(events.release > start)
+    return RollEvents(still.pitch, still.onset - start, still.release - start, still.sample_rate_hz)
 
 
 def rasterise(events: RollEvents, start: int, stop: int) -> np.ndarray:
     """The roll from sample `start` to before `stop`, any integers: uint8 [128, stop - start], 1 while a key is down."""
     roll = np.zeros((N_KEYS, stop - start), dtype=np.uint8)
-    for pitch, onset, release in _events_within(events, start, stop, tail=0):
+    for pitch, onset, release in _events_within(events, start, stop, np.zeros(N_KEYS, np.int64)):
         roll[pitch, max(onset - start, 0) : release - start] = 1
     return roll
 
 
-def oscillator_tail(envelopes: int, sample_rate_hz: int) -> int:
-    """Samples after a release for which oscillators with so many envelopes sound on."""
-    rings_s = [RINGS_OUT * released for _, released in ENVELOPES_S[: envelopes - 1]]
-    return int(to_samples(max([OSCILLATOR_DECAY_S, *rings_s]), sample_rate_hz))
+def oscillator_tails(partials: Partials, envelopes: int, sample_rate_hz: int) -> np.ndarray:
+    """Samples after a release for which the oscillators of each key, with so many envelopes, sound on: int64 [128]."""
+    first_s = OSCILLATOR_DECAY_S if partials.releases_s is None else RINGS_OUT * partials.releases_s.astype(np.float64)
+    rings_s = max([0.0, *(RINGS_OUT * released for _, released in ENVELOPES_S[: envelopes - 1])])
+    return to_samples(np.maximum(np.full(N_KEYS, rings_s), first_s), sample_rate_hz)
 
 
 def oscillators(
@@ -151,7 +178,8 @@ def oscillators(
     """Sines of the lowest H = `n_partials` (None: all) partials of the notes, then their cosines: float32 [2 H E, N].
 
     Summed over the notes. The amplitude is 1 while the key is down, and falls in a line to 0 within 40 ms after the
-    release. Partials from 0.475 of the sample rate on (7.6 kHz at 16 kHz) are left out. Within 1e-5 of the exact value.
+    release; of partials that were measured it rises and falls as their attacks and releases have it. Partials from
+    0.475 of the sample rate on (7.6 kHz at 16 kHz) are left out. Within 1e-5 of the exact value.
 
     With E envelopes, 1 to 4, the 2 H sines and cosines come E times: as above, then dying away from the onset on, and
     faster from the release on, with the time constants of `ENVELOPES_S`. Of these a network can mix how an
@@ -160,15 +188,15 @@ def oscillators(
     rate = events.sample_rate_hz
     n_partials = partials.ratios.shape[1] if n_partials is None else n_partials
     waves = np.zeros((envelopes, 2, n_partials, stop - start), dtype=np.float32)
-    for pitch, onset, time, amplitudes in _sounding(events, start, stop, envelopes):
-        phase = partials.phase(pitch, time - onset, rate, n_partials)
+    for pitch, onset, time, amplitudes in _sounding(events, start, stop, partials, envelopes):
+        heard, phase = partials.phase(pitch, time - onset, rate, n_partials)
         tones = np.stack([np.sin(phase), np.cos(phase)])
-        waves[:, :, : len(phase), time[0] - start : time[-1] + 1 - start] += amplitudes[:, None, None] * tones
+        waves[:, :, heard, time[0] - start : time[-1] + 1 - start] += amplitudes[:, None, None] * tones
     return waves.reshape(2 * n_partials * envelopes, stop - start)
 
 
-def harmonic_part(events: RollEvents, start: int, stop: int, partials: Partials) -> np.ndarray:
-    """All partials of the sounding notes at their levels, released as the first envelope is: float32 [stop - start].
+def deterministic_part(events: RollEvents, start: int, stop: int, partials: Partials) -> np.ndarray:
+    """All partials and modes of the sounding notes at their levels, as the first envelope has it: [stop - start].
 
     The deterministic part of spectral modelling synthesis (Serra and Smith 1990).
     """
@@ -176,21 +204,17 @@ def harmonic_part(events: RollEvents, start: int, stop: int, partials: Partials)
     total = np.zeros(stop - start, dtype=np.float32)
     if partials.levels is None:
         return total
-    for pitch, onset, time, amplitudes in _sounding(events, start, stop, 1):
-        phase = partials.phase(pitch, time - onset, rate)
-        age_s = (time - onset) / rate
-        knot = np.clip(np.searchsorted(KNOTS_S, age_s) - 1, 0, len(KNOTS_S) - 2)
-        along = np.clip((age_s - KNOTS_S[knot]) / np.diff(KNOTS_S)[knot], 0.0, 1.0).astype(np.float32)
-        levels = partials.levels[pitch, : len(phase)]
-        nats = levels[:, knot] + along * (levels[:, knot + 1] - levels[:, knot])
+    for pitch, onset, time, amplitudes in _sounding(events, start, stop, partials, 1):
+        heard, phase = partials.phase(pitch, time - onset, rate)
+        nats = partials.levels_after(pitch, (time - onset) / rate)[heard]
         total[time[0] - start : time[-1] + 1 - start] += (np.exp(nats) * np.sin(phase)).sum(axis=0) * amplitudes[0]
     return total
 
 
-def note_envelopes(events: RollEvents, start: int, stop: int, n: int) -> np.ndarray:
+def note_envelopes(events: RollEvents, start: int, stop: int, partials: Partials, n: int) -> np.ndarray:
     """The amplitudes of the first `n` envelopes that `oscillators` have, summed over the notes: float32 [n, N]."""
     total = np.zeros((n, stop - start), dtype=np.float32)
-    for _, _, time, amplitudes in _sounding(events, start, stop, n):
+    for _, _, time, amplitudes in _sounding(events, start, stop, partials, n):
         total[:, time[0] - start : time[-1] + 1 - start] += amplitudes
     return total
 
@@ -226,39 +250,48 @@ def excitation(
 ) -> np.ndarray:
     """What comes with the score: `oscillators`, `noises` [2 H E + R, N]; of partials with levels more.
 
-    These have the E `note_envelopes`, which could shape the noises, before them, and as last row the `harmonic_part`,
-    one sample early: a network is given the inputs before the sample that it plays.
+    These have the E `note_envelopes`, which could shape the noises, before them, and the `deterministic_part` as last
+    row, one sample early: a network is given the inputs before the sample that it plays.
     """
     rows = [oscillators(events, start, stop, partials, envelopes, n_partials)]
     if partials.levels is not None:
-        rows.append(note_envelopes(events, start, stop, envelopes))
+        rows.append(note_envelopes(events, start, stop, partials, envelopes))
     rows.append(noises(start, stop, n_noises, events.sample_rate_hz, seed))
     if partials.levels is not None:
-        rows.append(harmonic_part(events, start + 1, stop + 1, partials)[None])
+        rows.append(deterministic_part(events, start + 1, stop + 1, partials)[None])
     return np.concatenate(rows)
 
 
 def _sounding(
-    events: RollEvents, start: int, stop: int, envelopes: int
+    events: RollEvents, start: int, stop: int, partials: Partials, envelopes: int
 ) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
     """Of each event heard in the slice: pitch, onset, its samples there [n] and the envelopes' amplitudes [E, n]."""
     rate = events.sample_rate_hz
     decay = int(to_samples(OSCILLATOR_DECAY_S, rate))
     constants = np.array(ENVELOPES_S[: envelopes - 1]).reshape(-1, 2) * rate
-    tail = oscillator_tail(envelopes, rate)
-    for pitch, onset, release in _events_within(events, start, stop, tail):
-        time = np.arange(max(onset, start), min(release + tail, stop))
+    tails = oscillator_tails(partials, envelopes, rate)
+    speaks = int(to_samples(ATTACKS_S[-1], rate))
+    for pitch, onset, release in _events_within(events, start, stop, tails):
+        time = np.arange(max(onset, start), min(release + tails[pitch], stop))
         if len(time):
             down, up = np.minimum(time, release) - onset, np.maximum(time - release, 0)
-            amplitudes = [np.maximum(1.0 - up / decay, 0.0)]
+            if partials.releases_s is None:
+                amplitudes = [np.maximum(1.0 - up / decay, 0.0)]
+            else:
+                falling = up / (partials.releases_s[pitch] * rate)
+                amplitudes = [np.where(falling < RINGS_OUT, np.exp(-falling), 0.0)]
             for down_constant, up_constant in constants:
                 dying = np.exp(-down / down_constant - up / up_constant)
                 amplitudes.append(np.where(up < RINGS_OUT * up_constant, dying, 0.0))
-            yield pitch, onset, time, np.stack(amplitudes).astype(np.float32)
+            together = np.stack(amplitudes).astype(np.float32)
+            if partials.attacks is not None:
+                early = slice(0, max(0, onset + speaks - time[0]))
+                together[:, early] *= np.interp((time[early] - onset) / rate, ATTACKS_S, partials.attacks[pitch])
+            yield pitch, onset, time, together
 
 
-def _events_within(events: RollEvents, start: int, stop: int, tail: int) -> Iterator[tuple[int, int, int]]:
-    """Pitch, onset and release of the events that, with `tail` samples after the release, touch the slice."""
+def _events_within(events: RollEvents, start: int, stop: int, tails: np.ndarray) -> Iterator[tuple[int, int, int]]:
+    """Pitch, onset and release of the events that, with their keys' tails [128] after the release, touch the slice."""
     n_begun = np.searchsorted(events.onset, stop)
-    for index in np.flatnonzero(events.release[:n_begun] + tail > start):
+    for index in np.flatnonzero(events.release[:n_begun] + tails[events.pitch[:n_begun]] > start):
         yield int(events.pitch[index]), int(events.onset[index]), int(events.release[index])

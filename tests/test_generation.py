@@ -17,7 +17,7 @@ from synthnet.generation.reference import TorchEngine
 from synthnet.generation.rendering import Rendering, in_step, render_score, rendering_samples
 from synthnet.generation.streams import Stream, generate, score_inputs
 from synthnet.models import MODELS, Network, build_model, preset_config
-from synthnet.roll import rasterise, roll_events
+from synthnet.roll import RINGS_OUT, rasterise, roll_events
 from synthnet.score import Note, Score, Track
 
 RATE = 16_000
@@ -66,7 +66,7 @@ def test_nsf_plays_the_means_of_the_full_pass_and_samples_are_their_dithered_cla
     roll, tones = score_inputs(network, [EVENTS], [seed], -field, n - 1)
     logits = network(torch.zeros(1, field - 1 + n, dtype=torch.long), roll, None, tones)
     levels = torch.from_numpy(decode_mu_law(np.arange(256))).float()
-    full = network.with_harmonic_part((logits.softmax(dim=1) * levels[:, None]).sum(dim=1), tones)[0].numpy()
+    full = network.with_deterministic_part((logits.softmax(dim=1) * levels[:, None]).sum(dim=1), tones)[0].numpy()
     slow = np.zeros_like(full)  # a high-pass filter of first order, sample by sample
     pole = math.exp(-2 * math.pi * 5 / RATE)
     for t in range(1, n):
@@ -122,16 +122,30 @@ def test_samples_follow_the_distribution_and_the_expectation_is_its_mean() -> No
 
 def render(network: Network | list[Network], score: Score, path: Path, **options) -> Rendering:
     """With one network for all tracks, or one for each."""
+    networks = network if isinstance(network, list) else [network] * len(score.tracks)
     return render_score(
-        network if isinstance(network, list) else [network] * len(score.tracks),
+        networks,
         score,
         path,
         sample_rate_hz=RATE,
-        n_samples=rendering_samples(score, RATE, None),
+        n_samples=rendering_samples(score, networks, RATE, None),
         styles=[None] * len(score.tracks),
         progress=options.pop("progress", lambda n: None),
         **options,
     )
+
+
+def test_a_rendering_ends_when_the_last_note_has_died_away() -> None:
+    ringing = network_of("nsf", harmonics=3)
+    releases_s = np.full(128, 0.01, np.float32)
+    releases_s[60] = 0.3
+    ringing.releases_s.copy_(torch.from_numpy(releases_s))
+    score = Score((Track((Note(60, 90, 0.0, 0.1), Note(67, 90, 0.5, 1.0)), 0, "a"),))
+    assert rendering_samples(score, [ringing], RATE, None) == pytest.approx((0.1 + RINGS_OUT * 0.3) * RATE, abs=1)
+    short = Score((Track((Note(67, 90, 0.5, 1.0),), 0, "a"),))
+    for network in (ringing, network_of("nsf", harmonics=3, tuned=False), network_of()):
+        assert rendering_samples(short, [network], RATE, None) == 1.5 * RATE
+    assert rendering_samples(score, [ringing], RATE, 0.25) == RATE // 4
 
 
 def one_class_network(class_number: int) -> Network:

@@ -12,17 +12,18 @@ from hypothesis import strategies as st
 
 from synthnet.instruments import BAR
 from synthnet.roll import (
+    ATTACKS_S,
     ENVELOPES_S,
     KNOTS_S,
     RINGS_OUT,
     Partials,
     RollEvents,
+    deterministic_part,
     events_from,
     excitation,
-    harmonic_part,
     noises,
     note_envelopes,
-    oscillator_tail,
+    oscillator_tails,
     oscillators,
     rasterise,
     roll_events,
@@ -215,10 +216,10 @@ def test_envelopes_are_their_closed_form_and_ring_out() -> None:
         angle = 2 * np.pi * np.array([[220.0], [440.0]]) * (t - onset) / RATE_HZ
         expected = amplitude * np.stack([np.sin(angle), np.cos(angle)])
         np.testing.assert_allclose(waves[number], expected, atol=1e-5)
-    tail = oscillator_tail(4, RATE_HZ)
+    tail = oscillator_tails(harmonics(2), 4, RATE_HZ)[57]
     assert waves[..., release + tail - 10].any()
     assert not waves[..., release + tail :].any()
-    assert oscillator_tail(1, RATE_HZ) == 640
+    assert (oscillator_tails(harmonics(2), 1, RATE_HZ) == 640).all()
 
 
 @settings(deadline=None)
@@ -272,31 +273,63 @@ def test_note_envelopes_are_the_amplitudes_of_the_oscillators() -> None:
     for note in notes:
         waves = oscillators(roll_events([note], RATE_HZ), 0, 30_000, harmonics(1), 4).reshape(4, 2, 30_000)
         each.append(np.hypot(waves[:, 0], waves[:, 1]))
-    together = note_envelopes(roll_events(notes, RATE_HZ), 0, 30_000, 4)
+    together = note_envelopes(roll_events(notes, RATE_HZ), 0, 30_000, harmonics(1), 4)
     np.testing.assert_allclose(together, sum(each), atol=1e-5)
 
 
-def with_levels(partials: Partials) -> Partials:
-    levels = np.random.default_rng(0).uniform(-9, -2, (*partials.ratios.shape, len(KNOTS_S))).astype(np.float32)
-    return Partials(partials.ratios, partials.phases + 0.2, levels)
+def measured(partials: Partials) -> Partials:
+    rng = np.random.default_rng(0)
+    return Partials(
+        partials.ratios,
+        partials.phases + 0.2,
+        rng.uniform(-9, -2, (*partials.ratios.shape, len(KNOTS_S))).astype(np.float32),
+        rng.uniform(0.01, 0.2, 128).astype(np.float32),
+        np.sort(rng.random((128, len(ATTACKS_S)))).astype(np.float32),
+    )
 
 
-def test_the_harmonic_part_is_its_closed_form() -> None:
-    partials = with_levels(harmonics(3))
+def test_the_deterministic_part_is_its_closed_form() -> None:
+    partials = measured(harmonics(3))
     assert partials.levels is not None
+    assert partials.releases_s is not None
+    assert partials.attacks is not None
     notes = [(57, 0.1, 2.1), (105, 0.5, 1.0)]  # of the higher one 2 partials are below 7600 Hz
     events = roll_events([Note(key, 80, start_s, end_s) for key, start_s, end_s in notes], RATE_HZ)
-    expected = np.zeros(48_000)
+    expected = np.zeros(60_000)
     for key, start_s, end_s in notes:
-        time_s = np.arange(48_000) / RATE_HZ - start_s
+        time_s = np.arange(60_000) / RATE_HZ - start_s
+        release_s = partials.releases_s[key]
+        after_s = np.maximum(time_s - (end_s - start_s), 0)
+        amplitude = np.exp(-after_s / release_s) * (time_s >= -1e-9) * (after_s < RINGS_OUT * release_s)
+        attack = np.interp(time_s, ATTACKS_S, partials.attacks[key])
+        amplitude *= np.where(time_s < ATTACKS_S[-1] - 1e-9, attack, 1.0)
         for k in range(2 if key == 105 else 3):
             level = np.interp(time_s, KNOTS_S, partials.levels[key, k])
             angle = 2 * np.pi * (440 * 2 ** ((key - 69) / 12) * (k + 1) * time_s + 0.2)
-            released = np.interp(time_s, [end_s - start_s, end_s - start_s + 0.04], [1.0, 0.0])
-            expected += np.exp(level) * np.sin(angle) * released * (time_s >= -1e-9)
-    np.testing.assert_allclose(harmonic_part(events, 0, 48_000, partials), expected, atol=1e-5)
-    np.testing.assert_allclose(harmonic_part(events, 9_000, 20_000, partials), expected[9_000:20_000], atol=1e-5)
-    assert not harmonic_part(events, 0, 100, harmonics(3)).any()
+            expected += np.exp(level) * np.sin(angle) * amplitude
+    np.testing.assert_allclose(deterministic_part(events, 0, 60_000, partials), expected, atol=1e-5)
+    np.testing.assert_allclose(deterministic_part(events, 9_000, 20_000, partials), expected[9_000:20_000], atol=1e-5)
+    np.testing.assert_allclose(deterministic_part(events, 2_000, 2_100, partials), expected[2_000:2_100], atol=1e-5)
+    assert not deterministic_part(events, 0, 100, harmonics(3)).any()
+
+
+def test_measured_oscillators_fade_in_and_are_released_as_measured() -> None:
+    partials = measured(harmonics(2))
+    assert partials.releases_s is not None
+    assert partials.attacks is not None
+    events = roll_events([Note(57, 80, 0.25, 0.75)], RATE_HZ)
+    waves = oscillators(events, 0, 60_000, partials, envelopes=2).reshape(2, 2, 2, 60_000)
+    time_s = np.arange(60_000) / RATE_HZ - 0.25
+    attack = np.where(time_s < ATTACKS_S[-1] - 1e-9, np.interp(time_s, ATTACKS_S, partials.attacks[57]), 1.0)
+    tail = oscillator_tails(partials, 1, RATE_HZ)[57]
+    assert tail == round(RINGS_OUT * float(partials.releases_s[57]) * RATE_HZ)
+    first = attack * np.exp(-np.maximum(time_s - 0.5, 0) / partials.releases_s[57]) * (time_s >= 0)
+    first[12_000 + tail :] = 0
+    down_s, up_s = ENVELOPES_S[0]
+    second = attack * np.exp(-np.clip(time_s, 0, 0.5) / down_s - np.maximum(time_s - 0.5, 0) / up_s) * (time_s >= 0)
+    second[12_000 + round(RINGS_OUT * up_s * RATE_HZ) :] = 0
+    for wave, expected in zip(waves, (first, second), strict=True):
+        np.testing.assert_allclose(np.hypot(wave[0, 0], wave[1, 0]), expected, atol=2e-5)
 
 
 def test_what_comes_with_the_score_in_order() -> None:
@@ -306,12 +339,12 @@ def test_what_comes_with_the_score_in_order() -> None:
     np.testing.assert_array_equal(rows[8:], noises(-100, 3000, 2, RATE_HZ, (5,)))
     assert len(excitation(events, -100, 3000, harmonics(2), 2, 2, 0, (5,))) == 8
     assert excitation(events, 0, 10, harmonics(0), 0, 1, 0, (5,)).shape == (0, 10)
-    tuned = with_levels(harmonics(5))
+    tuned = measured(harmonics(5))
     rows = excitation(events, -100, 3000, tuned, 2, 2, 1, (5,))
     np.testing.assert_array_equal(rows[:8], oscillators(events, -100, 3000, tuned, 2, 2))
-    np.testing.assert_array_equal(rows[8:10], note_envelopes(events, -100, 3000, 2))
+    np.testing.assert_array_equal(rows[8:10], note_envelopes(events, -100, 3000, tuned, 2))
     np.testing.assert_array_equal(rows[10:11], noises(-100, 3000, 1, RATE_HZ, (5,)))
-    np.testing.assert_array_equal(rows[11], harmonic_part(events, -99, 3001, tuned))
+    np.testing.assert_array_equal(rows[11], deterministic_part(events, -99, 3001, tuned))
 
 
 def test_events_moved_in_time_give_the_same_roll() -> None:

@@ -110,7 +110,7 @@ def render(
         built = {path: load_checkpoint(path).build() for path in {part.source.path for part in parts}}
         networks = [built[part.source.path] for part in parts]
         players = [f" [{part.source.where}]" for part in parts]
-    n_samples = rendering_samples(score, rate, duration_s)
+    n_samples = rendering_samples(score, networks, rate, duration_s)
     n_chunks = {
         network: chunks_that_pay(network, networks.count(network), n_samples, rate) if chunks is None else chunks
         for network in networks

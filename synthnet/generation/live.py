@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from synthnet.checkpoint import Checkpoint
-from synthnet.generation.rendering import TAIL_S
+from synthnet.generation.rendering import dies_away
 from synthnet.generation.streams import Generator, Stream
-from synthnet.roll import RESTRIKE_GAP_S, RollEvents, oscillator_tail, roll_events, to_samples
+from synthnet.roll import RESTRIKE_GAP_S, RollEvents, roll_events, to_samples
 from synthnet.score import Score
 
 HELD = np.iinfo(np.int64).max // 2  # the release of a key that is still down
@@ -23,12 +23,12 @@ HELD = np.iinfo(np.int64).max // 2  # the release of a key that is still down
 def play_score(checkpoint: Checkpoint, score: Score, **options: Any) -> Iterator[np.ndarray]:
     """Blocks of a score, float32, as `LiveInstrument` with these options gives them; all tracks on one instrument.
 
-    Ends with the block in which the last note has been over for half a second.
+    Ends with the block in which the last note has died away, half a second after it at least.
     """
     live = LiveInstrument(checkpoint, **options)
     events = roll_events(score.notes, live.sample_rate_hz)
     live.notes = list(zip(events.onset.tolist(), events.pitch.tolist(), events.release.tolist(), strict=True))
-    stop = events.n_samples + int(to_samples(TAIL_S, live.sample_rate_hz))
+    stop = dies_away(live.network, events)
     while live.position < stop:
         yield live.read()
 
@@ -60,6 +60,7 @@ class LiveInstrument:
         self.sample_rate_hz = checkpoint.sample_rate_hz
         self.block_samples = block_samples
         self.network = checkpoint.build()
+        self.tails = self.network.oscillator_tails(self.sample_rate_hz)
         self.notes: list[tuple[int, int, int]] = []  # onset, pitch, release, as they sound or will
         silence = Stream(self.events(), (seed,), checkpoint.voice(instrument).style, expectation)
         self.generator = Generator(self.network, [silence], temperature=temperature, engine=engine)
@@ -98,9 +99,8 @@ class LiveInstrument:
 
     def read(self) -> np.ndarray:
         """The next block, float32 [block_samples] in [-1, 1]."""
-        config = self.network.config
-        past = config.receptive_field + oscillator_tail(config.envelopes, self.sample_rate_hz)
-        self.notes = [note for note in self.notes if note[2] > self.position - past]  # older ones are not heard
+        unheard = self.position - self.network.config.receptive_field
+        self.notes = [note for note in self.notes if note[2] + self.tails[note[1]] > unheard]
         return self.generator.advance([self.events()], self.block_samples)[0]
 
     def blocks(self) -> Iterator[np.ndarray]:

@@ -102,7 +102,7 @@ class Generator:
         classes, means = self.engine.advance(terms, uniforms, self.temperature, self.hears_mean)
         self.position = stop
         if not self.network.audio.hears:  # its distributions say nothing but their means
-            means = self.network.with_harmonic_part(
+            means = self.network.with_deterministic_part(
                 torch.from_numpy(means), None if tones is None else tones.cpu()
             ).numpy()
             means = self.without_constant(means)

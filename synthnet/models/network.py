@@ -20,7 +20,18 @@ from synthnet.models import fused
 from synthnet.models.config import CLASSES, ModelConfig
 from synthnet.models.inputs import AudioInput, ScoreInput
 from synthnet.models.layers import CausalConv, Conditioning, DepthwiseGates, GatedLayer, Head, pointwise, time_major
-from synthnet.roll import KNOTS_S, SILENT_LEVEL, Partials
+from synthnet.roll import (
+    ATTACKS_S,
+    KNOTS_S,
+    N_KEYS,
+    N_MODES,
+    OSCILLATOR_DECAY_S,
+    SILENT_LEVEL,
+    Partials,
+    oscillator_tails,
+)
+
+MEASURED_PARTIALS = ("ratios", "phases", "levels", "releases_s", "attacks")  # of a tuned network, its buffers
 
 
 @dataclass
@@ -64,10 +75,12 @@ class Network(nn.Module):
         self.config, self.audio, self.score = config, audio, score
         self.oscillator_map = pointwise(config.oscillators, channels) if config.oscillators else None
         if config.tuned:  # kept with the weights, which belong to them
-            nominal = Partials.of_all_keys(config.measured_partials)
+            nominal = Partials.of_all_keys((*config.measured_partials, *[0.0] * N_MODES))
             self.ratios = nn.Buffer(torch.from_numpy(nominal.ratios))
             self.phases = nn.Buffer(torch.from_numpy(nominal.phases))
             self.levels = nn.Buffer(torch.full((*nominal.ratios.shape, len(KNOTS_S)), SILENT_LEVEL))
+            self.releases_s = nn.Buffer(torch.full((N_KEYS,), OSCILLATOR_DECAY_S))
+            self.attacks = nn.Buffer(torch.ones(N_KEYS, len(ATTACKS_S)))
         self.layers = nn.ModuleList(
             GatedLayer(
                 DepthwiseGates(channels, width, dilation)
@@ -98,16 +111,23 @@ class Network(nn.Module):
             return None
         if not self.config.tuned:
             return Partials.of_all_keys(self.config.oscillator_partials)
-        return Partials(self.ratios.cpu().numpy(), self.phases.cpu().numpy(), self.levels.cpu().numpy())
+        return Partials(**{name: getattr(self, name).cpu().numpy() for name in MEASURED_PARTIALS})
+
+    def oscillator_tails(self, sample_rate_hz: int, envelopes: int | None = None) -> np.ndarray:
+        """Samples for which each key is heard in the oscillators after its release, int64 [128]; 0 without any.
+
+        Args:
+            envelopes: of only so many; 1: until the partials have died away. None: of all.
+        """
+        partials = self.partials
+        if partials is None:
+            return np.zeros(N_KEYS, dtype=np.int64)
+        return oscillator_tails(partials, envelopes or self.config.envelopes, sample_rate_hz)
 
     def tune(self, partials: Partials) -> None:
-        """Sound these partials, with levels, from now on: a tuned network."""
-        for buffer, values in (
-            (self.ratios, partials.ratios),
-            (self.phases, partials.phases),
-            (self.levels, partials.levels),
-        ):
-            buffer.copy_(torch.from_numpy(values))
+        """Sound these partials, all of them measured, from now on: a tuned network."""
+        for name in MEASURED_PARTIALS:
+            getattr(self, name).copy_(torch.from_numpy(getattr(partials, name)))
 
     @property
     def runs_compiled(self) -> bool:
@@ -204,7 +224,7 @@ class Network(nn.Module):
         logits = self.head(stream).float()
         return functional.cross_entropy(logits, target), (logits.softmax(dim=1) * values[:, None]).sum(dim=1)
 
-    def with_harmonic_part(self, means: Tensor, oscillators: Tensor | None) -> Tensor:
+    def with_deterministic_part(self, means: Tensor, oscillators: Tensor | None) -> Tensor:
         """Expected samples [B, T]; of a tuned network that does not hear itself, with the last of the oscillators."""
         if self.audio.hears or not self.config.tuned or oscillators is None:
             return means
@@ -275,7 +295,7 @@ class Network(nn.Module):
         style = functional.one_hot(batch["style"], self.config.styles).float() if self.config.styles else None
         stream = self.run_layers(batch["x"], batch["roll"], style, batch.get("oscillators"))
         nll, means = self.audio_loss(stream, batch["target_x"])
-        means = self.with_harmonic_part(means, batch.get("oscillators"))
+        means = self.with_deterministic_part(means, batch.get("oscillators"))
         frames = torch.cat([batch["roll"], batch["target_roll"][:, :, -1:]], dim=2)
         auxiliary = self.score.auxiliary_loss(frames, batch["target_x"].shape[1])
         return (nll if auxiliary is None else nll + auxiliary), nll, means

@@ -1,0 +1,52 @@
+"""What of an instrument's sound is the same in all notes of a key, measured on its recordings before training.
+
+Oscillators that have its partials sound like the instrument in phase, too, as far as its notes begin alike: a sampled
+one's do, and a hammer always pushes. What does not agree is as good as any other phase. At their levels, faded in and
+released as they are, and with the modes of the body, the partials are what is deterministic in a sound (Serra and Smith
+1990); a network learns the rest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from synthnet.corpus import Corpus
+from synthnet.roll import HIGHEST_PARTIAL, Partials, fundamental_hz
+from synthnet.tuning.envelopes import measure_attacks, measure_releases, without_attacks
+from synthnet.tuning.law import fletcher_cents
+from synthnet.tuning.modes import measure_modes
+from synthnet.tuning.partials import AGREEING_S, WINDOW_S, agreed, measure_levels, nearest_keys, note_windows
+
+
+def measure_partials(corpus: Corpus, multiples: Sequence[float]) -> Partials:
+    """The H partials of each key, near these multiples of its fundamental, as the training notes have them.
+
+    Keys that are never heard have frequencies and releases between their neighbours', and else what the nearest key
+    has. A partial that is never loud enough is where Fletcher's law has it, and where nothing is found at all, at its
+    multiple.
+    """
+    expected = np.asarray(multiples, dtype=np.float64)
+    ratios = expected * 2 ** (fletcher_cents(corpus, expected) / 1200)
+    phases = np.zeros_like(ratios)
+    heard = note_windows(corpus)
+    for key, (times_s, windows) in heard.items():
+        key_hz = fundamental_hz(key)
+        below = int((ratios[key] * key_hz < HIGHEST_PARTIAL * corpus.sample_rate_hz).sum())
+        early = times_s < AGREEING_S - WINDOW_S
+        hz, turns = agreed(times_s[early], windows[early], ratios[key, :below] * key_hz, corpus.sample_rate_hz)
+        ratios[key, :below], phases[key, :below] = hz / key_hz, turns
+    if heard:
+        phases = phases[nearest_keys(heard)]
+    levels = measure_levels(heard, ratios, corpus.sample_rate_hz)
+    found = Partials(*(values.astype(np.float32) for values in (ratios, phases, levels)))
+    releases_s = measure_releases(corpus, found)
+    attacks = measure_attacks(corpus, dataclasses.replace(found, releases_s=releases_s.astype(np.float32)))
+    modes = measure_modes(heard, ratios, corpus.sample_rate_hz)
+    ratios, phases, levels = (
+        np.concatenate(both, axis=1) for both in zip((ratios, phases, levels), modes, strict=True)
+    )
+    full = without_attacks(levels, attacks)
+    return Partials(*(values.astype(np.float32) for values in (ratios, phases, full, releases_s, attacks)))

@@ -1,0 +1,142 @@
+"""How the partials of an instrument fade in after an onset and out after a release, under other notes, too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from scipy.optimize import isotonic_regression
+
+from synthnet.corpus import FULL_SCALE, Corpus
+from synthnet.roll import (
+    ATTACKS_S,
+    HIGHEST_PARTIAL,
+    KNOTS_S,
+    N_KEYS,
+    OSCILLATOR_DECAY_S,
+    Partials,
+    RollEvents,
+    deterministic_part,
+    fundamental_hz,
+    roll_events,
+)
+from synthnet.tuning.law import NEIGHBOURS, filled
+from synthnet.tuning.partials import HOP_S, WINDOW_S, kernels, nearest_keys
+
+RELEASE_WINDOWS = 8  # that are looked at after a release
+STILL_LOUD = 3.5  # nats below the loudest that its key has: fainter partials are not asked
+LOWEST_FALL = -1.6  # nats; below it there may be more of something else
+STILL_RINGS_S, APART_HZ = 0.5, 40.0  # another note does so long after its release; its partials are so far away
+RELEASES_S = (0.005, 0.8)
+ATTACK_NOTES, SPEAKS = 32, 16  # of a key that are looked at; of ATTACKS_S, the first at which a note speaks in full
+EARLY, HEARD_ENOUGH = 3, 0.5  # knots of the levels whose windows hear the attack; share that must be heard of a note
+
+
+def measure_releases(corpus: Corpus, partials: Partials) -> np.ndarray:
+    """Time constants [128] with which the partials fall after the release, besides as their levels do.
+
+    In windows after a release each partial that is not near one of another note is so far below the level that it
+    would have with the key held on: the medians of a key and its neighbours lie on a line through 0 as long as they are
+    above what noise and other notes leave.
+    """
+    falls: dict[tuple[int, int], list[np.ndarray]] = {}
+    for key, number, of_partials in _falls(corpus, partials):
+        falls.setdefault((key, number), []).append(of_partials)
+    after_s = WINDOW_S / 2 + HOP_S * np.arange(RELEASE_WINDOWS)
+    releases_s = np.full(N_KEYS, np.nan)
+    for key in {key for key, _ in falls}:
+        near = range(key - NEIGHBOURS, key + NEIGHBOURS + 1)
+        seen = [[fall for other in near for fall in falls.get((other, n), [])] for n in range(RELEASE_WINDOWS)]
+        medians = np.array([np.median(np.concatenate(some)) if some else -np.inf for some in seen])
+        n = max(1, int(np.argmin(np.append(medians, -np.inf) > LOWEST_FALL)))
+        releases_s[key] = after_s[:n].sum() / max(-medians[:n].sum(), 1e-9)
+    return np.clip(filled(releases_s, OSCILLATOR_DECAY_S), *RELEASES_S)
+
+
+def _falls(corpus: Corpus, partials: Partials) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Of windows after the training notes' releases: key, how many windows after, falls in nats of partials."""
+    rate = corpus.sample_rate_hz
+    length, hop = round(WINDOW_S * rate), round(HOP_S * rate)
+    window = np.hanning(length)
+    hz = partials.ratios * np.array([fundamental_hz(key) for key in range(N_KEYS)])[:, None]
+    loudest = [partials.levels_after(key, KNOTS_S).max() for key in range(N_KEYS)]
+    begins = hop * np.arange(RELEASE_WINDOWS)
+    for piece in corpus.split("train"):
+        samples = corpus.read_samples(piece).astype(np.float64) / FULL_SCALE
+        events = roll_events(corpus.read_notes(piece), rate)
+        for key, onset, release in zip(events.pitch, events.onset, events.release, strict=True):
+            again = events.onset[(events.pitch == key) & (events.onset > onset)].min(initial=len(samples))
+            starts = release + begins[release + begins + length <= again]
+            if not len(starts):
+                continue
+            expected = partials.levels_after(key, (starts + length / 2 - onset) / rate)
+            asked = (expected[:, 0] > loudest[key] - STILL_LOUD) & (hz[key] < HIGHEST_PARTIAL * rate)
+            others = (events.onset < starts[-1] + length) & (events.release > release - STILL_RINGS_S * rate)
+            others_hz = hz[events.pitch[others & (events.pitch != key)]].ravel()
+            asked[asked] = (np.abs(hz[key, asked, None] - others_hz) > APART_HZ).all(axis=1)
+            if asked.any():
+                windows = samples[starts[:, None] + np.arange(length)] * window
+                spectra = np.abs(windows @ kernels(hz[key, asked], length, rate)) * (2 / window.sum())
+                falls = np.log(spectra + 1e-6) - expected[asked].T
+                yield from ((int(key), number, of_partials) for number, of_partials in enumerate(falls))
+
+
+def measure_attacks(corpus: Corpus, partials: Partials) -> np.ndarray:
+    """How the partials fade in, by key: amplitudes [128, A] at ATTACKS_S, never falling, at most 1.
+
+    The energy of notes that begin by themselves over that of their partials, relative to what it is once they speak.
+    What still sounds is taken away before, sample by sample or by its energy, whichever leaves less. A note counts the
+    less, the louder the others are.
+    """
+    rate = corpus.sample_rate_hz
+    block = round(float(ATTACKS_S[1] - ATTACKS_S[0]) * rate)
+    span = len(ATTACKS_S) * block
+    by_key: dict[int, list[np.ndarray]] = {}
+    for key, begun in _single_onsets(corpus, span).items():
+        for samples, events, index in begun[:: -(-len(begun) // ATTACK_NOTES)]:
+            onset = events.onset[index]
+            is_it = np.arange(len(events.onset)) == index
+            alone, others = events.chosen(is_it), events.chosen(~is_it)
+            heard = samples[onset : onset + span].astype(np.float64) / FULL_SCALE
+            own, rest = (deterministic_part(notes, onset, onset + span, partials) for notes in (alone, others))
+            energies = (heard**2 - rest**2, (heard - rest) ** 2, own**2, rest**2)
+            by_key.setdefault(key, []).append(np.stack([part.reshape(-1, block).sum(axis=1) for part in energies]))
+    attacks = np.full((N_KEYS, len(ATTACKS_S)), np.nan)
+    for key, notes in by_key.items():
+        heard, heard_if_in_phase, own, rest = np.stack(notes, axis=1) + 1e-9  # each [notes, A]
+        weight = own / (own + rest) ** 2
+        powers = [(weight * left).sum(axis=0) / (weight * own).sum(axis=0) for left in (heard, heard_if_in_phase)]
+        speaking = [power[SPEAKS:].mean() for power in powers]
+        if min(speaking) > 0:
+            least = np.min([power / full for power, full in zip(powers, speaking, strict=True)], axis=0)
+            attacks[key] = np.sqrt(np.clip(isotonic_regression(least).x, 0.0, 1.0))
+    known = np.flatnonzero(np.isfinite(attacks[:, 0]))
+    if not len(known):
+        return np.ones_like(attacks)
+    return attacks[nearest_keys(known)]
+
+
+def _single_onsets(corpus: Corpus, span: int) -> dict[int, list[tuple[np.ndarray, RollEvents, int]]]:
+    """By key the training notes that last, and for which no other begins, so many samples: samples, events, index."""
+    begun: dict[int, list[tuple[np.ndarray, RollEvents, int]]] = {}
+    for piece in corpus.split("train"):
+        samples = corpus.read_samples(piece)
+        events = roll_events(corpus.read_notes(piece), corpus.sample_rate_hz)
+        apart = np.diff(events.onset, prepend=-span, append=len(samples)) >= span
+        lasts = events.release - events.onset >= span
+        for index in np.flatnonzero(apart[:-1] & apart[1:] & lasts & (events.onset + span <= len(samples))):
+            begun.setdefault(int(events.pitch[index]), []).append((samples, events, int(index)))
+    return begun
+
+
+def without_attacks(levels: np.ndarray, attacks: np.ndarray) -> np.ndarray:
+    """Levels as they would be without the attacks, through which their first windows heard the partials."""
+    in_window_s = np.linspace(0.0, WINDOW_S, 65)
+    weights = np.hanning(65) / np.hanning(65).sum()
+    full = levels.copy()
+    for knot in reversed(range(EARLY)):  # each has one window; where too little was heard, it is as the next
+        shares = np.array([np.interp(knot * HOP_S + in_window_s, ATTACKS_S, attack) @ weights for attack in attacks])
+        share = shares[:, None]
+        raised = levels[:, :, knot] - np.log(np.maximum(share, HEARD_ENOUGH))
+        full[:, :, knot] = np.where(share < HEARD_ENOUGH, full[:, :, knot + 1], raised)
+    return full
