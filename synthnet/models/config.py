@@ -29,9 +29,10 @@ class ModelConfig:
         harmonics: H, sine and cosine oscillators of the sounding notes added to the first layer; 0 for
             none, as in the paper.
         partials: frequencies of the H oscillators, relative to the fundamental, in rising order; none: 1, 2, ..., H.
-        tuned: whether each key's oscillators have the frequencies and phases that its partials have in the recordings
-            (`synthnet.tuning`), which must be near these, with the E envelopes beside them; and a network that does not
-            hear itself adds to its output all partials at their levels there. Of one instrument alone.
+        tuned: whether each key's oscillators are as its partials are in the recordings (`synthnet.tuning`), which must
+            be near these: in frequency, phase, attack and release, with the E envelopes beside them; and a network that
+            does not hear itself adds to its output all partials, and the modes of the body, at their levels there. Of
+            one instrument alone.
         envelopes: E, how often the oscillators come: sustained, and dying away in E - 1 ways
             (`synthnet.roll.ENVELOPES_S`).
         noises: R, 0 to 2 sources of noise that come with the oscillators: white, and low (`synthnet.roll.noises`).
