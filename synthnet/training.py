@@ -222,6 +222,8 @@ class Trainer:
             self.network.load_state_dict(start)
         if config.tuned and dataset.partials is not None:
             self.network.tune(dataset.partials)
+            if start is None and not self.network.audio.hears:
+                self.network.silence()
         self.average = copy.deepcopy(self.network) if training.ema_decay else self.network
         matrices = matrices_of(self.network) if training.muon else []
         rest = set(self.network.parameters()) - set(matrices)

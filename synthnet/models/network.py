@@ -129,6 +129,11 @@ class Network(nn.Module):
         for name in MEASURED_PARTIALS:
             getattr(self, name).copy_(torch.from_numpy(getattr(partials, name)))
 
+    def silence(self) -> None:
+        """Make all classes equally likely, so that a tuned network begins with its deterministic part alone."""
+        for parameter in self.head.logits.parameters():
+            nn.init.zeros_(parameter)
+
     @property
     def runs_compiled(self) -> bool:
         """Whether the layers take the compiled path, as the network is now (device, type of the parameters)."""

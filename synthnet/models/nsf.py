@@ -5,15 +5,14 @@ audio, so nothing that it plays a little wrong comes back. As no score tells all
 spectra (`synthnet.spectral.spectral_distance`), magnitudes and phases apart.
 
 Deviations from the paper: several envelopes of each partial, at measured frequencies and phases (`synthnet.tuning`);
-what was measured, partials and modes at their levels, is added to the output, as in spectral modelling synthesis (Serra
-and Smith 1990); a score for each layer instead of acoustic features; the layers and the head of classes of
+the partials at their measured levels are added to the output, as in spectral modelling synthesis (Serra and Smith
+1990); and a score for each layer instead of acoustic features; the layers and the head of classes of
 `synthnet.models.wavenet`, so that every engine plays it.
 """
 
 from __future__ import annotations
 
 import torch
-from torch import nn
 
 from synthnet.models.config import ModelConfig
 from synthnet.models.inputs import EveryLayerScore, NoAudio
@@ -21,12 +20,8 @@ from synthnet.models.network import Network
 
 
 def build(config: ModelConfig) -> Network:
-    """See the module.
-
-    It begins silent: its logits are 0. One that began with noise of its own, beside the measured part of an instrument,
-    would first of all learn to be silent, and its rectifiers might never wake again.
-    """
-    network = Network(
+    """See the module."""
+    return Network(
         config,
         audio=NoAudio(config),
         score=EveryLayerScore(config),
@@ -34,7 +29,3 @@ def build(config: ModelConfig) -> Network:
         skip="shared",
         activation=torch.relu,
     )
-    nn.init.zeros_(network.head.logits.weight)
-    if network.head.logits.bias is not None:
-        nn.init.zeros_(network.head.logits.bias)
-    return network
