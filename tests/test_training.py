@@ -227,7 +227,7 @@ def test_a_network_that_does_not_hear_itself_learns_spectra(tmp_path: Path, tiny
     assert (training.noise, training.corruption, training.spectral) == (0.0, 0.0, 0.0)
     trainer = trainer_for(tmp_path / "run", tiny_corpus, training, model="nsf")
     batch = next(trainer.batches())
-    assert not trainer.network(batch["x"], batch["roll"], None, batch["oscillators"]).any()  # silent beside the partials
+    assert not trainer.network(batch["x"], batch["roll"], None, batch["oscillators"]).any()  # it begins silent
     with torch.no_grad():
         trainer.network.head.logits.weight.normal_()
     loss, error = LossModule(trainer.network, 16_000)(batch, 0.0)
