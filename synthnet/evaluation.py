@@ -6,6 +6,7 @@ the start, and whether the network drifts or collapses. `TARGETS` say what is go
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -273,7 +274,7 @@ class PieceRun:
     expectation: np.ndarray
     target: np.ndarray
     afresh: FreeRun  # seconds of its last third once more, each from silence
-    measured: np.ndarray | None  # of the expectation, what was measured and not learned, of a tuned network
+    measured: np.ndarray | None  # of the expectation of a tuned network, what was measured and not learned
 
 
 def _say_nothing(n_samples: int) -> None:
@@ -307,8 +308,10 @@ def play_piece(
     late = np.linspace(n_samples * 2 // 3, n_samples - corpus.sample_rate_hz, AFRESH_SECONDS).astype(int)
     afresh = fresh_seconds(network, corpus, [(piece, int(start)) for start in late], seed=seed, style=style)
     partials, measured = network.partials, None
-    if network.config.tuned and partials is not None:
-        measured = deterministic_part(events, 0, n_samples, partials)
+    if network.config.tuned and partials is not None and not network.audio.hears:
+        seconds = [*range(0, n_samples, corpus.sample_rate_hz), n_samples]
+        parts = [deterministic_part(events, start, stop, partials) for start, stop in itertools.pairwise(seconds)]
+        measured = np.concatenate(parts)
     return PieceRun(piece.name, notes, events, sample, expectation, target, afresh, measured)
 
 

@@ -26,8 +26,8 @@ OSCILLATOR_DECAY_S = 0.04
 ENVELOPES_S = ((0.1, 0.03), (0.5, 0.12), (1.6, 0.35))
 # Between two of these times a partial's level is a line; before the first and after the last it is theirs.
 KNOTS_S = np.array([0.03, 0.06, 0.1, 0.16, 0.25, 0.4, 0.63, 1.0, 1.6, 2.5, 4.0, 6.3])
-ATTACKS_S = 0.004 * (np.arange(24) + 0.5)
-SILENT_LEVEL = -14.0  # in nats; a sixteenth of the last of 16 bits
+ATTACKS_S = 0.004 * (np.arange(24) + 0.5)  # after the onset: the middles of blocks of 4 ms
+SILENT_LEVEL = -14.0  # in nats; a thirty-seventh of the last of 16 bits
 N_MODES = 16  # of the body of a measured instrument, excited with each note: a knock
 NOISE_BLOCK = 1_024
 LOW_NOISE_HZ = 100.0
@@ -62,11 +62,11 @@ def fundamental_hz(key: int) -> float:
 
 @dataclass(frozen=True)
 class Partials:
-    """What oscillators sound: float32 [128, H], of each key.
+    """What oscillators sound: float32 [128, H], of each key; [128, H + `N_MODES`] where modes were measured.
 
     Attributes:
         ratios: frequencies, relative to the key's fundamental in equal temperament, A4 = 440 Hz: of the partials, in
-            rising order, then those of the `N_MODES` of the instrument's body, if they were measured.
+            rising order, then of the modes of the instrument's body, 0 for none.
         phases: at the onset, in turns; 0: a sine begins.
         levels: float32 [128, H, J], natural logarithms of the amplitudes, full scale 1, at KNOTS_S after the onset
             while the key is down; None: they were not measured.
@@ -88,17 +88,17 @@ class Partials:
         return cls(ratios, np.zeros_like(ratios))
 
     def phase(
-        self, key: int, time: np.ndarray, sample_rate_hz: int, n: int | None = None
+        self, key: int, time: np.ndarray, sample_rate_hz: int, which: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Which of the first n partials of a key are heard, and their phases so many samples after its onset.
+        """Which of these partials [n] of a key are heard, and their phases so many samples after its onset [T].
 
         Returns:
             Indices [heard] of those below 0.475 of the sample rate, and radians from 0 to 2 pi, float32 [heard, T].
         """
-        cycles = self.ratios[key, :n].astype(np.float64) * (fundamental_hz(key) / sample_rate_hz)
-        heard = np.flatnonzero(cycles < HIGHEST_PARTIAL)
+        cycles = self.ratios[key, which].astype(np.float64) * (fundamental_hz(key) / sample_rate_hz)
+        heard = which[cycles < HIGHEST_PARTIAL]
         # Reduced to one turn in double precision; single precision is enough, and fast, after that.
-        turns = self.phases[key, heard, None] + cycles[heard, None] * time
+        turns = self.phases[key, heard, None] + cycles[cycles < HIGHEST_PARTIAL, None] * time
         return heard, (2.0 * np.pi * (turns - np.floor(turns))).astype(np.float32)
 
     def levels_after(self, key: int, age_s: np.ndarray) -> np.ndarray:
@@ -109,9 +109,11 @@ class Partials:
         if self.levels is None:
             raise ValueError("these partials have no levels")
         knot = np.clip(np.searchsorted(KNOTS_S, age_s) - 1, 0, len(KNOTS_S) - 2)
-        along = np.clip((age_s - KNOTS_S[knot]) / np.diff(KNOTS_S)[knot], 0.0, 1.0).astype(np.float32)
+        along = np.maximum((age_s - KNOTS_S[knot]) / np.diff(KNOTS_S)[knot], 0.0).astype(np.float32)
         levels = self.levels[key]
-        between: np.ndarray = levels[:, knot] + along * (levels[:, knot + 1] - levels[:, knot])
+        rises = levels[:, knot + 1] - levels[:, knot]
+        along = np.where(rises < 0.0, along, np.minimum(along, 1.0))  # after the last, what dies goes on to die
+        between: np.ndarray = np.maximum(levels[:, knot] + along * rises, SILENT_LEVEL)
         return between
 
 
@@ -152,9 +154,8 @@ def roll_events(notes: Iterable[Note], sample_rate_hz: int) -> RollEvents:
 
 
 def events_from(events: RollEvents, start: int) -> RollEvents:
-    """The same events with time 0 at sample `start`; what sounds across it keeps its onset, now before 0."""
-    still = events.chosen(events.release > start)
-    return RollEvents(still.pitch, still.onset - start, still.release - start, still.sample_rate_hz)
+    """The same events with time 0 at sample `start`; those before it, which may still ring, have times below 0."""
+    return RollEvents(events.pitch, events.onset - start, events.release - start, events.sample_rate_hz)
 
 
 def rasterise(events: RollEvents, start: int, stop: int) -> np.ndarray:
@@ -189,7 +190,7 @@ def oscillators(
     n_partials = partials.ratios.shape[1] if n_partials is None else n_partials
     waves = np.zeros((envelopes, 2, n_partials, stop - start), dtype=np.float32)
     for pitch, onset, time, amplitudes in _sounding(events, start, stop, partials, envelopes):
-        heard, phase = partials.phase(pitch, time - onset, rate, n_partials)
+        heard, phase = partials.phase(pitch, time - onset, rate, np.arange(n_partials))
         tones = np.stack([np.sin(phase), np.cos(phase)])
         waves[:, :, heard, time[0] - start : time[-1] + 1 - start] += amplitudes[:, None, None] * tones
     return waves.reshape(2 * n_partials * envelopes, stop - start)
@@ -205,9 +206,11 @@ def deterministic_part(events: RollEvents, start: int, stop: int, partials: Part
     if partials.levels is None:
         return total
     for pitch, onset, time, amplitudes in _sounding(events, start, stop, partials, 1):
-        heard, phase = partials.phase(pitch, time - onset, rate)
-        nats = partials.levels_after(pitch, (time - onset) / rate)[heard]
-        total[time[0] - start : time[-1] + 1 - start] += (np.exp(nats) * np.sin(phase)).sum(axis=0) * amplitudes[0]
+        nats = partials.levels_after(pitch, (time - onset) / rate)
+        loud = np.flatnonzero(nats.max(axis=1) + np.log(amplitudes[0].max() + 1e-9) > SILENT_LEVEL)
+        heard, phase = partials.phase(pitch, time - onset, rate, loud)
+        waves = np.exp(nats[heard]) * np.sin(phase)
+        total[time[0] - start : time[-1] + 1 - start] += waves.sum(axis=0) * amplitudes[0]
     return total
 
 
@@ -248,10 +251,10 @@ def excitation(
     n_noises: int,
     seed: tuple[int, ...],
 ) -> np.ndarray:
-    """What comes with the score: `oscillators`, `noises` [2 H E + R, N]; of partials with levels more.
+    """What comes with the score: `oscillators` and `noises`, float32 [2 H E + R, N]; of partials with levels more.
 
-    These have the E `note_envelopes`, which could shape the noises, before them, and the `deterministic_part` as last
-    row, one sample early: a network is given the inputs before the sample that it plays.
+    These have [2 H E + E + R + 1, N]: the E `note_envelopes` before the noises, which they may shape, and as last row
+    the `deterministic_part`, one sample early: a network is given the inputs before the sample that it plays.
     """
     rows = [oscillators(events, start, stop, partials, envelopes, n_partials)]
     if partials.levels is not None:

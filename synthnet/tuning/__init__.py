@@ -18,25 +18,33 @@ from synthnet.roll import HIGHEST_PARTIAL, Partials, fundamental_hz
 from synthnet.tuning.envelopes import measure_attacks, measure_releases, without_attacks
 from synthnet.tuning.law import fletcher_cents
 from synthnet.tuning.modes import measure_modes
-from synthnet.tuning.partials import AGREEING_S, WINDOW_S, agreed, measure_levels, nearest_keys, note_windows
+from synthnet.tuning.partials import (
+    AGREEING_S,
+    WINDOW_S,
+    NoteWindows,
+    agreed,
+    measure_levels,
+    nearest_keys,
+    note_windows,
+)
 
 
 def measure_partials(corpus: Corpus, multiples: Sequence[float]) -> Partials:
-    """The H partials of each key, near these multiples of its fundamental, as the training notes have them.
+    """The H partials of each key, near these multiples of its fundamental, then `N_MODES` modes, in the training notes.
 
-    Keys that are never heard have frequencies and releases between their neighbours', and else what the nearest key
-    has. A partial that is never loud enough is where Fletcher's law has it, and where nothing is found at all, at its
-    multiple.
+    Keys that are never heard have frequencies and releases between their neighbours', modes at the same Hz as the
+    nearest key, and else what that has. A partial that is never loud enough is where Fletcher's law has it, and where
+    nothing is found at all, at its multiple.
     """
     expected = np.asarray(multiples, dtype=np.float64)
     ratios = expected * 2 ** (fletcher_cents(corpus, expected) / 1200)
     phases = np.zeros_like(ratios)
     heard = note_windows(corpus)
-    for key, (times_s, windows) in heard.items():
+    for key, windows in heard.items():
         key_hz = fundamental_hz(key)
         below = int((ratios[key] * key_hz < HIGHEST_PARTIAL * corpus.sample_rate_hz).sum())
-        early = times_s < AGREEING_S - WINDOW_S
-        hz, turns = agreed(times_s[early], windows[early], ratios[key, :below] * key_hz, corpus.sample_rate_hz)
+        early = NoteWindows(*(values[windows.times_s < AGREEING_S - WINDOW_S] for values in windows))
+        hz, turns = agreed(early, ratios[key, :below] * key_hz, corpus.sample_rate_hz)
         ratios[key, :below], phases[key, :below] = hz / key_hz, turns
     if heard:
         phases = phases[nearest_keys(heard)]

@@ -14,6 +14,7 @@ from synthnet.roll import (
     KNOTS_S,
     N_KEYS,
     OSCILLATOR_DECAY_S,
+    SILENT_LEVEL,
     Partials,
     RollEvents,
     deterministic_part,
@@ -21,15 +22,18 @@ from synthnet.roll import (
     roll_events,
 )
 from synthnet.tuning.law import NEIGHBOURS, filled
-from synthnet.tuning.partials import HOP_S, WINDOW_S, kernels, nearest_keys
+from synthnet.tuning.partials import HOP_S, WINDOW_S, amplitudes, nearest_keys
 
 RELEASE_WINDOWS = 8  # that are looked at after a release
 STILL_LOUD = 3.5  # nats below the loudest that its key has: fainter partials are not asked
 LOWEST_FALL = -1.6  # nats; below it there may be more of something else
-STILL_RINGS_S, APART_HZ = 0.5, 40.0  # another note does so long after its release; its partials are so far away
+STILL_RINGS_S = 0.5  # after its release another note does
+APART_HZ = 40.0  # and its partials are at least so far from those asked
 RELEASES_S = (0.005, 0.8)
-ATTACK_NOTES, SPEAKS = 32, 16  # of a key that are looked at; of ATTACKS_S, the first at which a note speaks in full
-EARLY, HEARD_ENOUGH = 3, 0.5  # knots of the levels whose windows hear the attack; share that must be heard of a note
+ATTACK_NOTES = 32  # of a key that are looked at
+SPEAKS = 16  # of ATTACKS_S, the first at which a note speaks in full
+EARLY = 3  # knots of the levels whose windows hear the attack
+HEARD_ENOUGH = 0.5  # of a note's amplitude, to know it from these windows
 
 
 def measure_releases(corpus: Corpus, partials: Partials) -> np.ndarray:
@@ -49,7 +53,8 @@ def measure_releases(corpus: Corpus, partials: Partials) -> np.ndarray:
         seen = [[fall for other in near for fall in falls.get((other, n), [])] for n in range(RELEASE_WINDOWS)]
         medians = np.array([np.median(np.concatenate(some)) if some else -np.inf for some in seen])
         n = max(1, int(np.argmin(np.append(medians, -np.inf) > LOWEST_FALL)))
-        releases_s[key] = after_s[:n].sum() / max(-medians[:n].sum(), 1e-9)
+        if medians[:n].sum() < 0:
+            releases_s[key] = after_s[:n].sum() / -medians[:n].sum()
     return np.clip(filled(releases_s, OSCILLATOR_DECAY_S), *RELEASES_S)
 
 
@@ -59,7 +64,7 @@ def _falls(corpus: Corpus, partials: Partials) -> Iterator[tuple[int, int, np.nd
     length, hop = round(WINDOW_S * rate), round(HOP_S * rate)
     window = np.hanning(length)
     hz = partials.ratios * np.array([fundamental_hz(key) for key in range(N_KEYS)])[:, None]
-    loudest = [partials.levels_after(key, KNOTS_S).max() for key in range(N_KEYS)]
+    loudest = np.array([partials.levels_after(key, KNOTS_S).max() for key in range(N_KEYS)])
     begins = hop * np.arange(RELEASE_WINDOWS)
     for piece in corpus.split("train"):
         samples = corpus.read_samples(piece).astype(np.float64) / FULL_SCALE
@@ -70,14 +75,15 @@ def _falls(corpus: Corpus, partials: Partials) -> Iterator[tuple[int, int, np.nd
             if not len(starts):
                 continue
             expected = partials.levels_after(key, (starts + length / 2 - onset) / rate)
-            asked = (expected[:, 0] > loudest[key] - STILL_LOUD) & (hz[key] < HIGHEST_PARTIAL * rate)
+            asked = (expected[:, 0] > max(loudest[key] - STILL_LOUD, SILENT_LEVEL + STILL_LOUD)) & (
+                hz[key] < HIGHEST_PARTIAL * rate
+            )
             others = (events.onset < starts[-1] + length) & (events.release > release - STILL_RINGS_S * rate)
             others_hz = hz[events.pitch[others & (events.pitch != key)]].ravel()
             asked[asked] = (np.abs(hz[key, asked, None] - others_hz) > APART_HZ).all(axis=1)
             if asked.any():
                 windows = samples[starts[:, None] + np.arange(length)] * window
-                spectra = np.abs(windows @ kernels(hz[key, asked], length, rate)) * (2 / window.sum())
-                falls = np.log(spectra + 1e-6) - expected[asked].T
+                falls = np.log(np.abs(amplitudes(windows, hz[key, asked], rate)) + 1e-6) - expected[asked].T
                 yield from ((int(key), number, of_partials) for number, of_partials in enumerate(falls))
 
 
@@ -110,6 +116,7 @@ def measure_attacks(corpus: Corpus, partials: Partials) -> np.ndarray:
         if min(speaking) > 0:
             least = np.min([power / full for power, full in zip(powers, speaking, strict=True)], axis=0)
             attacks[key] = np.sqrt(np.clip(isotonic_regression(least).x, 0.0, 1.0))
+            attacks[key, -1] = 1.0
     known = np.flatnonzero(np.isfinite(attacks[:, 0]))
     if not len(known):
         return np.ones_like(attacks)
