@@ -43,14 +43,17 @@ def measure_modes(
         n = len(peaks_hz)
         modes_hz[key, :n], phases[key, :n] = hz, turns
         back = np.exp(-2j * np.pi * (alone.times_s[:, None] * hz + turns - 0.25))
+        knots = alone.knots()
         in_phase = (amplitudes(alone.samples, hz, sample_rate_hz) * back).real
         lasting = np.ones(n, dtype=bool)
         for knot in range(len(KNOTS_S)):
-            of_knot = alone.knots() == knot
-            notes = np.unique(alone.note[of_knot])
+            of_knot = knots == knot
+            notes, which, n_windows = np.unique(alone.note[of_knot], return_inverse=True, return_counts=True)
             if len(notes) < FEWEST_NOTES:
                 break
-            of_notes = np.array([in_phase[of_knot & (alone.note == note)].mean(axis=0) for note in notes])
+            of_notes = np.zeros((len(notes), n))
+            np.add.at(of_notes, which, in_phase[of_knot])
+            of_notes /= n_windows[:, None]
             middle = np.median(of_notes, axis=0)
             error = MEDIAN_ERROR * np.median(np.abs(of_notes - middle), axis=0) / np.sqrt(len(notes))
             lasting &= middle - error > np.exp(SILENT_LEVEL)
