@@ -52,6 +52,8 @@ class TrainingConfig:
     Args:
         learning_rate: of Adam, after the warm-up.
         muon: whether matrices are trained by Muon, with the same learning rate, instead of Adam.
+        adam_rate: what Adam learns with beside Muon, as a share of the learning rate. Biases that run ahead of the
+            matrices of a network can drive its rectifiers into silence, from which they do not wake.
         weight_decay: L2 penalty inside Adam.
         matrix_decay: decoupled weight decay of what Muon trains: each step takes this share of the learning rate off
             the weights. Small weights bend the waves less, so that fewer of their harmonics are folded back.
@@ -75,6 +77,7 @@ class TrainingConfig:
 
     learning_rate: float = 1e-3
     muon: bool = False
+    adam_rate: float = 1.0
     weight_decay: float = 1e-5
     matrix_decay: float = 0.0
     batch: int = 1
@@ -92,6 +95,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         ranges: dict[str, tuple[float, float]] = {
             "learning_rate": (1e-9, 10.0),
+            "adam_rate": (1e-3, 1.0),
             "weight_decay": (0.0, 1.0),
             "matrix_decay": (0.0, 100.0),
             "batch": (1, 4096),
@@ -129,7 +133,7 @@ SMALL = TrainingConfig(
     anneal_minutes=15.0,
 )
 RECIPES = {"small": SMALL, "tiny": dataclasses.replace(SMALL, n_predicted=1_000, warmup_steps=10)}
-MODEL_RECIPES: dict[str, dict[str, Any]] = {"nsf": {"corruption": 0.0, "noise": 0.0, "spectral": 0.0}}
+MODEL_RECIPES: dict[str, dict[str, Any]] = {"nsf": {"corruption": 0.0, "noise": 0.0, "spectral": 0.0, "adam_rate": 0.1}}
 
 
 def training_config(model: str, preset: str, **changes: Any) -> TrainingConfig:
@@ -331,9 +335,10 @@ class Trainer:
     def train_step(self, module: torch.nn.Module, batch: dict[str, Tensor], elapsed_s: float) -> tuple[Tensor, Tensor]:
         """One optimiser step; the loss before it, and its audio part."""
         now = annealed(self.training, self.step, elapsed_s)
-        for optimiser in self.optimisers.values():
+        beside_muon = "muon" in self.optimisers
+        for kind, optimiser in self.optimisers.items():
             for group in optimiser.param_groups:
-                group["lr"] = now.learning_rate
+                group["lr"] = now.learning_rate * (self.training.adam_rate if kind == "adam" and beside_muon else 1.0)
         seed, first = self.training.seed, self.step * self.slices_per_step + self.rank * self.training.batch
         if self.training.corruption > 0:
             batch["x"] = corrupt(batch["x"], now.corruption * self.training.corruption, seed, first)

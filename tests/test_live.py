@@ -50,6 +50,21 @@ def test_notes_played_live_sound_as_if_they_had_been_known(checkpoint: Checkpoin
         assert np.array_equal(audio, expected)
 
 
+def test_a_released_note_is_heard_as_long_as_it_rings() -> None:
+    torch.manual_seed(0)
+    network = build_model(preset_config("nsf", "tiny", harmonics=3))
+    network.releases_s.fill_(0.2)
+    network.levels.fill_(-3.0)
+    live = LiveInstrument(Checkpoint(network.config, RATE, ("trumpet",), {}, network.state_dict()), block_samples=512)
+    live.note_on(60, 100)
+    live.note_off(60, 1_000)
+    heard = np.concatenate([block for block, _ in zip(live.blocks(), range(90), strict=False)])
+    known = RollEvents(np.array([60]), np.array([100]), np.array([1_000]), sample_rate_hz=RATE)
+    whole = generate(network.eval(), [Stream(known, (0,), None, True)], len(heard))
+    np.testing.assert_allclose(heard, np.concatenate([block[0] for block in whole]), atol=1e-6)
+    assert len(live.notes) == 0
+
+
 def test_memory_does_not_grow_with_the_notes_played(checkpoint: Checkpoint) -> None:
     live = LiveInstrument(checkpoint, block_samples=512)
     for number, _ in zip(range(30), live.blocks(), strict=False):

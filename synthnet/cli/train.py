@@ -109,6 +109,11 @@ class SpanType(click.ParamType):
 @click.option(
     "--muon/--no-muon", default=None, help="Train matrices by Muon instead of Adam.  [default: of small only]"
 )
+@click.option(
+    "--adam-rate",
+    type=float,
+    help="Of Adam beside Muon, as a share of the learning rate.  [default: 1; of nsf: 0.1]",
+)
 @click.option("--matrix-decay", type=float, help="Decoupled weight decay of Muon.  [default of small: 0.5]")
 @click.option("--ema", "ema_decay", type=float, help="Decay of the weights' average, every 5 steps; 0: no average.")
 @click.option("--batch", type=int, help="Slices a step, in each process.")
