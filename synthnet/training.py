@@ -246,6 +246,8 @@ class Trainer:
         self.board = SummaryWriter(str(folder / "tensorboard")) if self.rank == 0 else None
         if resume:
             self.load_state()
+            if config.tuned:  # as they were measured when the run began
+                dataset.partials = self.network.partials
 
     @property
     def slices_per_step(self) -> int:
