@@ -19,6 +19,7 @@ from scipy.signal import lfilter
 from synthnet.score import Note
 
 N_KEYS = 128
+FUNDAMENTALS_HZ = np.array([440.0 * 2.0 ** ((key - 69) / 12.0) for key in range(N_KEYS)])  # in equal temperament
 RESTRIKE_GAP_S = 0.005
 OSCILLATOR_DECAY_S = 0.04
 # Time constants of the envelopes after the first, while the key is down and after: of a strike, a string that is damped
@@ -53,11 +54,6 @@ class RollEvents:
     def chosen(self, which: np.ndarray) -> RollEvents:
         """Those events for which `which` [N] is true."""
         return RollEvents(self.pitch[which], self.onset[which], self.release[which], self.sample_rate_hz)
-
-
-def fundamental_hz(key: int) -> float:
-    """Of a key in equal temperament, A4 = 440 Hz."""
-    return float(440.0 * 2.0 ** ((key - 69) / 12.0))
 
 
 @dataclass(frozen=True)
@@ -95,7 +91,7 @@ class Partials:
         Returns:
             Indices [heard] of those below 0.475 of the sample rate, and radians from 0 to 2 pi, float32 [heard, T].
         """
-        cycles = self.ratios[key, which].astype(np.float64) * (fundamental_hz(key) / sample_rate_hz)
+        cycles = self.ratios[key, which].astype(np.float64) * (FUNDAMENTALS_HZ[key] / sample_rate_hz)
         heard = which[cycles < HIGHEST_PARTIAL]
         # Reduced to one turn in double precision; single precision is enough, and fast, after that.
         turns = self.phases[key, heard, None] + cycles[cycles < HIGHEST_PARTIAL, None] * time

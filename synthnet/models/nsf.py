@@ -5,8 +5,8 @@ audio, so nothing that it plays a little wrong comes back. As no score tells all
 spectra (`synthnet.spectral.spectral_distance`), magnitudes and phases apart.
 
 Deviations from the paper: several envelopes of each partial, at measured frequencies and phases (`synthnet.tuning`);
-the partials at their measured levels are added to the output, as in spectral modelling synthesis (Serra and Smith
-1990); and a score for each layer instead of acoustic features; the layers and the head of classes of
+what was measured, partials and modes at their levels, is added to the output, as in spectral modelling synthesis (Serra
+and Smith 1990); a score for each layer instead of acoustic features; the layers and the head of classes of
 `synthnet.models.wavenet`, so that every engine plays it.
 """
 

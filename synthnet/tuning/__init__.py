@@ -14,18 +14,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from synthnet.corpus import Corpus
-from synthnet.roll import HIGHEST_PARTIAL, Partials, fundamental_hz
+from synthnet.roll import FUNDAMENTALS_HZ, HIGHEST_PARTIAL, Partials
 from synthnet.tuning.envelopes import measure_attacks, measure_releases, without_attacks
 from synthnet.tuning.law import fletcher_cents
 from synthnet.tuning.modes import measure_modes
 from synthnet.tuning.partials import (
     AGREEING_S,
     WINDOW_S,
-    NoteWindows,
     agreed,
     measure_levels,
     nearest_keys,
     note_windows,
+    training_recordings,
 )
 
 
@@ -37,22 +37,23 @@ def measure_partials(corpus: Corpus, multiples: Sequence[float]) -> Partials:
     nothing is found at all, at its multiple.
     """
     expected = np.asarray(multiples, dtype=np.float64)
-    ratios = expected * 2 ** (fletcher_cents(corpus, expected) / 1200)
+    rate, recordings = corpus.sample_rate_hz, training_recordings(corpus)
+    ratios = expected * 2 ** (fletcher_cents(recordings, expected, rate) / 1200)
     phases = np.zeros_like(ratios)
-    heard = note_windows(corpus)
+    heard = note_windows(recordings, rate)
     for key, windows in heard.items():
-        key_hz = fundamental_hz(key)
-        below = int((ratios[key] * key_hz < HIGHEST_PARTIAL * corpus.sample_rate_hz).sum())
-        early = NoteWindows(*(values[windows.times_s < AGREEING_S - WINDOW_S] for values in windows))
-        hz, turns = agreed(early, ratios[key, :below] * key_hz, corpus.sample_rate_hz)
+        key_hz = FUNDAMENTALS_HZ[key]
+        below = int((ratios[key] * key_hz < HIGHEST_PARTIAL * rate).sum())
+        early = windows.where(windows.times_s < AGREEING_S - WINDOW_S)
+        hz, turns = agreed(early, ratios[key, :below] * key_hz, rate)
         ratios[key, :below], phases[key, :below] = hz / key_hz, turns
     if heard:
         phases = phases[nearest_keys(heard)]
-    levels = measure_levels(heard, ratios, corpus.sample_rate_hz)
+    levels = measure_levels(heard, ratios, rate)
     found = Partials(*(values.astype(np.float32) for values in (ratios, phases, levels)))
-    releases_s = measure_releases(corpus, found)
-    attacks = measure_attacks(corpus, dataclasses.replace(found, releases_s=releases_s.astype(np.float32)))
-    modes = measure_modes(heard, ratios, corpus.sample_rate_hz)
+    releases_s = measure_releases(recordings, found, rate)
+    attacks = measure_attacks(recordings, dataclasses.replace(found, releases_s=releases_s.astype(np.float32)), rate)
+    modes = measure_modes(heard, ratios, rate)
     ratios, phases, levels = (
         np.concatenate(both, axis=1) for both in zip((ratios, phases, levels), modes, strict=True)
     )

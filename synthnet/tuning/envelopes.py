@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy.optimize import isotonic_regression
 
-from synthnet.corpus import FULL_SCALE, Corpus
 from synthnet.roll import (
     ATTACKS_S,
+    FUNDAMENTALS_HZ,
     HIGHEST_PARTIAL,
     KNOTS_S,
     N_KEYS,
     OSCILLATOR_DECAY_S,
     SILENT_LEVEL,
     Partials,
-    RollEvents,
     deterministic_part,
-    fundamental_hz,
-    roll_events,
 )
 from synthnet.tuning.law import NEIGHBOURS, filled
-from synthnet.tuning.partials import HOP_S, WINDOW_S, amplitudes, nearest_keys
+from synthnet.tuning.partials import HOP_S, WINDOW_S, Recording, amplitudes, nearest_keys
 
 RELEASE_WINDOWS = 8  # that are looked at after a release
 STILL_LOUD = 3.5  # nats below the loudest that its key has: fainter partials are not asked
@@ -36,7 +33,7 @@ EARLY = 3  # knots of the levels whose windows hear the attack
 HEARD_ENOUGH = 0.5  # of a note's amplitude, to know it from these windows
 
 
-def measure_releases(corpus: Corpus, partials: Partials) -> np.ndarray:
+def measure_releases(recordings: Sequence[Recording], partials: Partials, rate: int) -> np.ndarray:
     """Time constants [128] with which the partials fall after the release, besides as their levels do.
 
     In windows after a release each partial that is not near one of another note is so far below the level that it
@@ -44,7 +41,7 @@ def measure_releases(corpus: Corpus, partials: Partials) -> np.ndarray:
     above what noise and other notes leave.
     """
     falls: dict[tuple[int, int], list[np.ndarray]] = {}
-    for key, number, of_partials in _falls(corpus, partials):
+    for key, number, of_partials in _falls(recordings, partials, rate):
         falls.setdefault((key, number), []).append(of_partials)
     after_s = WINDOW_S / 2 + HOP_S * np.arange(RELEASE_WINDOWS)
     releases_s = np.full(N_KEYS, np.nan)
@@ -58,17 +55,14 @@ def measure_releases(corpus: Corpus, partials: Partials) -> np.ndarray:
     return np.clip(filled(releases_s, OSCILLATOR_DECAY_S), *RELEASES_S)
 
 
-def _falls(corpus: Corpus, partials: Partials) -> Iterator[tuple[int, int, np.ndarray]]:
+def _falls(recordings: Sequence[Recording], partials: Partials, rate: int) -> Iterator[tuple[int, int, np.ndarray]]:
     """Of windows after the training notes' releases: key, how many windows after, falls in nats of partials."""
-    rate = corpus.sample_rate_hz
     length, hop = round(WINDOW_S * rate), round(HOP_S * rate)
     window = np.hanning(length)
-    hz = partials.ratios * np.array([fundamental_hz(key) for key in range(N_KEYS)])[:, None]
+    hz = partials.ratios * FUNDAMENTALS_HZ[:, None]
     loudest = np.array([partials.levels_after(key, KNOTS_S).max() for key in range(N_KEYS)])
     begins = hop * np.arange(RELEASE_WINDOWS)
-    for piece in corpus.split("train"):
-        samples = corpus.read_samples(piece).astype(np.float64) / FULL_SCALE
-        events = roll_events(corpus.read_notes(piece), rate)
+    for samples, events in recordings:
         for key, onset, release in zip(events.pitch, events.onset, events.release, strict=True):
             again = events.onset[(events.pitch == key) & (events.onset > onset)].min(initial=len(samples))
             starts = release + begins[release + begins + length <= again]
@@ -87,23 +81,22 @@ def _falls(corpus: Corpus, partials: Partials) -> Iterator[tuple[int, int, np.nd
                 yield from ((int(key), number, of_partials) for number, of_partials in enumerate(falls))
 
 
-def measure_attacks(corpus: Corpus, partials: Partials) -> np.ndarray:
+def measure_attacks(recordings: Sequence[Recording], partials: Partials, rate: int) -> np.ndarray:
     """How the partials fade in, by key: amplitudes [128, A] at ATTACKS_S, never falling, at most 1.
 
     The energy of notes that begin by themselves over that of their partials, relative to what it is once they speak.
     What still sounds is taken away before, sample by sample or by its energy, whichever leaves less. A note counts the
     less, the louder the others are.
     """
-    rate = corpus.sample_rate_hz
     block = round(float(ATTACKS_S[1] - ATTACKS_S[0]) * rate)
     span = len(ATTACKS_S) * block
     by_key: dict[int, list[np.ndarray]] = {}
-    for key, begun in _single_onsets(corpus, span).items():
-        for samples, events, index in begun[:: -(-len(begun) // ATTACK_NOTES)]:
+    for key, begun in _single_onsets(recordings, span).items():
+        for (samples, events), index in begun[:: -(-len(begun) // ATTACK_NOTES)]:
             onset = events.onset[index]
             is_it = np.arange(len(events.onset)) == index
             alone, others = events.chosen(is_it), events.chosen(~is_it)
-            heard = samples[onset : onset + span].astype(np.float64) / FULL_SCALE
+            heard = samples[onset : onset + span].astype(np.float64)
             own, rest = (deterministic_part(notes, onset, onset + span, partials) for notes in (alone, others))
             energies = (heard**2 - rest**2, (heard - rest) ** 2, own**2, rest**2)
             by_key.setdefault(key, []).append(np.stack([part.reshape(-1, block).sum(axis=1) for part in energies]))
@@ -123,16 +116,15 @@ def measure_attacks(corpus: Corpus, partials: Partials) -> np.ndarray:
     return attacks[nearest_keys(known)]
 
 
-def _single_onsets(corpus: Corpus, span: int) -> dict[int, list[tuple[np.ndarray, RollEvents, int]]]:
-    """By key the training notes that last, and for which no other begins, so many samples: samples, events, index."""
-    begun: dict[int, list[tuple[np.ndarray, RollEvents, int]]] = {}
-    for piece in corpus.split("train"):
-        samples = corpus.read_samples(piece)
-        events = roll_events(corpus.read_notes(piece), corpus.sample_rate_hz)
+def _single_onsets(recordings: Sequence[Recording], span: int) -> dict[int, list[tuple[Recording, int]]]:
+    """By key the notes that last, and for which no other begins, so many samples: recording and index of the event."""
+    begun: dict[int, list[tuple[Recording, int]]] = {}
+    for recording in recordings:
+        samples, events = recording
         apart = np.diff(events.onset, prepend=-span, append=len(samples)) >= span
         lasts = events.release - events.onset >= span
         for index in np.flatnonzero(apart[:-1] & apart[1:] & lasts & (events.onset + span <= len(samples))):
-            begun.setdefault(int(events.pitch[index]), []).append((samples, events, int(index)))
+            begun.setdefault(int(events.pitch[index]), []).append((recording, int(index)))
     return begun
 
 

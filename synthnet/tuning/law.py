@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from synthnet.corpus import FULL_SCALE, Corpus
-from synthnet.roll import HIGHEST_PARTIAL, N_KEYS, fundamental_hz, roll_events
+from synthnet.roll import FUNDAMENTALS_HZ, HIGHEST_PARTIAL, N_KEYS
+from synthnet.tuning.partials import Recording
 
 SPEECH_S, ATTACK_S = 0.02, 0.3  # what is left out of a note's beginning: at least, and where enough is left of it
 SHORTEST_S, LONGEST_S = 0.1, 2.0  # of what is left
@@ -34,20 +34,20 @@ class _Seen(NamedTuple):
     weight: np.ndarray
 
 
-def fletcher_cents(corpus: Corpus, expected: np.ndarray) -> np.ndarray:
+def fletcher_cents(recordings: Sequence[Recording], expected: np.ndarray, rate: int) -> np.ndarray:
     """Cents [128, H] by which the partials lie above these multiples, by Fletcher's law, if they are harmonics.
 
     Peaks in the spectra of the training notes, the longer and higher the more trusted; a median for each key, so that
     other notes sounding at the time do not matter.
     """
-    spectra = list(_note_spectra(corpus))
+    spectra = list(_note_spectra(recordings, rate))
     harmonic = np.array_equal(expected, np.arange(1, len(expected) + 1))
     law = expected**2 - 1 if harmonic else np.zeros_like(expected)
     offset, stretch = np.zeros((2, N_KEYS))
     for number, width in enumerate(SEARCH_CENTS):
         searched = expected[:FIRST_PARTIALS] if number == 0 else expected
         guess = offset[:, None] + stretch[:, None] * law
-        seen = _partials_seen(spectra, searched, guess, width, corpus.sample_rate_hz)
+        seen = _partials_seen(spectra, searched, guess, width, rate)
         if not len(seen.key):
             break
         if harmonic:
@@ -58,12 +58,9 @@ def fletcher_cents(corpus: Corpus, expected: np.ndarray) -> np.ndarray:
     return offset[:, None] + stretch[:, None] * law
 
 
-def _note_spectra(corpus: Corpus) -> Iterator[tuple[int, int, np.ndarray]]:
+def _note_spectra(recordings: Sequence[Recording], rate: int) -> Iterator[tuple[int, int, np.ndarray]]:
     """Of the training notes that are long enough: key, samples looked at, and magnitudes [bins] under a Hann window."""
-    rate = corpus.sample_rate_hz
-    for piece in corpus.split("train"):
-        samples = corpus.read_samples(piece).astype(np.float64) / FULL_SCALE
-        events = roll_events(corpus.read_notes(piece), rate)
+    for samples, events in recordings:
         for key, onset, release in zip(events.pitch, events.onset, events.release, strict=True):
             begin = onset + int(max(SPEECH_S * rate, min(ATTACK_S * rate, release - onset - SHORTEST_S * rate)))
             part = samples[begin : min(release, begin + int(LONGEST_S * rate))]
@@ -84,7 +81,7 @@ def _partials_seen(
     rows = []
     for key, length, magnitudes in spectra:
         bin_hz = sample_rate_hz / (2 * (len(magnitudes) - 1))
-        nominal_hz = fundamental_hz(key) * multiples
+        nominal_hz = FUNDAMENTALS_HZ[key] * multiples
         around = int(0.45 * nominal_hz[0] / bin_hz)
         for partial, hz in enumerate(nominal_hz * 2 ** (guess_cents[key, : len(multiples)] / 1200)):
             half_hz = max(hz * (2 ** (width_cents / 1200) - 1), 0.6 * sample_rate_hz / length)

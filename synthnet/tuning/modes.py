@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.signal import find_peaks
 
-from synthnet.roll import HIGHEST_PARTIAL, KNOTS_S, N_KEYS, N_MODES, SILENT_LEVEL, fundamental_hz
+from synthnet.roll import FUNDAMENTALS_HZ, HIGHEST_PARTIAL, KNOTS_S, N_KEYS, N_MODES, SILENT_LEVEL
 from synthnet.tuning.partials import HOP_S, NoteWindows, agreed, amplitudes, nearest_keys
 
 MODES_S, MODE_CENTS = 0.1, 60.0  # over which modes agree; within so many cents of a peak
@@ -33,12 +33,12 @@ def measure_modes(
     modes_hz, phases, levels = np.zeros(shape), np.zeros(shape), np.full((*shape, len(KNOTS_S)), SILENT_LEVEL)
     known = []
     for key, windows in heard.items():
-        alone = NoteWindows(*(values[windows.alone] for values in windows))
+        alone = windows.where(windows.alone)
         if len(np.unique(alone.note)) < FEWEST_NOTES:
             continue
         known.append(key)
-        peaks_hz = _common_peaks(alone, ratios[key] * fundamental_hz(key), sample_rate_hz)
-        early = NoteWindows(*(values[alone.times_s < MODES_S] for values in alone))
+        peaks_hz = _common_peaks(alone, ratios[key] * FUNDAMENTALS_HZ[key], sample_rate_hz)
+        early = alone.where(alone.times_s < MODES_S)
         hz, turns = agreed(early, peaks_hz, sample_rate_hz, MODE_CENTS)
         n = len(peaks_hz)
         modes_hz[key, :n], phases[key, :n] = hz, turns
@@ -61,8 +61,7 @@ def measure_modes(
     if not known:
         return modes_hz, phases, levels
     nearest = nearest_keys(known)
-    fundamentals_hz = np.array([fundamental_hz(key) for key in range(N_KEYS)])[:, None]
-    return modes_hz[nearest] / fundamentals_hz, phases[nearest], levels[nearest]
+    return modes_hz[nearest] / FUNDAMENTALS_HZ[:, None], phases[nearest], levels[nearest]
 
 
 def _common_peaks(heard: NoteWindows, partials_hz: np.ndarray, sample_rate_hz: int) -> np.ndarray:

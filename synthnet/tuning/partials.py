@@ -5,13 +5,13 @@ All from the same windows of the training notes, cut out once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from synthnet.corpus import FULL_SCALE, Corpus
-from synthnet.roll import HIGHEST_PARTIAL, KNOTS_S, N_KEYS, SILENT_LEVEL, fundamental_hz, roll_events
+from synthnet.roll import FUNDAMENTALS_HZ, HIGHEST_PARTIAL, KNOTS_S, N_KEYS, SILENT_LEVEL, RollEvents, roll_events
 
 WINDOW_S, HOP_S = 0.064, 0.032
 TOGETHER_S = 0.05  # between the onsets of keys that are struck together
@@ -21,6 +21,24 @@ UNAMBIGUOUS = 0.4  # turns from one window to the next; with half a turn more, u
 FAINT = 10**-2.5  # share of the strongest partial in its window: fainter ones are not asked
 # A window counts for the nearest of KNOTS_S, by the ratio of times; one after the last of these edges for none.
 EDGES_S = np.concatenate([[0.0], np.sqrt(KNOTS_S[1:] * KNOTS_S[:-1]), [KNOTS_S[-1] ** 2 / KNOTS_S[-2]]])
+
+
+class Recording(NamedTuple):
+    """A training piece: samples float32 [n], full scale 1, and what is played in it."""
+
+    samples: np.ndarray
+    events: RollEvents
+
+
+def training_recordings(corpus: Corpus) -> list[Recording]:
+    """All of a corpus, read once."""
+    return [
+        Recording(
+            corpus.read_samples(piece).astype(np.float32) / FULL_SCALE,
+            roll_events(corpus.read_notes(piece), corpus.sample_rate_hz),
+        )
+        for piece in corpus.split("train")
+    ]
 
 
 class NoteWindows(NamedTuple):
@@ -38,6 +56,10 @@ class NoteWindows(NamedTuple):
     note: np.ndarray
     alone: np.ndarray
 
+    def where(self, chosen: np.ndarray) -> NoteWindows:
+        """Those windows for which `chosen` [W] is true."""
+        return NoteWindows(*(values[chosen] for values in self))
+
     def knots(self) -> np.ndarray:
         """Of KNOTS_S the one that each window counts for: int64 [W]."""
         knots: np.ndarray = np.searchsorted(EDGES_S, self.times_s + WINDOW_S / 2, side="right") - 1
@@ -51,15 +73,12 @@ def nearest_keys(keys: Iterable[int]) -> np.ndarray:
     return nearest
 
 
-def note_windows(corpus: Corpus) -> dict[int, NoteWindows]:
+def note_windows(recordings: Sequence[Recording], rate: int) -> dict[int, NoteWindows]:
     """Windows of the training notes while their keys are down, by key."""
-    rate = corpus.sample_rate_hz
     length, hop = round(WINDOW_S * rate), round(HOP_S * rate)
     window = np.hanning(length)
     cut: dict[int, list[NoteWindows]] = {}
-    for piece in corpus.split("train"):
-        samples = corpus.read_samples(piece).astype(np.float64) / FULL_SCALE
-        events = roll_events(corpus.read_notes(piece), rate)
+    for samples, events in recordings:
         for key, onset, release in zip(events.pitch, events.onset, events.release, strict=True):
             last = min(release, onset + int(EDGES_S[-1] * rate), len(samples)) - length
             starts = np.arange(onset, last + 1, hop)
@@ -117,7 +136,7 @@ def measure_levels(heard: Mapping[int, NoteWindows], ratios: np.ndarray, sample_
     """
     levels = np.full((*ratios.shape, len(KNOTS_S)), np.nan)
     for key, of_key in heard.items():
-        hz = ratios[key] * fundamental_hz(key)
+        hz = ratios[key] * FUNDAMENTALS_HZ[key]
         nats = np.log(np.abs(amplitudes(of_key.samples, hz, sample_rate_hz)) + 1e-6)
         nats[:, hz > HIGHEST_PARTIAL * sample_rate_hz] = SILENT_LEVEL
         knots = of_key.knots()
