@@ -17,6 +17,7 @@ import numpy as np
 from scipy.signal import lfilter
 
 from synthnet.score import Note
+from synthnet.sinusoids import add_partials, add_tones, levels_between
 
 N_KEYS = 128
 FUNDAMENTALS_HZ = np.array([440.0 * 2.0 ** ((key - 69) / 12.0) for key in range(N_KEYS)])  # in equal temperament
@@ -83,19 +84,10 @@ class Partials:
         ratios = np.tile(np.array(multiples, dtype=np.float32), (N_KEYS, 1))
         return cls(ratios, np.zeros_like(ratios))
 
-    def phase(
-        self, key: int, time: np.ndarray, sample_rate_hz: int, which: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Which of these partials [n] of a key are heard, and their phases so many samples after its onset [T].
-
-        Returns:
-            Indices [heard] of those below 0.475 of the sample rate, and radians from 0 to 2 pi, float32 [heard, T].
-        """
-        cycles = self.ratios[key, which].astype(np.float64) * (FUNDAMENTALS_HZ[key] / sample_rate_hz)
-        heard = which[cycles < HIGHEST_PARTIAL]
-        # Reduced to one turn in double precision; single precision is enough, and fast, after that.
-        turns = self.phases[key, heard, None] + cycles[cycles < HIGHEST_PARTIAL, None] * time
-        return heard, (2.0 * np.pi * (turns - np.floor(turns))).astype(np.float32)
+    def turning(self, key: int, sample_rate_hz: int) -> tuple[np.ndarray, np.ndarray]:
+        """Of a key's partials the turns a sample, 0 from 0.475 of the sample rate on, and at the onset: float64 [H]."""
+        cycles = self.ratios[key].astype(np.float64) * (FUNDAMENTALS_HZ[key] / sample_rate_hz)
+        return np.where(cycles < HIGHEST_PARTIAL, cycles, 0.0), self.phases[key].astype(np.float64)
 
     def levels_after(self, key: int, age_s: np.ndarray) -> np.ndarray:
         """Levels in nats of a key's partials so many seconds after its onset [T], before the release: [H, T].
@@ -104,13 +96,13 @@ class Partials:
         """
         if self.levels is None:
             raise ValueError("these partials have no levels")
-        knot = np.clip(np.searchsorted(KNOTS_S, age_s) - 1, 0, len(KNOTS_S) - 2)
-        along = np.maximum((age_s - KNOTS_S[knot]) / np.diff(KNOTS_S)[knot], 0.0).astype(np.float32)
-        levels = self.levels[key]
-        rises = levels[:, knot + 1] - levels[:, knot]
-        along = np.where(rises < 0.0, along, np.minimum(along, 1.0))  # after the last, what dies goes on to die
-        between: np.ndarray = np.maximum(levels[:, knot] + along * rises, SILENT_LEVEL)
-        return between
+        return levels_between(self.levels[key], *_between_knots(age_s), np.float32(SILENT_LEVEL))
+
+
+def _between_knots(age_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each time [T] the last of KNOTS_S before it, and how far it is on the way to the next, 0 to 1 and on."""
+    knot = np.clip(np.searchsorted(KNOTS_S, age_s) - 1, 0, len(KNOTS_S) - 2)
+    return knot, np.maximum((age_s - KNOTS_S[knot]) / np.diff(KNOTS_S)[knot], 0.0).astype(np.float32)
 
 
 @overload
@@ -182,40 +174,40 @@ def oscillators(
     faster from the release on, with the time constants of `ENVELOPES_S`. Of these a network can mix how an
     instrument's partials begin, die and ring.
     """
-    rate = events.sample_rate_hz
     n_partials = partials.ratios.shape[1] if n_partials is None else n_partials
-    waves = np.zeros((envelopes, 2, n_partials, stop - start), dtype=np.float32)
-    for pitch, onset, time, amplitudes in _sounding(events, start, stop, partials, envelopes):
-        heard, phase = partials.phase(pitch, time - onset, rate, np.arange(n_partials))
-        tones = np.stack([np.sin(phase), np.cos(phase)])
-        waves[:, :, heard, time[0] - start : time[-1] + 1 - start] += amplitudes[:, None, None] * tones
-    return waves.reshape(2 * n_partials * envelopes, stop - start)
+    return _source(events, start, stop, partials, envelopes, n_partials)[0]
+
+
+def note_envelopes(events: RollEvents, start: int, stop: int, partials: Partials, n: int) -> np.ndarray:
+    """The amplitudes of the first `n` envelopes that `oscillators` have, summed over the notes: float32 [n, N]."""
+    return _source(events, start, stop, partials, n, 0)[1]
 
 
 def deterministic_part(events: RollEvents, start: int, stop: int, partials: Partials) -> np.ndarray:
     """All partials and modes of the sounding notes at their levels, as the first envelope has it: [stop - start].
 
-    The deterministic part of spectral modelling synthesis (Serra and Smith 1990).
+    The deterministic part of spectral modelling synthesis (Serra and Smith 1990); silence where there are no levels.
     """
-    rate = events.sample_rate_hz
-    total = np.zeros(stop - start, dtype=np.float32)
-    if partials.levels is None:
-        return total
-    for pitch, onset, time, amplitudes in _sounding(events, start, stop, partials, 1):
-        nats = partials.levels_after(pitch, (time - onset) / rate)
-        loud = np.flatnonzero(nats.max(axis=1) + np.log(amplitudes[0].max() + 1e-9) > SILENT_LEVEL)
-        heard, phase = partials.phase(pitch, time - onset, rate, loud)
-        waves = np.exp(nats[heard]) * np.sin(phase)
-        total[time[0] - start : time[-1] + 1 - start] += waves.sum(axis=0) * amplitudes[0]
-    return total
+    return _source(events, start, stop, partials, 1, 0)[2]
 
 
-def note_envelopes(events: RollEvents, start: int, stop: int, partials: Partials, n: int) -> np.ndarray:
-    """The amplitudes of the first `n` envelopes that `oscillators` have, summed over the notes: float32 [n, N]."""
-    total = np.zeros((n, stop - start), dtype=np.float32)
-    for _, _, time, amplitudes in _sounding(events, start, stop, partials, n):
-        total[:, time[0] - start : time[-1] + 1 - start] += amplitudes
-    return total
+def _source(
+    events: RollEvents, start: int, stop: int, partials: Partials, envelopes: int, n_partials: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`oscillators`, `note_envelopes` and `deterministic_part` of a slice, from one pass over its notes."""
+    rate, n = events.sample_rate_hz, stop - start
+    waves = np.zeros((envelopes, 2, n_partials, n), dtype=np.float32)
+    together, total = np.zeros((envelopes, n), dtype=np.float32), np.zeros(n, dtype=np.float32)
+    for pitch, onset, first, amplitudes in _sounding(events, start, stop, partials, envelopes):
+        at, age = first - start, first - onset
+        together[:, at : at + amplitudes.shape[1]] += amplitudes
+        cycles, phases = partials.turning(pitch, rate)
+        add_tones(waves, at, amplitudes, cycles, phases, age)
+        if partials.levels is not None:
+            places = _between_knots((age + np.arange(amplitudes.shape[1])) / rate)
+            levels = partials.levels[pitch]
+            add_partials(total, at, amplitudes[0], cycles, phases, age, levels, *places, np.float32(SILENT_LEVEL))
+    return waves.reshape(2 * n_partials * envelopes, n), together, total
 
 
 def noises(start: int, stop: int, n: int, sample_rate_hz: int, seed: tuple[int, ...]) -> np.ndarray:
@@ -252,41 +244,41 @@ def excitation(
     These have [2 H E + E + R + 1, N]: the E `note_envelopes` before the noises, which they may shape, and as last row
     the `deterministic_part`, one sample early: a network is given the inputs before the sample that it plays.
     """
-    rows = [oscillators(events, start, stop, partials, envelopes, n_partials)]
-    if partials.levels is not None:
-        rows.append(note_envelopes(events, start, stop, partials, envelopes))
-    rows.append(noises(start, stop, n_noises, events.sample_rate_hz, seed))
-    if partials.levels is not None:
-        rows.append(deterministic_part(events, start + 1, stop + 1, partials)[None])
-    return np.concatenate(rows)
+    noise = noises(start, stop, n_noises, events.sample_rate_hz, seed)
+    if partials.levels is None:
+        return np.concatenate([oscillators(events, start, stop, partials, envelopes, n_partials), noise])
+    waves, together, total = _source(events, start, stop + 1, partials, envelopes, n_partials)
+    return np.concatenate([waves[:, :-1], together[:, :-1], noise, total[None, 1:]])
 
 
 def _sounding(
     events: RollEvents, start: int, stop: int, partials: Partials, envelopes: int
-) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
-    """Of each event heard in the slice: pitch, onset, its samples there [n] and the envelopes' amplitudes [E, n]."""
+) -> Iterator[tuple[int, int, int, np.ndarray]]:
+    """Of each event heard in the slice: pitch, onset, its first sample there, the envelopes' amplitudes on [E, n]."""
     rate = events.sample_rate_hz
     decay = int(to_samples(OSCILLATOR_DECAY_S, rate))
-    constants = np.array(ENVELOPES_S[: envelopes - 1]).reshape(-1, 2) * rate
     tails = oscillator_tails(partials, envelopes, rate)
     speaks = int(to_samples(ATTACKS_S[-1], rate))
     for pitch, onset, release in _events_within(events, start, stop, tails):
-        time = np.arange(max(onset, start), min(release + tails[pitch], stop))
-        if len(time):
-            down, up = np.minimum(time, release) - onset, np.maximum(time - release, 0)
-            if partials.releases_s is None:
-                amplitudes = [np.maximum(1.0 - up / decay, 0.0)]
-            else:
-                falling = up / (partials.releases_s[pitch] * rate)
-                amplitudes = [np.where(falling < RINGS_OUT, np.exp(-falling), 0.0)]
-            for down_constant, up_constant in constants:
-                dying = np.exp(-down / down_constant - up / up_constant)
-                amplitudes.append(np.where(up < RINGS_OUT * up_constant, dying, 0.0))
-            together = np.stack(amplitudes).astype(np.float32)
-            if partials.attacks is not None:
-                early = slice(0, max(0, onset + speaks - time[0]))
-                together[:, early] *= np.interp((time[early] - onset) / rate, ATTACKS_S, partials.attacks[pitch])
-            yield pitch, onset, time, together
+        first, last = max(onset, start), min(release + int(tails[pitch]), stop)
+        if last <= first:
+            continue
+        time = np.arange(first, last)
+        amplitudes = np.zeros((envelopes, len(time)), dtype=np.float32)
+        up = np.maximum(time - release, 0)
+        if partials.releases_s is None:
+            amplitudes[0] = np.maximum(1.0 - up / decay, 0.0)
+        else:
+            falling = up / (partials.releases_s[pitch] * rate)
+            amplitudes[0] = np.where(falling < RINGS_OUT, np.exp(-falling), 0.0)
+        for envelope, (down_s, up_s) in zip(amplitudes[1:], ENVELOPES_S, strict=False):
+            rings = slice(0, max(0, release + math.ceil(RINGS_OUT * up_s * rate) - first))
+            along = np.minimum(time[rings], release) - onset
+            envelope[rings] = np.exp(along * (-1 / (down_s * rate)) + up[rings] * (-1 / (up_s * rate)))
+        if partials.attacks is not None:
+            early = slice(0, max(0, onset + speaks - first))
+            amplitudes[:, early] *= np.interp((time[early] - onset) / rate, ATTACKS_S, partials.attacks[pitch])
+        yield pitch, onset, first, amplitudes
 
 
 def _events_within(events: RollEvents, start: int, stop: int, tails: np.ndarray) -> Iterator[tuple[int, int, int]]:
