@@ -157,8 +157,9 @@ def as_markdown(results: Mapping[str, Any]) -> str:
         ),
         distance_table(results),
         "## At the end of training",
-        "Of the last checkpoint, on the validation pieces. Nats a sample; the excess is over the dither floor; the "
-        "score gain is how much worse the likelihood is with another passage's score, near 0 where it is ignored. "
+        "Of the last checkpoint, on the validation pieces. The loss in nats a sample, or of amplitude between spectra; "
+        "the excess is over the dither floor; the score gain is how much worse the loss is with another passage's "
+        "score, near 0 where it is ignored. "
         "Right pitch: of the notes longer than 80 ms of the piece's beginning, expectation; the teacher's in brackets.",
         final_table(runs),
         "## Training",
@@ -226,13 +227,14 @@ def final_table(runs: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for run in runs:
         for instrument, final in run["final"].items():
+            of_spectra = " (spectra)" if "valid_distance" in final else ""
             rows.append(
                 [
                     run["network"],
                     instrument,
-                    number(final.get("valid_nll"), 3),
+                    number(final.get("valid_nll", final.get("valid_distance")), 3) + of_spectra,
                     number(final.get("excess"), 3),
-                    number(final["score_gain"]) + (" (spectra)" if "valid_distance" in final else ""),
+                    number(final["score_gain"]) + of_spectra,
                     with_interval(final["rmse_cqt_db"], final["rmse_cqt_ci95_db"]),
                     with_interval(final["rmse_cqt_expectation_db"], final["rmse_cqt_expectation_ci95_db"]),
                     pitch_shares(final.get("piece")),
@@ -243,7 +245,7 @@ def final_table(runs: Sequence[Mapping[str, Any]]) -> str:
     head = [
         "network",
         "instrument",
-        "validation NLL",
+        "validation loss",
         "excess",
         "score gain",
         "RMSE-CQT, sample",
@@ -286,7 +288,7 @@ CSV_FIGURES = (
     "trained_s", "samples_per_s", "seconds_per_epoch", "rmse_cqt_db", "rmse_cqt_ci95_db",
 )  # fmt: skip
 CSV_FINAL = (
-    "valid_nll", "dither_floor", "excess", "score_gain", "rmse_cqt_db", "rmse_cqt_ci95_db",
+    "valid_nll", "valid_distance", "dither_floor", "excess", "score_gain", "rmse_cqt_db", "rmse_cqt_ci95_db",
     "rmse_cqt_expectation_db", "rmse_cqt_expectation_ci95_db",
 )  # fmt: skip
 

@@ -259,7 +259,8 @@ def train_run(
             raise InputError(
                 f"{corpus.folder}: no validation piece, and training is judged by one; build it again with --valid NAME"
             )
-    if config.tuned:
+    keeps_partials = config.tuned and resume  # those that it began with
+    if config.tuned and not keeps_partials:
         say("measuring the partials of each key")
     dataset = SliceDataset(
         corpora,
@@ -267,7 +268,7 @@ def train_run(
         n_predicted=training.n_predicted,
         n_context=config.receptive_field - 1,
         seed=training.seed,
-        partials=partials_for(config, corpora),
+        partials=None if keeps_partials else partials_for(config, corpora),
         n_partials=config.harmonics,
         envelopes=config.envelopes,
         noises=config.noises,

@@ -246,7 +246,7 @@ class Trainer:
         self.board = SummaryWriter(str(folder / "tensorboard")) if self.rank == 0 else None
         if resume:
             self.load_state()
-            if config.tuned:  # as they were measured when the run began
+            if config.tuned:
                 dataset.partials = self.network.partials
 
     @property

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from synthnet.models import MODELS, Network, build_model, fused, preset_config
+from synthnet.models import MODELS, Network, build_model, fused
 from synthnet.models.config import ModelConfig
 
 N_PREDICTED = 2 * fused.STRIP + 77  # three strips or more, the last one short
@@ -199,19 +199,22 @@ def test_everything_else_takes_the_reference(model: str, monkeypatch: pytest.Mon
         network.float().loss(values | {"oscillators": values["oscillators"].float()})
 
 
-def test_the_benchmark_s_straightforward_network_has_the_same_loss_and_gradients() -> None:
-    """What the compiled layers are timed against computes the same."""
+def test_the_benchmark_s_straightforward_network_has_the_same_inputs_loss_and_gradients() -> None:
+    """What the compiled layers and sinusoids are timed against computes the same."""
     path = Path(__file__).resolve().parents[1] / "benchmarks" / "training.py"
     spec = importlib.util.spec_from_file_location("benchmark_training", path)
     benchmark = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(benchmark)
-    torch.manual_seed(0)
-    network = build_model(preset_config(None, "small", channels=16, dilations=5))
-    batch = benchmark.example(network, 500)
+    network = benchmark.example_network(channels=16, dilations=5)
+    batch, heard = benchmark.example(network, 4_000)
+    inputs = [inputs_of(network, heard) for inputs_of in (benchmark.straightforward_inputs, benchmark.own_inputs)]
+    assert inputs[0].abs().max() > 1
+    assert inputs[0][:, -1].abs().max() > 0.1
+    torch.testing.assert_close(*inputs, atol=5e-5, rtol=0)
     losses, gradients = [], []
     for loss_of in (benchmark.straightforward_loss, benchmark.own_loss):
         network.zero_grad()
-        loss = loss_of(network, batch)
+        loss = loss_of(network, batch | {"oscillators": inputs[0]})
         loss.backward()
         losses.append(loss.item())
         gradients.append([parameter.grad.clone() for parameter in network.parameters()])
