@@ -227,7 +227,11 @@ TARGETS = {
 
 
 def piece_figures(
-    reference: np.ndarray, test: np.ndarray, events: RollEvents, partials: Sequence[float]
+    reference: np.ndarray,
+    test: np.ndarray,
+    events: RollEvents,
+    partials: Sequence[float],
+    heard: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Figures of a piece as played by `test` [n], against the clean teacher's `reference` [n], of at least 3 s.
 
@@ -236,11 +240,15 @@ def piece_figures(
     reference (in a dense chord the measure does not find every note of the teacher's own), and wrong_notes, the rest of
     those; level_db, while notes sound; start_burst_db; collapsed, the number of seconds in collapsed_seconds.
     `synthnet.metrics` says how each is measured.
+
+    Args:
+        heard: which of the judged notes have the right pitch in the reference, bool; None: found out here.
     """
     rate = events.sample_rate_hz
     seconds = rmse_cqt_db(reference, test, rate)
     rmse, width = mean_and_ci95(seconds)
-    notes, heard = note_pitches(test, events, partials), note_pitches(reference, events, partials).right
+    notes = note_pitches(test, events, partials)
+    heard = note_pitches(reference, events, partials).right if heard is None else heard
     collapsed = collapsed_seconds(reference, test, rate)
     sounds = rasterise(events, 0, len(reference)).max(axis=0) > 0
     return {
@@ -343,7 +351,8 @@ def evaluate_piece(run: PieceRun, partials: Sequence[float]) -> dict[str, Any]:
     measured = None if run.measured is None else float(rmse_cqt_db(run.target, run.measured, rate).mean())
     starts = [round(start_s * rate) for start_s in run.afresh.start_s]
     sample, expectation = (
-        piece_figures(run.target, whole, run.events, partials) | drift(whole, starts, afresh, run.afresh.target, rate)
+        piece_figures(run.target, whole, run.events, partials, teacher.right)
+        | drift(whole, starts, afresh, run.afresh.target, rate)
         for whole, afresh in ((run.sample, run.afresh.sample), (run.expectation, run.afresh.expectation))
     )
     return {
