@@ -25,7 +25,7 @@ MOST_LABELS = 24  # figures of single seconds beside each other before they touc
 
 INK, GREY = "#222222", "#8a8a8a"
 BLUE, ORANGE, GREEN = "#2a6fbb", "#d9702b", "#3d8f5f"
-COLOURS = (BLUE, ORANGE, GREEN, "#8a5fb0", "#c04a6b", "#a98a1f", "#3aa0a8", "#6b6b6b", "#20406b")
+COLOURS = (BLUE, ORANGE, GREEN, "#8a5fb0", "#c04a6b", "#a98a1f", "#3aa0a8", "#6b6b6b", "#20406b", "#000000")
 STYLE: dict[str, Any] = {"fontsize": 11, "color": INK}
 
 
@@ -167,6 +167,7 @@ def plot_networks(
         axes.invert_yaxis()
         axes.set_title(f"{instrument}: RMSE-CQT, dB (below 10 is a sample of reasonable quality)", loc="left", **STYLE)
         axes.axvline(10, color=GREY, linewidth=0.8, linestyle=":")
+        axes.set_xlim(left=0)  # two evaluations may be uncertain by more than their mean
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(colors=INK, labelsize=10)
     handles = {
