@@ -19,6 +19,7 @@ from synthnet.roll import ATTACKS_S, KNOTS_S, N_MODES, SILENT_LEVEL, Partials, d
 from synthnet.runs import partials_for
 from synthnet.score import Note
 from synthnet.tuning import measure_partials
+from synthnet.tuning.law import Seen, stretch_of_keys
 
 RATE = 16_000
 KEYS = (45, 57, 60, 64, 76)
@@ -252,3 +253,18 @@ def test_a_tuned_network_plays_the_deterministic_part_besides_its_own(tiny_corpu
     pole = np.exp(-2 * np.pi * 5 / RATE)
     filtered = lfilter(np.array([0.5, -0.5]) * (1 + pole), [1.0, -pole], part)  # as `without_constant` does to both
     np.testing.assert_allclose(played_by(measured) - silent, filtered, atol=1e-5)
+
+
+def test_a_key_that_is_misled_is_stretched_as_its_neighbours() -> None:
+    orders = np.arange(1.0, 9.0)
+    law = orders**2 - 1
+    # Two samples, of keys 48 to 51 and 52 to 55, and one key each in them whose peaks were others'.
+    truth = {48: 0.03, 49: 0.03, 50: 0.5, 51: 0.03, 52: 0.2, 53: 0.2, 54: 1.1, 55: 0.2}
+    seen = Seen(
+        np.repeat(list(truth), 8),
+        np.tile(np.arange(8), 8),
+        np.concatenate([4.0 + cents * law for cents in truth.values()]),
+        np.ones(64),
+    )
+    found = stretch_of_keys(seen, law)
+    np.testing.assert_allclose(found[48:56], [0.03] * 4 + [0.2] * 4, atol=1e-9)

@@ -25,7 +25,7 @@ NEIGHBOURS, NEIGHBOUR_WEIGHT = 2, 0.1  # keys on either side that help, as a sam
 LEAST_STRETCH = 0.008  # cents over k^2, median of the keys; an instrument below it is taken to have harmonics
 
 
-class _Seen(NamedTuple):
+class Seen(NamedTuple):
     """Partials found in notes, arrays [n]: key, index of the partial, cents from its multiple, weight."""
 
     key: np.ndarray
@@ -51,7 +51,7 @@ def fletcher_cents(recordings: Sequence[Recording], expected: np.ndarray, rate: 
         if not len(seen.key):
             break
         if harmonic:
-            stretch = _stretch(seen, law)
+            stretch = stretch_of_keys(seen, law)
         if number == len(SEARCH_CENTS) - 1 and np.median(stretch[np.unique(seen.key)]) < LEAST_STRETCH:
             stretch = np.zeros(N_KEYS)
         offset = _offset(seen, stretch, law)
@@ -76,7 +76,7 @@ def _partials_seen(
     guess_cents: np.ndarray,
     width_cents: float,
     sample_rate_hz: int,
-) -> _Seen:
+) -> Seen:
     """The highest peak about each partial's guess [128, H], if it stands out."""
     rows = []
     for key, length, magnitudes in spectra:
@@ -97,11 +97,15 @@ def _partials_seen(
             found_hz = (top + 0.5 * (left - right) / (left - 2 * middle + right)) * bin_hz
             rows.append((key, partial, 1200 * np.log2(found_hz / nominal_hz[partial]), (length * hz) ** 2))
     keys, partials, cents, weight = np.array(rows).reshape(-1, 4).T
-    return _Seen(keys.astype(np.int64), partials.astype(np.int64), cents, weight)
+    return Seen(keys.astype(np.int64), partials.astype(np.int64), cents, weight)
 
 
-def _stretch(seen: _Seen, law: np.ndarray) -> np.ndarray:
-    """Cents over k^2 - 1 of each key [128]: the median of the slopes between its partials (Theil 1950, Sen 1968)."""
+def stretch_of_keys(seen: Seen, law: np.ndarray) -> np.ndarray:
+    """Cents over k^2 - 1 of each key [128]: the median of the slopes between its partials (Theil 1950, Sen 1968).
+
+    Of a key that is stretched more than twice as much as any near it, the median of these: it was misled by a peak or
+    two, and would mislead the next search.
+    """
     stretch = np.full(N_KEYS, np.nan)
     for key in np.unique(seen.key):
         of_key = seen.key == key
@@ -112,10 +116,15 @@ def _stretch(seen: _Seen, law: np.ndarray) -> np.ndarray:
             low, high = np.triu_indices(len(partials), 1)
             slopes = (cents[high] - cents[low]) / (law[partials[high]] - law[partials[low]])
             stretch[key] = max(0.0, float(np.median(slopes)))
+    known, own = np.flatnonzero(np.isfinite(stretch)), stretch.copy()
+    for key in known:
+        near = own[known[(known != key) & (np.abs(known - key) <= NEIGHBOURS)]]
+        if len(near) and own[key] > 2 * near.max():
+            stretch[key] = np.median(near)
     return filled(stretch)
 
 
-def _offset(seen: _Seen, stretch: np.ndarray, law: np.ndarray) -> np.ndarray:
+def _offset(seen: Seen, stretch: np.ndarray, law: np.ndarray) -> np.ndarray:
     """Cents of each key's fundamental [128] that its partials, less their stretch, tell."""
     cents = seen.cents - stretch[seen.key] * law[seen.partial]
     offset = np.full(N_KEYS, np.nan)
