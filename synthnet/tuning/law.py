@@ -43,6 +43,18 @@ def fletcher_cents(recordings: Sequence[Recording], expected: np.ndarray, rate: 
     spectra = list(_note_spectra(recordings, rate))
     harmonic = np.array_equal(expected, np.arange(1, len(expected) + 1))
     law = expected**2 - 1 if harmonic else np.zeros_like(expected)
+    offset, stretch = _fitted(spectra, expected, law, rate)
+    heard = np.unique([key for key, _, _ in spectra]).astype(np.int64)
+    if harmonic and len(heard) and np.median(stretch[heard]) < LEAST_STRETCH:
+        law = np.zeros_like(expected)  # from the beginning: the stretch of single keys has misled the search
+        offset, stretch = _fitted(spectra, expected, law, rate)
+    return offset[:, None] + stretch[:, None] * law
+
+
+def _fitted(
+    spectra: Sequence[tuple[int, int, np.ndarray]], expected: np.ndarray, law: np.ndarray, rate: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cents of the keys' fundamentals [128], and cents over law [H] of their stretch [128]; 0 without a law."""
     offset, stretch = np.zeros((2, N_KEYS))
     for number, width in enumerate(SEARCH_CENTS):
         searched = expected[:FIRST_PARTIALS] if number == 0 else expected
@@ -50,12 +62,10 @@ def fletcher_cents(recordings: Sequence[Recording], expected: np.ndarray, rate: 
         seen = _partials_seen(spectra, searched, guess, width, rate)
         if not len(seen.key):
             break
-        if harmonic:
+        if law.any():
             stretch = stretch_of_keys(seen, law)
-        if number == len(SEARCH_CENTS) - 1 and np.median(stretch[np.unique(seen.key)]) < LEAST_STRETCH:
-            stretch = np.zeros(N_KEYS)
         offset = _offset(seen, stretch, law)
-    return offset[:, None] + stretch[:, None] * law
+    return offset, stretch
 
 
 def _note_spectra(recordings: Sequence[Recording], rate: int) -> Iterator[tuple[int, int, np.ndarray]]:
