@@ -249,7 +249,7 @@ def test_variants_are_named_settings_and_minutes_a_length(run: Run, tiny: Path, 
         assert 0 < one["trained_s"] < 20  # of the 1.2 s, without the evaluations
         assert len(one["evaluations"]) >= 1
     told = (tmp_path / "out" / "tiny-cpu" / "results.md").read_text("utf-8")
-    assert re.search(r"\| deaf \| \w+ \| - \| - \| -?\d\.\d\d \(spectra\) \|", told)
+    assert re.search(r"\| deaf \| \w+ \| \d\.\d\d\d \(spectra\) \| - \| -?\d\.\d\d \(spectra\) \|", told)
     assert (tmp_path / "out" / "tiny-cpu" / "curves.png").exists()
 
 
