@@ -6,8 +6,9 @@ legato and staccato, and silence. They are made of figures, a few seconds each. 
 then moved to where the keyboard has sounded least so far, which is what balances the keys; long notes are balanced by
 themselves. Onsets follow no grid: they are multiples of 1 ms, which a MIDI file keeps exactly.
 
-Velocity is no part of a piano roll, so to a network, loudness is a guess. The louder and softer figures are therefore
-few and near: four of five have the velocity of the training movements, 100, the others 90 or 110. On FluidR3's seven
+There are two kinds. *Wide* études are for instruments that hear velocity: velocities 15 to 127, each figure louder or
+softer as it goes, and some notes of 8 to 14 s. The others are for binary piano rolls, where loudness is a guess. Their
+louder and softer figures are therefore few and near: four of five have the velocity of the training movements, 100, the others 90 or 110. On FluidR3's seven
 presets that is 1.9 dB down or 1.7 dB up and nearly the same tone; 64 would be 8 to 15 dB down, and on five of them
 duller. A figure keeps its velocity, so that what has just sounded tells the loudness of what comes next. Chords are
 never above 100, because the loudest chord sets the level of a whole corpus. With the études it is lower than with
@@ -38,6 +39,9 @@ SHORTEST_S = 0.06  # of a note
 LONGEST_S = 5.0
 VELOCITIES, VELOCITY_SHARES = (100, 90, 110), (0.8, 0.1, 0.1)
 LOUDEST_CHORD = 100  # velocity of its notes
+SOFTEST, LOUDEST = 15, 127  # velocities of wide études
+VELOCITY_SLOPE, VELOCITY_JITTER = 25.0, 6.0  # of a wide figure: largest change from end to end, deviation of a note
+HELD_SHARE, HELD_S = 0.15, (8.0, 14.0)  # of the single long notes of wide études
 SILENCE_SHARE = 0.12  # of the figures have a longer silence after them
 WIDEST_CHORD = 31  # semitones: six strings under one hand, or two hands near each other
 
@@ -70,10 +74,12 @@ class Tone(NamedTuple):
 Figure = list[Tone]
 
 
-def compose_etudes(instrument: Instrument, minutes: float = 9.0, seed: int = 0) -> dict[str, Score]:
+def compose_etudes(
+    instrument: Instrument, minutes: float = 9.0, seed: int = 0, wide: bool = False
+) -> dict[str, Score]:
     """Five études for an instrument, by name: together `minutes` long (0.2 to 60), the same for the same arguments.
 
-    No two notes of a key overlap. In 9 minutes or more, every key of the instrument's range sounds for a third to three
+    `wide` ones have velocities 15 to 127 and notes of up to 14 s. No two notes of a key overlap. In 9 minutes or more, every key of the instrument's range sounds for a third to three
     times the keys' mean (measured: 0.4 to 1.7). Raises InputError for a length outside its range and a negative seed.
     """
     if not SHORTEST_MINUTES <= minutes <= LONGEST_MINUTES:
@@ -91,7 +97,7 @@ def compose_etudes(instrument: Instrument, minutes: float = 9.0, seed: int = 0) 
         "scales": (0.25 * rest, _scale),
         "leaps": (0.15 * rest, partial(_leaps, widest=instrument.highest_pitch - instrument.lowest_pitch)),
         "chords": (chord_share, chords),
-        "lengths": (0.4 * rest, _long_or_short),
+        "lengths": (0.4 * rest, partial(_long_or_short, held=wide)),
         "repeats": (0.2 * rest, _repeats),
     }
     rng = np.random.default_rng((seed, instrument.program))
@@ -99,9 +105,9 @@ def compose_etudes(instrument: Instrument, minutes: float = 9.0, seed: int = 0) 
     etudes = {}
     for number, (kind, (share, figure)) in enumerate(kinds.items(), start=1):
         name = f"etude_{number}_{kind}"
-        loudest = LOUDEST_CHORD if kind == "chords" else max(VELOCITIES)
+        touch = _wide_velocities if wide else partial(_near_velocities, chords=kind == "chords")
         guide_s = np.zeros_like(heard_s) if kind == "lengths" else heard_s
-        notes = _compose(figure, round(60.0 * minutes * share, 3), loudest, instrument, guide_s, rng)
+        notes = _compose(figure, round(60.0 * minutes * share, 3), touch, instrument, guide_s, rng)
         if kind == "lengths":
             heard_s += guide_s
         etudes[name] = Score((Track(notes, instrument.program, name),))
@@ -111,12 +117,15 @@ def compose_etudes(instrument: Instrument, minutes: float = 9.0, seed: int = 0) 
 def _compose(
     draw: Callable[[Generator], Figure],
     length_s: float,
-    loudest: int,
+    touch: Callable[[Figure, Generator], list[int]],
     instrument: Instrument,
     heard_s: np.ndarray,
     rng: Generator,
 ) -> tuple[Note, ...]:
-    """Figures one after another until `length_s`; `heard_s`, seconds by key, guides where they go, and is added to."""
+    """Figures one after another until `length_s`; `touch` gives their velocities.
+
+    `heard_s`, seconds by key, guides where they go, and is added to.
+    """
     notes = []
     now_s = rng.uniform(0.1, 0.5)
     while now_s < length_s:
@@ -124,8 +133,7 @@ def _compose(
         while not (places := _places(figure, instrument)):
             figure = draw(rng)
         reference = _least_heard(figure, places, heard_s, rng)
-        velocity = min(int(rng.choice(VELOCITIES, p=VELOCITY_SHARES)), loudest)
-        for tone in figure:
+        for tone, velocity in zip(figure, touch(figure, rng), strict=True):
             start_s, end_s = round(now_s + tone.start_s, 3), round(now_s + tone.end_s, 3)
             if start_s < length_s - SHORTEST_S:
                 notes.append(Note(reference + tone.interval, velocity, start_s, min(end_s, length_s)))
@@ -133,6 +141,20 @@ def _compose(
         now_s += max(tone.end_s for tone in figure)
         now_s += rng.uniform(0.5, 2.0) if rng.random() < SILENCE_SHARE else rng.uniform(0.0, 0.25)
     return tuple(sorted(notes, key=lambda note: (note.start_s, note.pitch)))
+
+
+def _near_velocities(figure: Figure, rng: Generator, chords: bool) -> list[int]:
+    """One velocity for a whole figure, 90 to 110, of chords at most 100."""
+    velocity = int(rng.choice(VELOCITIES, p=VELOCITY_SHARES))
+    return [min(velocity, LOUDEST_CHORD) if chords else velocity] * len(figure)
+
+
+def _wide_velocities(figure: Figure, rng: Generator) -> list[int]:
+    """Velocities 15 to 127: a level for the figure, a rise or fall along it, and a little chance for each note."""
+    level, slope = rng.uniform(SOFTEST, LOUDEST), rng.uniform(-VELOCITY_SLOPE, VELOCITY_SLOPE)
+    last_s = max(figure[-1].start_s, 1e-3)
+    drawn = [level + slope * (tone.start_s / last_s - 0.5) + VELOCITY_JITTER * rng.normal() for tone in figure]
+    return [int(min(max(round(velocity), SOFTEST), LOUDEST)) for velocity in drawn]
 
 
 def _places(figure: Figure, instrument: Instrument) -> list[int]:
@@ -214,9 +236,14 @@ def _repeats(rng: Generator) -> Figure:
     return [Tone(0, start_s, start_s + length_s) for start_s in starts_s]
 
 
-def _long_or_short(rng: Generator) -> Figure:
-    """One note of 1 to 5 s; or three to eight of 60 to 150 ms, near each other, with silence between them."""
+def _long_or_short(rng: Generator, held: bool) -> Figure:
+    """One note of 1 to 5 s; or three to eight of 60 to 150 ms, near each other, with silence between them.
+
+    `held`: the one note may also last 8 to 14 s.
+    """
     if rng.random() < 0.7:
+        if held and rng.random() < HELD_SHARE:
+            return [Tone(0, 0.0, rng.uniform(*HELD_S))]
         return [Tone(0, 0.0, _between(1.0, LONGEST_S, rng))]
     now_s, figure = 0.0, []
     for _ in range(rng.integers(3, 9)):

@@ -1,0 +1,1 @@
+"""Speed on arrays: compiled functions, each with a slow twin in the tests."""
