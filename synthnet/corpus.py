@@ -289,7 +289,7 @@ def _raise_all(faults: Sequence[str], n_scores: int) -> None:
 def _remarks(score: Score, instrument: Instrument) -> list[str]:
     """What of a score the corpus does not hold, or an instrument does not usually play."""
     remarks = []
-    left_out = score.left_out_line()
+    left_out = score.left_out_line(score.tracks)
     if left_out:
         remarks.append(left_out)
     low, high = instrument.lowest_pitch, instrument.highest_pitch

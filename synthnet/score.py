@@ -8,13 +8,15 @@ no pedal lengthen notes and follows tempo events on the first track only. Where 
 - tempo events count on every track;
 - a note-off ends the oldest open note of its key, on its own track and channel; one that ends nothing is
   passed over; notes still open at the end of the file end there;
-- the sustain pedal (controller 64, down from value 64) works on its channel, on all tracks: a note whose key
-  is let go sounds on until the pedal comes up or the key is struck again;
+- pedals (down from value 64) work on their channel, on all tracks. Under the sustain pedal, a note whose key is let
+  go sounds on until the pedal comes up or the key is struck again; the sostenuto pedal does this only to notes
+  whose keys are down when it goes down. Notes struck under the soft pedal get 2/3 of their velocity;
+- the other controllers of a channel (see controllers.py) make the `Controls` of its tracks;
 - each track, channel and program makes a `Track`, as in pretty_midi; a track that sets no program for its
   channel takes the channel's, as a General MIDI synthesiser would (pretty_midi takes 0);
 - keys, velocities and other data above 127, which a file should not hold, count as 127.
 
-What a binary piano roll cannot hold is left out and counted in `Score.left_out`.
+What no instrument plays (drums, aftertouch, notes of no length) is left out and counted in `Score.left_out`.
 """
 
 from __future__ import annotations
@@ -32,25 +34,19 @@ from typing import Any, NamedTuple
 
 import mido
 
+from synthnet.controllers import RESET_ALL_CONTROLLERS, ChannelControllers, Controls, control_messages
 from synthnet.files import InputError, written_whole
 
 LONGEST_SCORE_S = 24 * 3600
 LARGEST_FILE_BYTES = 2 << 20  # hours of recorded piano with every pedal movement stay below 1 MiB
 LONGEST_HIGH_RUN = 4000  # bytes above 127 in a row; text in Chinese has hundreds
 
-SUSTAIN_PEDAL = 64
+PEDALS = SUSTAIN, SOSTENUTO, SOFT = 64, 66, 67
 DRUM_CHANNEL = 9  # counted from 0; musicians call it channel 10
-# Controllers that shape the notes themselves; pan, reverb, chorus and the like belong to a mixing desk.
-CONTROLS_LEFT_OUT = {
-    1: "modulation changes",
-    7: "volume changes",
-    11: "expression changes",
-    66: "sostenuto pedal changes",
-    67: "soft pedal changes",
-}
 
 WRITTEN_TICKS_PER_BEAT = 10_000  # at 120 beats a minute a tick is 0.05 ms
 WRITTEN_TICKS_PER_S = 2 * WRITTEN_TICKS_PER_BEAT
+CHANNELS = tuple(channel for channel in range(16) if channel != DRUM_CHANNEL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +61,15 @@ class Note:
 
 @dataclass(frozen=True)
 class Track:
-    """The notes of one part, sorted by onset, then pitch; its 0-based General MIDI program and its name."""
+    """The notes of one part, sorted by onset, then pitch; its 0-based General MIDI program, name and controls.
+
+    Tracks of one MIDI channel share one `Controls` object.
+    """
 
     notes: tuple[Note, ...]
     program: int = 0
     name: str = ""
+    controls: Controls = field(default_factory=Controls)
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,9 @@ class Score:
     def excerpt(self, start_s: float, duration_s: float | None = None) -> Score:
         """What sounds in a window of the score (to its end, if no duration is given), with the window's start at 0.
 
-        Notes are cut at both ends of the window; tracks that are silent in it are dropped; `left_out` stays that
-        of the whole score. Raises InputError for a start that is negative, not a number or at or beyond the end
-        of the score, and for a duration that is not positive.
+        Notes and controls are cut at both ends of the window; tracks that are silent in it are dropped; `left_out`
+        and the counts of controls stay those of the whole score. Raises InputError for a start that is negative, not
+        a number or at or beyond the end of the score, and for a duration that is not positive.
         """
         if not start_s >= 0.0:
             raise InputError(f"excerpt: the start must be 0 s or later, not {start_s:g} s")
@@ -103,6 +103,7 @@ class Score:
         if start_s >= self.end_s and start_s > 0.0:
             raise InputError(f"excerpt: the start, {start_s:g} s, is beyond the end of the score, {self.end_s:g} s")
         stop_s = math.inf if duration_s is None else start_s + duration_s
+        controls = {id(track.controls): track.controls.excerpt(start_s, stop_s) for track in self.tracks}
         tracks = []
         for track in self.tracks:
             notes = _in_order(
@@ -111,15 +112,23 @@ class Score:
                 if note.start_s < stop_s and note.end_s > start_s
             )
             if notes:
-                tracks.append(replace(track, notes=notes))
+                tracks.append(replace(track, notes=notes, controls=controls[id(track.controls)]))
         return replace(self, tracks=tuple(tracks))
 
-    def left_out_line(self) -> str | None:
-        """One line, such as "left out: 12 drum notes, 1 pitch bend"; None if nothing was left out."""
-        if not self.left_out:
-            return None
-        parts = (f"{n} {kind.removesuffix('s') if n == 1 else kind}" for kind, n in self.left_out.items())
-        return f"left out: {', '.join(parts)}"
+    def left_out_line(self, without_controls: Iterable[Track] = ()) -> str | None:
+        """One line, such as "left out: 12 drum notes, 1 pitch bend"; None if nothing was left out.
+
+        `without_controls`: the tracks that are played without their controls, which count as left out.
+        """
+        counts = Counter(self.left_out)
+        for controls in {id(track.controls): track.controls for track in without_controls}.values():
+            counts.update(dict(controls.counts))
+        return f"left out: {counts_line(counts)}" if counts else None
+
+
+def counts_line(counts: Mapping[str, int]) -> str:
+    """Counts of kinds named in the plural, such as "12 drum notes, 1 pitch bend"."""
+    return ", ".join(f"{n} {kind.removesuffix('s') if n == 1 else kind}" for kind, n in counts.items())
 
 
 def program_name(program: int) -> str:
@@ -170,20 +179,23 @@ def midi_bytes(score: Score) -> bytes:
     """A MIDI file of type 1: a tempo track, then one track for each of the score's. Equal scores give equal bytes.
 
     A tick is 0.05 ms, so that times come back within 0.025 ms, and those of a 1 ms grid exactly; a note lasts at
-    least a tick. The tracks take the 15 channels that are not drums in turn.
+    least a tick. The tracks take the 15 channels that are not drums in turn. Controls are written as by
+    `control_messages`, except those of tracks that share a channel with another, which would hear them too.
     """
     midi = mido.MidiFile(type=1, ticks_per_beat=WRITTEN_TICKS_PER_BEAT, charset="utf-8")
     midi.add_track().append(mido.MetaMessage("set_tempo", tempo=500_000))
-    channels = [channel for channel in range(16) if channel != DRUM_CHANNEL]
     for index, track in enumerate(score.tracks):
-        channel = channels[index % len(channels)]
+        channel = CHANNELS[index % len(CHANNELS)]
         events = []
+        if len(score.tracks[index % len(CHANNELS) :: len(CHANNELS)]) == 1:
+            messages = control_messages(track.controls, channel)
+            events += [(round(time_s * WRITTEN_TICKS_PER_S), message) for time_s, message in messages]
         for note in track.notes:
             start = round(note.start_s * WRITTEN_TICKS_PER_S)
             end = max(start + 1, round(note.end_s * WRITTEN_TICKS_PER_S))
             on = mido.Message("note_on", channel=channel, note=note.pitch, velocity=note.velocity)
             events += [(start, on), (end, mido.Message("note_off", channel=channel, note=note.pitch))]
-        # The sort is stable: a key's end stays before its next onset at the same time.
+        # The sort is stable: at the same time, controllers stay before notes and a key's end before its next onset.
         events.sort(key=itemgetter(0))
         written = midi.add_track(track.name)
         written.append(mido.Message("program_change", channel=channel, program=track.program))
@@ -288,46 +300,63 @@ class _Strike(NamedTuple):
     pitch: int
     velocity: int
     start_s: float
+    number: int  # strikes are counted from 0
 
 
 class _Keyboard:
-    """Follows keys and sustain pedals, and collects the notes that have ended in `notes`, part by part."""
+    """Follows keys and pedals, and collects the notes that have ended in `notes`, part by part."""
 
     def __init__(self) -> None:
         self.notes: defaultdict[_Part, list[Note]] = defaultdict(list)
         self.n_zero_length = 0
+        self._n_strikes = 0
         self._held: defaultdict[tuple[int, int, int], deque[_Strike]] = defaultdict(deque)  # track, channel, key
-        # Channel whose pedal is down -> key -> notes whose key was let go since.
-        self._sustained: dict[int, defaultdict[int, list[_Strike]]] = {}
+        self._down: dict[tuple[int, int], int] = {}  # channel and pedal, if it is down, -> number of strikes before
+        # Channel and pedal -> key -> notes whose key was let go and which this pedal holds.
+        self._ringing: defaultdict[tuple[int, int], defaultdict[int, list[_Strike]]]
+        self._ringing = defaultdict(lambda: defaultdict(list))
 
     def strike(self, part: _Part, pitch: int, velocity: int, now_s: float) -> None:
-        if part.channel in self._sustained:
-            self._end(self._sustained[part.channel].pop(pitch, ()), now_s)
-        self._held[part.track, part.channel, pitch].append(_Strike(part, pitch, velocity, now_s))
+        for pedal in (SUSTAIN, SOSTENUTO):
+            self._end(self._ringing[part.channel, pedal].pop(pitch, ()), now_s)
+        if (part.channel, SOFT) in self._down:
+            velocity = max(1, round(velocity * 2 / 3))
+        strike = _Strike(part, pitch, velocity, now_s, self._n_strikes)
+        self._held[part.track, part.channel, pitch].append(strike)
+        self._n_strikes += 1
 
     def let_go(self, track: int, channel: int, pitch: int, now_s: float) -> None:
         held = self._held[track, channel, pitch]
         if not held:
             return
         strike = held.popleft()
-        if channel in self._sustained and not held:  # the key was not struck again
-            self._sustained[channel][pitch].append(strike)
+        if held:  # the key was struck again
+            self._end((strike,), now_s)
+        elif strike.number < self._down.get((channel, SOSTENUTO), 0):
+            self._ringing[channel, SOSTENUTO][pitch].append(strike)
+        elif (channel, SUSTAIN) in self._down:
+            self._ringing[channel, SUSTAIN][pitch].append(strike)
         else:
             self._end((strike,), now_s)
 
-    def pedal(self, channel: int, down: bool, now_s: float) -> None:
+    def pedal(self, channel: int, pedal: int, down: bool, now_s: float) -> None:
         if down:
-            self._sustained.setdefault(channel, defaultdict(list))
-        else:
-            for strikes in self._sustained.pop(channel, {}).values():
+            self._down.setdefault((channel, pedal), self._n_strikes)
+            return
+        self._down.pop((channel, pedal), None)
+        for pitch, strikes in self._ringing.pop((channel, pedal), {}).items():
+            if pedal == SOSTENUTO and (channel, SUSTAIN) in self._down:
+                self._ringing[channel, SUSTAIN][pitch] += strikes
+            else:
                 self._end(strikes, now_s)
 
     def close(self, now_s: float) -> None:
         """End everything that still sounds."""
-        for channel in tuple(self._sustained):
-            self.pedal(channel, False, now_s)
-        for strikes in self._held.values():
-            self._end(strikes, now_s)
+        for ringing in self._ringing.values():
+            for strikes in ringing.values():
+                self._end(strikes, now_s)
+        for held in self._held.values():
+            self._end(held, now_s)
 
     def _end(self, strikes: Iterable[_Strike], now_s: float) -> None:
         for strike in strikes:
@@ -339,6 +368,7 @@ class _Keyboard:
 
 def _to_score(midi: mido.MidiFile) -> Score:
     keyboard = _Keyboard()
+    controllers: defaultdict[int, ChannelControllers] = defaultdict(ChannelControllers)
     programs: dict[tuple[int | None, int], int] = {}  # of a track and channel; of a channel on whatever track
     left_out: Counter[str] = Counter()
     now_s = 0.0
@@ -356,18 +386,25 @@ def _to_score(midi: mido.MidiFile) -> Score:
                 keyboard.let_go(track, channel, message.note, now_s)
             case "program_change":
                 programs[track, channel] = programs[None, channel] = message.program
-            case "control_change" if message.control == SUSTAIN_PEDAL:
-                keyboard.pedal(channel, message.value >= 64, now_s)
-            case "control_change" if message.control in CONTROLS_LEFT_OUT:
-                left_out[CONTROLS_LEFT_OUT[message.control]] += 1
-            case "pitchwheel":
-                left_out["pitch bends"] += message.pitch != 0
+            case "control_change" if message.control in PEDALS:
+                keyboard.pedal(channel, message.control, message.value >= 64, now_s)
+            case "control_change" | "pitchwheel":
+                controllers[channel].receive(message, now_s)
+                if message.is_cc(RESET_ALL_CONTROLLERS):
+                    for pedal in PEDALS:
+                        keyboard.pedal(channel, pedal, False, now_s)
             case "polytouch" | "aftertouch":
                 left_out["aftertouch changes"] += 1
     keyboard.close(now_s)
     left_out["zero-length notes"] = keyboard.n_zero_length
+    controls = {channel: followed.controls() for channel, followed in controllers.items()}
     tracks = (
-        Track(_in_order(notes), part.program, _one_line(midi.tracks[part.track].name))
+        Track(
+            _in_order(notes),
+            part.program,
+            _one_line(midi.tracks[part.track].name),
+            controls.get(part.channel, Controls()),
+        )
         for part, notes in sorted(keyboard.notes.items())
     )
     return Score(tuple(tracks), {kind: n for kind, n in left_out.items() if n})

@@ -18,6 +18,7 @@ from conftest import Run, fault
 from synthnet import cli
 from synthnet.audio import read_audio, write_audio
 from synthnet.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from synthnet.controllers import Controls
 from synthnet.corpus import Corpus, read_corpus
 from synthnet.files import sha256
 from synthnet.library import SHIPPED
@@ -167,6 +168,14 @@ def test_render_options(run: Run, song: Path, network: Path, tmp_path: Path) -> 
     whole = run("render", song, "--checkpoint", network, "-o", "o.flac")
     assert len(read_audio(tmp_path / "o.flac").samples) == round((0.1 + 0.5) * RATE)
     assert "track 0, melody (2 notes): trumpet, the only one" in whole.err
+
+
+def test_render_reports_the_controls_that_a_network_does_not_hear(run: Run, network: Path, tmp_path: Path) -> None:
+    controls = Controls(pitch=((0.02, 1.0), (0.04, 0.0)), vibrato=((0.0, 0.5),))
+    write_midi(Score((Track((Note(60, 90, 0.0, 0.1),), controls=controls),)), tmp_path / "bends.mid")
+    result = run("render", tmp_path / "bends.mid", "--checkpoint", network, "-o", "o.wav")
+    assert result.status == 0, result.err
+    assert f"{tmp_path / 'bends.mid'}: left out: 1 pitch bend, 1 modulation change" in result.err.splitlines()
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import soundfile
 from conftest import melody
 
 from synthnet.audio import dithered_class_probabilities
+from synthnet.controllers import Controls
 from synthnet.corpus import DEFAULT_SCORES, Corpus, build_corpus, corpus_info, format_info, read_corpus
 from synthnet.etudes import compose_etudes
 from synthnet.files import InputError
@@ -182,11 +183,13 @@ def test_another_piece_may_be_held_out(scores: Path, built: Path) -> None:
 
 
 def test_report_tells_what_is_done_and_left_out(scores: Path, built: Path) -> None:
-    write_midi(Score((Track((Note(20, 80, 0.0, 0.2), Note(60, 80, 0.0, 0.2))),)), scores / "low.mid")
+    notes = (Note(20, 80, 0.0, 0.2), Note(60, 80, 0.0, 0.2))
+    write_midi(Score((Track(notes, controls=Controls(pitch=((0.1, 0.5),))),)), scores / "low.mid")
     (scores / "tiny_prelude.mid").unlink()
     lines: list[str] = []
     build_corpus(built, TRUMPET, [scores], report=lines.append)
     assert lines == [
+        f"{scores / 'low.mid'}: left out: 1 pitch bend",
         f"{scores / 'low.mid'}: 1 notes outside the range of the trumpet, 36 to 86",
         "low: level measured",
         *(line for line in lines if line.startswith(("low: rendered", "tiny_gigue: "))),

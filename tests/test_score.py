@@ -12,11 +12,13 @@ import tracemalloc
 from pathlib import Path
 
 import mido
+import numpy as np
 import pretty_midi
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from synthnet.controllers import Controls
 from synthnet.files import InputError
 from synthnet.score import Note, Score, Track, read_midi, read_score, write_midi
 
@@ -258,6 +260,130 @@ def test_a_pedal_that_never_comes_up_holds_to_the_end_of_the_file(read) -> None:
     assert pitches_and_times(score) == [(60, 0.0, 0.6)]
 
 
+# ------------------------------------------------------------------------------------------ sostenuto and soft pedals
+
+
+def pedal(control: int, value: int) -> str:
+    return f"B0 {control:02X} {value:02X}"
+
+
+SOSTENUTO_DOWN, SOSTENUTO_UP = pedal(66, 64), pedal(66, 63)
+
+
+def test_sostenuto_holds_the_keys_that_are_down_when_it_goes_down(read) -> None:
+    # All at 0.1 s: 60 is struck before the pedal, 64 after it, 67 has been let go.
+    score = read(
+        smf(
+            f"00 90 43 50 {MS_100} 80 43 00 00 90 3C 50 00 {SOSTENUTO_DOWN} 00 90 40 50"
+            f"{MS_100} 80 3C 00 00 80 40 00 {MS_200} {SOSTENUTO_UP} {END}"
+        )
+    )
+    assert pitches_and_times(score) == [(67, 0.0, 0.1), (60, 0.1, 0.4), (64, 0.1, 0.2)]
+
+
+def test_sostenuto_catches_once_while_it_stays_down(read) -> None:
+    score = read(
+        smf(f"00 {SOSTENUTO_DOWN} 00 90 3C 50 {MS_100} {SOSTENUTO_DOWN}{MS_100} 80 3C 00 {MS_100} {SOSTENUTO_UP} {END}")
+    )
+    assert pitches_and_times(score) == [(60, 0.0, 0.2)]
+
+
+def test_a_note_that_sostenuto_holds_ends_when_its_key_is_struck_again(read) -> None:
+    score = read(
+        smf(
+            f"00 90 3C 50 00 {SOSTENUTO_DOWN} {MS_100} 80 3C 00 {MS_100} 90 3C 60"
+            f"{MS_100} 80 3C 00 {MS_100} {SOSTENUTO_UP} {END}"
+        )
+    )
+    assert score.notes == (Note(60, 80, 0.0, 0.2), Note(60, 96, 0.2, 0.3))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "end_s"),
+    [(PEDAL_UP, SOSTENUTO_UP, 0.4), (SOSTENUTO_UP, PEDAL_UP, 0.4), (PEDAL_UP, PEDAL_DOWN, 0.9)],
+)
+def test_a_note_under_both_pedals_sounds_until_both_are_up(read, first: str, second: str, end_s: float) -> None:
+    score = read(
+        smf(
+            f"00 90 3C 50 00 {SOSTENUTO_DOWN} 00 {PEDAL_DOWN} {MS_100} 80 3C 00"
+            f"{MS_200} {first} {MS_100} {second} {MS_500} FF2F00"
+        )
+    )
+    assert pitches_and_times(score) == [(60, 0.0, end_s)]
+
+
+def test_sostenuto_does_not_catch_what_only_the_sustain_pedal_holds(read) -> None:
+    score = read(
+        smf(
+            f"00 {PEDAL_DOWN} 00 90 3C 50 {MS_100} 80 3C 00 00 {SOSTENUTO_DOWN} {MS_100} {PEDAL_UP}"
+            f"{MS_100} {SOSTENUTO_UP} {END}"
+        )
+    )
+    assert pitches_and_times(score) == [(60, 0.0, 0.2)]
+
+
+def test_notes_under_the_soft_pedal_get_two_thirds_of_their_velocity(read) -> None:
+    strikes = "".join(f"00 90 {key:02X} {velocity:02X}" for key, velocity in ((60, 1), (61, 2), (62, 80), (63, 127)))
+    score = read(smf(f"00 90 30 50 00 {pedal(67, 64)} {strikes} {MS_100} {pedal(67, 63)} 00 90 40 50 {MS_100} FF2F00"))
+    assert [(note.pitch, note.velocity) for note in score.notes] == [
+        (48, 80),
+        (60, 1),
+        (61, 1),
+        (62, 53),
+        (63, 85),
+        (64, 80),
+    ]
+
+
+def test_reset_all_controllers_lifts_all_pedals(read) -> None:
+    score = read(
+        smf(
+            f"00 {PEDAL_DOWN} 00 90 3C 50 00 {SOSTENUTO_DOWN} 00 {pedal(67, 127)} 00 90 40 5A {MS_100} 80 3C 00"
+            f"00 80 40 00 {MS_100} {pedal(121, 0)} 00 90 43 50 {MS_100} 80 43 00 {END}"
+        )
+    )
+    assert score.notes == (Note(60, 80, 0.0, 0.2), Note(64, 60, 0.0, 0.2), Note(67, 80, 0.2, 0.3))
+
+
+# ------------------------------------------------------------------------------------------ controllers
+
+
+def test_tracks_of_a_channel_share_its_controls(read) -> None:
+    bend, note = "E0 00 60", f"00 90 3C 50 {MS_200} 80 3C 00"
+    first, second, other = read(
+        smf(f"{MS_100} {bend} {END}", f"{note} 00 C0 2A {note} 00 91 3C 50 {MS_100} FF2F00")
+    ).tracks
+    assert first.controls == Controls(pitch=((0.1, 1.0),))
+    assert second.controls is first.controls
+    assert other.controls == Controls()
+
+
+def test_controllers_of_the_drums_are_no_one_s(read) -> None:
+    score = read(smf(f"00 E9 00 60 00 B9 07 20 00 90 3C 50 {MS_100} 80 3C 00 {END}"))
+    assert score.tracks[0].controls == Controls()
+    assert score.left_out_line(score.tracks) is None
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_pitch_bends_agree_with_pretty_midi(tmp_path: Path, seed: int) -> None:
+    path, rng = tmp_path / "bends.mid", random.Random(seed)
+    midi = mido.MidiFile(type=1, ticks_per_beat=480)
+    midi.add_track().append(mido.MetaMessage("set_tempo", tempo=rng.randrange(200_000, 1_500_000)))
+    for channel in range(3):
+        track = midi.add_track()
+        for _ in range(50):
+            bend = mido.Message("pitchwheel", channel=channel, pitch=rng.randrange(-8192, 8192))
+            track.append(bend.copy(time=rng.randrange(1, 300)))
+        track.append(mido.Message("note_on", channel=channel, note=60))
+        track.append(mido.Message("note_off", channel=channel, note=60, time=100))
+    midi.save(path)
+    tracks, parts = read_midi(path).tracks, pretty_midi.PrettyMIDI(str(path)).instruments
+    for track, part in zip(tracks, parts, strict=True):
+        times, values = zip(*track.controls.pitch, strict=True)
+        assert times == pytest.approx([bend.time for bend in part.pitch_bends], abs=1e-9)
+        assert values == pytest.approx([pretty_midi.pitch_bend_to_semitones(b.pitch) for b in part.pitch_bends])
+
+
 # ------------------------------------------------------------------------------------------ what is left out
 
 
@@ -265,32 +391,28 @@ def test_everything_left_out_is_counted_by_kind(read) -> None:
     score = read(
         smf(
             "00 99 24 50 00 99 26 50 00 89 24 40"  # two drum notes and the end of one
-            "00 E0 00 50 00 E0 00 40"  # a bend and the way back to the centre
-            "00 B0 07 64 00 B0 0A 40 00 B0 42 7F 00 D0 20 00 A0 3C 20"  # volume, pan, sostenuto, two aftertouches
+            f"00 E0 00 50 {MS_100} E0 00 40"  # a bend and the way back to the centre
+            "00 B0 07 60 00 B0 0A 40 00 B0 42 7F 00 D0 20 00 A0 3C 20"  # volume, pan, sostenuto, two aftertouches
             "00 90 3E 50 00 80 3E 00"  # a note of no length
             f"00 90 3C 50 {MS_100} 80 3C 00 {END}"
         )
     )
-    assert pitches_and_times(score) == [(60, 0.0, 0.1)]
-    assert dict(score.left_out) == {
-        "drum notes": 2,
-        "pitch bends": 1,
-        "volume changes": 1,
-        "sostenuto pedal changes": 1,
-        "aftertouch changes": 2,
-        "zero-length notes": 1,
-    }
-    line = score.left_out_line()
-    assert line is not None
-    assert line.startswith("left out: ")
-    assert sorted(line.removeprefix("left out: ").split(", ")) == [
-        "1 pitch bend",
-        "1 sostenuto pedal change",
-        "1 volume change",
-        "1 zero-length note",
-        "2 aftertouch changes",
-        "2 drum notes",
-    ]
+    assert pitches_and_times(score) == [(60, 0.1, 0.2)]
+    assert dict(score.left_out) == {"drum notes": 2, "aftertouch changes": 2, "zero-length notes": 1}
+    assert score.left_out_line() == "left out: 2 drum notes, 2 aftertouch changes, 1 zero-length note"
+
+
+def test_controls_are_left_out_of_the_tracks_that_are_played_without_them(read) -> None:
+    bend = "00 E0 00 50"
+    note = f"00 90 3C 50 {MS_100} 80 3C 00"
+    score = read(smf(f"{bend} {note} 00 C0 2A {note} 00 B1 07 20 00 91 3C 50 {MS_100} FF2F00"))
+    first, second, other = score.tracks
+    assert score.left_out_line() is None
+    assert score.left_out_line([first]) == "left out: 1 pitch bend"
+    assert score.left_out_line([first, second]) == "left out: 1 pitch bend"  # of one channel: counted once
+    assert score.left_out_line([other]) == "left out: 1 volume change"
+    for whole in (score, score.excerpt(0.05)):
+        assert whole.left_out_line(whole.tracks) == "left out: 1 pitch bend, 1 volume change"
 
 
 # ------------------------------------------------------------------------------------------ files at fault
@@ -565,6 +687,77 @@ def test_pretty_midi_reads_what_was_written(tmp_path: Path) -> None:
     assert read_notes == set(score.notes)
 
 
+def steps(rng: random.Random, values: list[float], default: float) -> tuple[tuple[float, float], ...]:
+    """A step function on a grid of 1 ms."""
+    curve = [(0.0, default)]
+    for time_ms in sorted(rng.sample(range(5000), 40)):
+        value = rng.choice(values)
+        if value != curve[-1][1]:
+            curve.append((time_ms / 1000, value))
+    return tuple(curve[1:])
+
+
+NOTE = (Note(60, 80, 0.0, 1.0),)
+
+
+@pytest.mark.parametrize("bend_range", [2, 7, 24])
+def test_written_controls_of_whole_controller_values_read_back_as_they_were(tmp_path: Path, bend_range: int) -> None:
+    rng = random.Random(bend_range)
+    controls = Controls(
+        pitch=((0.0, -float(bend_range)), *steps(rng, [w / 8192 * bend_range for w in range(-8000, 8000, 9)], 1.0)[1:]),
+        vibrato=steps(rng, [n / 127 for n in range(128)], 0.0),
+        gain=steps(rng, [(v * e / 12_700) ** 2 for v in range(0, 128, 3) for e in range(0, 128, 7)], 1.0),
+    )
+    write_midi(Score((Track(NOTE), Track(NOTE, controls=controls), Track(NOTE))), tmp_path / "score.mid")
+    plain, again, also_plain = (track.controls for track in read_midi(tmp_path / "score.mid").tracks)
+    assert plain == also_plain == Controls()
+    for curve, original in (
+        (again.pitch, controls.pitch),
+        (again.vibrato, controls.vibrato),
+        (again.gain, controls.gain),
+    ):
+        assert np.array(curve) == pytest.approx(np.array(original), abs=1e-12)
+
+
+def test_written_controls_read_back_to_within_the_resolution_of_controllers(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    controls = Controls(
+        pitch=steps(rng, [rng.uniform(-4.5, 4.5) for _ in range(50)], 0.0),
+        vibrato=steps(rng, [rng.random() for _ in range(50)], 0.0),
+        gain=steps(rng, [10 ** rng.uniform(-2.0, 0.2) for _ in range(50)], 1.0),  # -40 dB to 4 dB
+    )
+    write_midi(Score((Track(NOTE, controls=controls),)), tmp_path / "score.mid")
+    again = read_midi(tmp_path / "score.mid").tracks[0].controls
+    times_s = np.arange(0.0005, 6.0, 0.001)
+    for kind, tolerance in (("pitch", 0.5 * 5 / 8192), ("vibrato", 0.5 / 127)):
+        assert again.value_at(kind, times_s) == pytest.approx(controls.value_at(kind, times_s), abs=tolerance + 1e-9)
+    level_db = 20 * np.log10(again.value_at("gain", times_s) / controls.value_at("gain", times_s))
+    assert np.abs(level_db).max() < 0.1
+
+
+def test_values_that_controllers_cannot_say_are_clipped(tmp_path: Path) -> None:
+    controls = Controls(pitch=((0.0, 200.0),), vibrato=((0.0, 1.5),), gain=((0.0, 9.0),))
+    write_midi(Score((Track(NOTE, controls=controls),)), tmp_path / "score.mid")
+    again = read_midi(tmp_path / "score.mid").tracks[0].controls
+    assert again == Controls(((0.0, 127 * 8191 / 8192),), ((0.0, 1.0),), ((0.0, 1.27**2),))
+
+
+def test_controls_of_tracks_that_share_a_channel_are_not_written(tmp_path: Path) -> None:
+    tracks = tuple(Track(NOTE, program, controls=Controls(pitch=((0.0, 1.0 + program / 64),))) for program in range(16))
+    write_midi(Score(tracks), tmp_path / "score.mid")
+    again = read_midi(tmp_path / "score.mid").tracks
+    assert [track.controls for track in again] == [Controls(), *(track.controls for track in tracks[1:15]), Controls()]
+
+
+def test_pretty_midi_reads_written_bends_with_their_range(tmp_path: Path) -> None:
+    controls = Controls(pitch=((0.25, 3.0), (0.5, -12.0)))
+    write_midi(Score((Track(NOTE, controls=controls),)), tmp_path / "score.mid")
+    (part,) = pretty_midi.PrettyMIDI(str(tmp_path / "score.mid")).instruments
+    assert [(change.number, change.value) for change in part.control_changes][:3] == [(101, 0), (100, 0), (6, 12)]
+    bends = [(bend.time, pretty_midi.pitch_bend_to_semitones(bend.pitch, 12)) for bend in part.pitch_bends]
+    assert bends == [(0.25, 3.0), (0.5, -12.0)]
+
+
 def test_a_file_that_cannot_be_written_is_a_user_s_fault_and_leaves_nothing(tmp_path: Path) -> None:
     target = tmp_path / "folder.mid"
     target.mkdir()
@@ -609,6 +802,13 @@ def test_an_excerpt_of_everything_is_the_score() -> None:
     assert PIECE.excerpt(0.0, math.inf) == PIECE
     empty = dataclasses.replace(PIECE, tracks=())
     assert empty.excerpt(0.0) == empty
+
+
+def test_controls_are_cut_with_the_notes() -> None:
+    controls = Controls(pitch=((0.0, 0.5), (1.0, 1.0), (3.0, 2.0)), vibrato=((4.0, 0.5),), gain=((1.5, 0.25),))
+    score = Score((Track((Note(60, 80, 0.0, 5.0),), controls=controls),))
+    assert score.excerpt(0.0).tracks[0].controls == controls
+    assert score.excerpt(1.5, 2.0).tracks[0].controls == Controls(((0.0, 1.0), (1.5, 2.0)), (), ((0.0, 0.25),))
 
 
 def test_cut_chords_stay_sorted() -> None:

@@ -89,7 +89,7 @@ def render(
     program, else to a shipped one of the same family, else to the piano, else to the first.
     """
     score = read_score(song)
-    if line := score.left_out_line():
+    if line := score.left_out_line(score.tracks):
         say(f"{song}: {line}")
     if start_s or duration_s is not None:
         try:
