@@ -12,6 +12,7 @@ comes from tables of periodic band-limited noise, read at the sample's own posit
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ import numba as nb
 import numpy as np
 
 INAUDIBLE = 1e-5  # -100 dB of full scale: partials and bands below it, at both ends of a segment, are not computed
+ANEW = 512  # samples
 NYQUIST = 0.49  # cycles a sample: partials above it are left out
 
 _options: dict[str, Any] = {"fastmath": {"contract", "reassoc", "arcp", "nsz"}, "cache": True, "nogil": True}
@@ -26,36 +28,41 @@ _TURN = 2.0 * math.pi
 
 
 @nb.njit(**_options)
-def _partial(phase, cycles, ratio):
-    """sin and cos of a partial at the start of a segment, and of its advance by one sample."""
+def _sine_cosine(phase, ratio):
+    """sin and cos of a partial's phase; `phase` is the fundamental's, in cycles."""
     turns = phase * ratio
     angle = (turns - math.floor(turns)) * _TURN
-    advance = cycles * ratio * _TURN
-    return math.sin(angle), math.cos(angle), math.sin(advance), math.cos(advance)
+    return math.sin(angle), math.cos(angle)
 
 
 @nb.njit(**_options)
 def _add_partials(out, start, first, last, length, low, high, phase, cycles, ratio, scratch):
     """Add samples `first` to `last` of a segment to out[start + first : start + last]."""
-    sine, cosine, dsine, dcosine, amplitude, slope = scratch
+    sine, cosine, dsine, dcosine, amplitude, slope, base, heard = scratch
     n = 0
     for h in range(len(ratio)):
         if cycles * ratio[h] >= NYQUIST or (low[h] < INAUDIBLE and high[h] < INAUDIBLE):
             continue
-        sine[n], cosine[n], dsine[n], dcosine[n] = _partial(phase, cycles, ratio[h])
-        amplitude[n] = low[h]
-        slope[n] = (high[h] - low[h]) / length
+        sine[n], cosine[n] = _sine_cosine(phase, ratio[h])
+        dsine[n], dcosine[n] = _sine_cosine(cycles, ratio[h])
+        base[n], slope[n], heard[n] = low[h], (high[h] - low[h]) / length, ratio[h]
         n += 1
-    for j in range(last):
-        total = np.float32(0.0)
+    # Every 512 samples the recurrence starts anew from the phase, or its rounding would be heard.
+    for begin in range(first - first % ANEW, last, ANEW):
         for i in range(n):
-            s, c = sine[i], cosine[i]
-            total += amplitude[i] * s
-            amplitude[i] += slope[i]
-            sine[i] = s * dcosine[i] + c * dsine[i]
-            cosine[i] = c * dcosine[i] - s * dsine[i]
-        if j >= first:
-            out[start + j] += total
+            if begin:
+                sine[i], cosine[i] = _sine_cosine(phase + begin * cycles, heard[i])
+            amplitude[i] = base[i] + slope[i] * begin
+        for j in range(begin, min(begin + ANEW, last)):
+            total = np.float32(0.0)
+            for i in range(n):
+                s, c = sine[i], cosine[i]
+                total += amplitude[i] * s
+                amplitude[i] += slope[i]
+                sine[i] = s * dcosine[i] + c * dsine[i]
+                cosine[i] = c * dcosine[i] - s * dsine[i]
+            if j >= first:
+                out[start + j] += total
 
 
 @nb.njit(**_options)
@@ -95,6 +102,7 @@ def add_voices(out, tones, noises, onset, breakpoints, phases, cycles, ratios, t
         scratch = (
             np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.float32),
             np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.float32),
+            np.empty(shape, np.float32), np.empty(shape, np.float64),
         )  # fmt: skip
         for k in range(tones.shape[1] - 1):
             start, length = onset[i] + breakpoints[i, k], breakpoints[i, k + 1] - breakpoints[i, k]
@@ -128,7 +136,8 @@ def voices_gradient(gradient, d_tones, d_noises, onset, breakpoints, phases, cyc
                 continue
             n = 0
             while n < n_partials and cycles[i, k] * ratios[i, n] < NYQUIST:
-                sine[n], cosine[n], dsine[n], dcosine[n] = _partial(phases[i, k], cycles[i, k], ratios[i, n])
+                sine[n], cosine[n] = _sine_cosine(phases[i, k], ratios[i, n])
+                dsine[n], dcosine[n] = _sine_cosine(cycles[i, k], ratios[i, n])
                 flat[n], tilted[n] = 0.0, 0.0
                 n += 1
             for j in range(last):
@@ -232,13 +241,12 @@ def _place(onset, release, ends, n_samples, points, at, source, after, share):
                 n += 1
         if stop > held:
             j = max(first_release, 1)
-            if first_release > 0:
-                j = first_release
             while True:
+                gone = min(points[j], ends[i])
                 if n < at.shape[1]:
-                    at[i, n], source[i, n], after[i, n] = held + points[j], held + points[j], points[j]
+                    at[i, n], source[i, n], after[i, n] = held + gone, held + gone, gone
                 n += 1
-                if points[j] >= min(stop - held, ends[i]):
+                if gone >= min(stop - held, ends[i]):
                     break
                 j += 1
         most = max(most, n)
@@ -253,7 +261,8 @@ BANDS_HZ = (40.0, 18_000.0)  # centres of the lowest and the highest band
 TABLE_SAMPLES = 1 << 17
 
 
-def noise_tables(n_bands: int, sample_rate_hz: int, seed: int) -> np.ndarray:
+@functools.lru_cache(maxsize=4)
+def noise_tables(n_bands: int, sample_rate_hz: int, seed: int = 0) -> np.ndarray:
     """Periodic noise of each band, float32 [B, 131072], of unit RMS; bands above half the rate are silent.
 
     Bands overlap as triangles of power on a logarithmic scale of frequency.

@@ -1,87 +1,43 @@
 """The harmonic instrument: one small network shapes the partials and the noise of each note.
 
 After DDSP (Engel, Hantrakul, Gu, Roberts, ICLR 2020: harmonics plus filtered noise, trained by a spectral distance),
-with two deviations. Notes of a score take the place of a sounding f0 and loudness, so nothing is recurrent: an envelope
-is a function of key, velocity, time since the onset and time since the release. And every note is its own voice, so
-chords are sums of notes.
+with two deviations. The notes of a score take the place of a sounding f0 and loudness, so nothing is recurrent: an
+envelope is a function of key, velocity, and the times since onset and release. And every note is a voice of its own,
+so that chords are sums of notes.
 
-A note is shaped on its own clock, a frame every 5 ms from its onset:
+    key, velocity, time, release, touch -> network -> log amplitudes of partials [H] and noise bands [B]
 
-    features(key, velocity, time, release, touch) -> network -> log amplitudes [H] of partials, [B] of noise bands
-
-Partials sound at `f0_hz * ratios`, which were measured (`synthnet.models.frequencies`) and are not trained; the network
-learns all levels and envelopes. Noise bands are evenly spaced on a logarithmic scale of frequency. The kernels that sum
-both are in `synthnet.kernels.voices`; `synthnet.generation.harmonic` plays without torch. Everything is in hertz and
-seconds, so a network plays at any sample rate, whatever it learned from.
+Partials sound at `f0_hz * ratios`, which are measured (`synthnet.models.frequencies`) and not trained; the network
+learns all levels and envelopes. They are computed at breakpoints on the note's own clock, close together after an onset
+or a release and rarer later; `synthnet.kernels.voices` sums the voices. Everything is in hertz and seconds, so that a
+network plays at any sample rate. `synthnet.generation.harmonic` plays without torch; this is its slow twin.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from synthnet.kernels.voices import Breakpoints, add_voices, find_breakpoints, voices_gradient
+from synthnet.kernels.voices import TABLE_SAMPLES, Breakpoints, add_voices, find_breakpoints, noise_tables, voices_gradient
+from synthnet.models.envelopes import (
+    N_KEYS,
+    NOTE_FEATURES,
+    TIME_FEATURES,
+    WOBBLE_S,
+    HarmonicConfig,
+    Notes,
+    fade,
+    fold,
+    frequencies_of,
+    linear_features,
+    note_features,
+    time_features,
+)
 
-N_KEYS = 128
-WOBBLE_S = 2.0
-LOWEST_S = 0.002  # of the logarithmic scales of time
-N_TIMES, N_RELEASES = 20, 10  # bumps along them
-LONGEST_RELEASE_S = 3.0
-LOUDEST_LOG = 0.0  # largest log amplitude: full scale
-
-
-@dataclass(frozen=True)
-class HarmonicConfig:
-    """Shape of a harmonic instrument, and the limits of what it heard.
-
-    Args:
-        partials: H, at most so many a note; those above half the sample rate are left out.
-        bands: B, of noise.
-        width: of the three hidden layers.
-        embedding: numbers that describe a key.
-        longest_s: length of the longest note it learned; beyond it envelopes go on as they tend.
-    """
-
-    partials: int = 160
-    bands: int = 40
-    width: int = 256
-    embedding: int = 64
-    longest_s: float = 12.0
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @property
-    def features(self) -> int:
-        """Inputs of the network."""
-        return self.embedding + 1 + 3 + N_TIMES + 1 + N_RELEASES + 1 + 2
-
-
-class Notes(NamedTuple):
-    """Notes [N] of a slice, in samples of the slice; `row` is the slice that each belongs to.
-
-    `gap_s` is the time since the note before ended, negative if it still sounded, and `step` the interval from it in
-    semitones: what tells legato.
-    """
-
-    row: np.ndarray
-    pitch: np.ndarray
-    velocity: np.ndarray
-    onset: np.ndarray
-    release: np.ndarray
-    gap_s: np.ndarray
-    step: np.ndarray
-
-
-def bumps(log_time: Tensor, n: int, longest_s: float) -> Tensor:
-    """Gaussians [..., n] evenly spaced on the logarithm of time, from 2 ms to `longest_s`."""
-    centres = torch.linspace(math.log(LOWEST_S), math.log(longest_s), n)
-    return torch.exp(-0.5 * ((log_time[..., None] - centres) / (centres[1] - centres[0])) ** 2)
+TABLE_SCALE = 3.0  # of the values in tables by key: they learn so much faster than weights
 
 
 class HarmonicInstrument(nn.Module):
@@ -90,108 +46,90 @@ class HarmonicInstrument(nn.Module):
     def __init__(self, config: HarmonicConfig) -> None:
         super().__init__()
         self.config = config
-        h, b = config.partials, config.bands
+        h, outputs = config.partials, config.partials + config.bands
         self.key = nn.Embedding(N_KEYS, config.embedding)
         self.hidden = nn.Sequential(
-            nn.Linear(config.features, config.width), nn.LeakyReLU(0.1),
+            nn.Linear(config.embedding + NOTE_FEATURES + TIME_FEATURES, config.width), nn.LeakyReLU(0.1),
             nn.Linear(config.width, config.width), nn.LeakyReLU(0.1),
             nn.Linear(config.width, config.width), nn.LeakyReLU(0.1),
         )  # fmt: skip
-        self.out = nn.Linear(config.width, h + b)
-        self.slopes = nn.Linear(3, h + b, bias=False)  # of the logarithm of velocity, velocity, and time
-        self.gain = nn.Embedding(N_KEYS, h + b)  # of each key's own, log amplitude
-        self.fall = nn.Embedding(N_KEYS, h + b)  # and a second
+        self.out = nn.Linear(config.width, outputs)
+        self.slopes = nn.Linear(3, outputs, bias=False)  # of log velocity, velocity and time
+        self.gain = nn.Embedding(N_KEYS, outputs)  # of each key, log amplitude
+        self.fall = nn.Embedding(N_KEYS, outputs)  # of each key, log amplitude a second
         nn.init.normal_(self.key.weight, std=0.3)
         nn.init.normal_(self.out.weight, std=0.02)
-        nn.init.zeros_(self.slopes.weight)
-        nn.init.zeros_(self.gain.weight)
-        nn.init.zeros_(self.fall.weight)
+        for weight in (self.slopes.weight, self.gain.weight, self.fall.weight):
+            nn.init.zeros_(weight)
         with torch.no_grad():
             self.out.bias[:h] = -4.0 - 0.03 * torch.arange(h)
             self.out.bias[h:] = -9.0
-            self.slopes.weight[:, 0] = 2.0  # General MIDI's law: 40 log10(velocity / 127) dB
-        self.register_buffer("cents", torch.zeros(N_KEYS))
-        self.register_buffer("stretch", torch.zeros(N_KEYS))
-        self.register_buffer("ratios", torch.arange(1, h + 1, dtype=torch.float32))
-        self.register_buffer("nearest", torch.arange(N_KEYS, dtype=torch.int32))
-        self.register_buffer("release_s", torch.ones(N_KEYS))
+            self.slopes.weight[:, 0] = 2.0  # General MIDI's law of velocity: 40 log10(v / 127) dB
+        # Measured: see `synthnet.models.frequencies`. `nearest` has the learned key nearest to each key.
+        self.cents = nn.Buffer(torch.zeros(N_KEYS))
+        self.stretch = nn.Buffer(torch.zeros(N_KEYS))
+        self.ratios = nn.Buffer(torch.arange(1, h + 1, dtype=torch.float32))
+        self.release_s = nn.Buffer(torch.ones(N_KEYS))
+        self.nearest = nn.Buffer(torch.arange(N_KEYS, dtype=torch.int32))
 
-    def levels(self, key: Tensor, note: Tensor, log_v: Tensor, t: Tensor, r: Tensor) -> Tensor:
-        """Log amplitudes [N, K, H + B] at times t since the onset and r since the release (negative: held), [N, K]."""
-        gone = (r >= 0).float()[..., None]
-        after = torch.log(r.clamp(min=1e-4))
-        x = torch.cat(
-            [
-                note[:, None].expand(-1, t.shape[1], -1),
-                bumps(torch.log(t.clamp(min=1e-4)), N_TIMES, self.config.longest_s),
-                t[..., None] / 4,
-                bumps(after, N_RELEASES, LONGEST_RELEASE_S) * gone,
-                gone,
-            ],
-            -1,
-        )
-        linear = torch.stack([log_v[:, None].expand_as(t), log_v[:, None].exp().expand_as(t), t], -1)
-        level = self.out(self.hidden(x)) + self.slopes(linear)
-        return level + 3 * self.gain(key)[:, None] + 3 * self.fall(key)[:, None] * t[..., None]
+    def log_amplitudes(self, notes: Notes, time_s: np.ndarray, release_s: np.ndarray) -> Tensor:
+        """Log amplitudes [N, K, H + B] of notes [N] at times since onset and release (negative: held), [N, K]."""
+        key = self.nearest[torch.from_numpy(notes.pitch)].long()
+        note = torch.cat([self.key(key), torch.from_numpy(note_features(notes))], 1)
+        times = torch.from_numpy(time_features(time_s, release_s, self.config.longest_s))
+        x = torch.cat([note[:, None].expand(-1, time_s.shape[1], -1), times], -1)
+        level = self.out(self.hidden(x)) + self.slopes(torch.from_numpy(linear_features(notes, time_s)))
+        fall = self.fall(key)[:, None] * torch.from_numpy(time_s)[..., None]
+        return level + TABLE_SCALE * (self.gain(key)[:, None] + fall)
 
-    def envelopes(self, notes: Notes, points: Breakpoints) -> Tensor:
+    def amplitudes(self, notes: Notes, points: Breakpoints) -> Tensor:
         """Amplitudes [N, K, H + B] of partials and bands at the breakpoints."""
-        pitch = torch.from_numpy(notes.pitch.astype(np.int64))
-        key = self.nearest[pitch].long()
-        v = torch.from_numpy(notes.velocity.astype(np.float32)) / 127
-        gap_s, step = (torch.from_numpy(x.astype(np.float32)) for x in (notes.gap_s, notes.step))
-        log_v = torch.log(v)
-        facts = [(pitch - 64.0) / 24, log_v, v, v * v, torch.exp(-gap_s.clamp(min=0) / 0.1), (step / 12).clamp(-2, 2)]
-        note = torch.cat([self.key(key), torch.stack(facts, -1)], -1)
-        t, r = torch.from_numpy(points.time_s), torch.from_numpy(points.release_s)
-        longest = self.config.longest_s
-        beyond = (t - longest).clamp(min=0)
-        turn = beyond.remainder(2 * WOBBLE_S)
-        level = self.levels(key, note, log_v, t - beyond - WOBBLE_S + (turn - WOBBLE_S).abs(), r) if bool(beyond.any()) else self.levels(key, note, log_v, t, r)
-        amplitude = torch.exp(level.clamp(max=LOUDEST_LOG))
-        end_s = self.release_s[pitch][:, None]
-        amplitude = amplitude * ((end_s - r) / (0.2 * end_s)).clamp(0, 1)[..., None]
-        # Where a release cuts the held envelope, it is as far as a straight line to the next breakpoint has come.
+        longest_s = self.config.longest_s
+        level = self.log_amplitudes(notes, fold(points.time_s, longest_s), points.release_s)
+        if (points.time_s > longest_s).any():  # what fell at the end of the longest note goes on falling
+            ends = np.repeat(np.float32([[longest_s - WOBBLE_S, longest_s]]), len(notes.pitch), axis=0)
+            before, last = self.log_amplitudes(notes, ends, np.full_like(ends, -1)).unbind(1)
+            slope = ((last - before) / WOBBLE_S).clamp(max=0)
+            level = level + slope[:, None] * torch.from_numpy(points.time_s - fold(points.time_s, longest_s))[..., None]
+        amplitude = level.clamp(max=0).exp()
+        amplitude = amplitude * torch.from_numpy(fade(points, self.release_s.numpy()[notes.pitch]))[..., None]
+        # A release cuts the held envelope where a straight line to the next breakpoint has come to.
         before = torch.cat([amplitude[:, :1], amplitude[:, :-1]], 1)
         return torch.lerp(before, amplitude, torch.from_numpy(points.share)[..., None])
 
     def forward(
-        self, notes: Notes, n_rows: int, n_samples: int, sample_rate_hz: int, tables: np.ndarray, positions: np.ndarray
+        self, notes: Notes, row: np.ndarray, n_rows: int, n_samples: int, sample_rate_hz: int, positions: np.ndarray
     ) -> Tensor:
-        """Audio [n_rows, n_samples] of notes."""
-        points = find_breakpoints(
-            notes.onset, notes.release, self.release_s.numpy()[notes.pitch], n_samples, sample_rate_hz
-        )
-        amplitude = self.envelopes(notes, points)
-        f0_hz, ratios = frequencies_of(notes.pitch, self.cents.numpy(), self.stretch.numpy(), self.ratios.numpy())
-        cycles = np.broadcast_to((f0_hz / sample_rate_hz)[:, None], points.at.shape).copy()
-        tones, noises = amplitude.split([self.config.partials, self.config.bands], -1)
-        voices = _Voices.apply(
-            tones.contiguous(), noises.contiguous(), n_samples,
-            (notes.onset, points.at, points.at * cycles, cycles, ratios, tables, positions),
-        )  # fmt: skip
-        return torch.zeros(n_rows, n_samples).index_add(0, torch.from_numpy(notes.row), voices)
+        """Audio [n_rows, n_samples] of notes, each in the row that it belongs to.
+
+        Args:
+            notes: times in samples of their rows.
+            row: int64 [N].
+            positions: int64 [N], where in the tables of noise each note's sample 0 is read.
+        """
+        tail_s = self.release_s.numpy()[notes.pitch]
+        points = find_breakpoints(notes.onset, notes.release, tail_s, n_samples, sample_rate_hz)
+        tones, noises = self.amplitudes(notes, points).split([self.config.partials, self.config.bands], -1)
+        f0_hz, ratios = frequencies_of(notes.pitch, *(x.numpy() for x in (self.cents, self.stretch, self.ratios)))
+        cycles = np.repeat((f0_hz / sample_rate_hz)[:, None], points.at.shape[1], axis=1)
+        tables = noise_tables(self.config.bands, sample_rate_hz)
+        fixed = (notes.onset, points.at, points.at * cycles, cycles, ratios, tables, positions)
+        voices = _Voices.apply(tones.contiguous(), noises.contiguous(), n_samples, fixed)
+        return torch.zeros(n_rows, n_samples).index_add(0, torch.from_numpy(row), voices)
 
 
 class _Voices(torch.autograd.Function):
     """`add_voices` with its gradient."""
 
     @staticmethod
-    def forward(ctx: Any, tones: Tensor, noises: Tensor, n_samples: int, rest: tuple) -> Tensor:
+    def forward(ctx: Any, tones: Tensor, noises: Tensor, n_samples: int, fixed: tuple) -> Tensor:
         out = np.zeros((len(tones), n_samples), np.float32)
-        add_voices(out, tones.detach().numpy(), noises.detach().numpy(), *rest)
-        ctx.rest, ctx.shapes = rest, (tones.shape, noises.shape)
+        add_voices(out, tones.detach().numpy(), noises.detach().numpy(), *fixed)
+        ctx.fixed, ctx.shapes = fixed, (tones.shape, noises.shape)
         return torch.from_numpy(out)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
         tones, noises = (np.zeros(shape, np.float32) for shape in ctx.shapes)
-        voices_gradient(gradient.contiguous().numpy(), tones, noises, *ctx.rest)
+        voices_gradient(gradient.contiguous().numpy(), tones, noises, *ctx.fixed)
         return torch.from_numpy(tones), torch.from_numpy(noises), None, None
-
-
-def frequencies_of(pitch: np.ndarray, cents: np.ndarray, stretch: np.ndarray, ratios: np.ndarray):
-    """Fundamentals in Hz, float64 [N], and frequencies of the partials relative to them, float64 [N, H]."""
-    f0_hz = 440.0 * 2.0 ** ((pitch - 69 + cents[pitch].astype(np.float64) / 100) / 12)
-    r, b = ratios.astype(np.float64), stretch.astype(np.float64)[pitch][:, None]
-    return f0_hz, r * np.sqrt((1 + b * r * r) / (1 + b))

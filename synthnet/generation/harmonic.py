@@ -1,0 +1,183 @@
+"""Playing a harmonic instrument: numpy and numba alone.
+
+Audio is a function of time: `HarmonicPlayer.play` gives any block of a part, the same samples as the whole, to the
+rounding of 32-bit floats. Nothing is carried from block to block, so that memory is constant and live playing is the
+same computation on short blocks. Silence costs nothing; partials below -100 dB are not computed.
+
+Controllers act on what sounds: `pitch` (bends and tuning) and `vibrato` (5.5 Hz, up to 50 cents) on the frequencies,
+every 5 ms; `gain` on the amplitude, smoothed over 10 ms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthnet.controllers import Controls
+from synthnet.kernels.voices import TABLE_SAMPLES, Breakpoints, add_voices, find_breakpoints, noise_tables
+from synthnet.models.envelopes import (
+    WOBBLE_S,
+    HarmonicConfig,
+    Notes,
+    fade,
+    fold,
+    frequencies_of,
+    linear_features,
+    note_features,
+    time_features,
+)
+
+BLOCK_S = 1.0  # longer stretches are made of blocks
+PITCH_STEP_S = 0.005
+SMOOTH_S = 0.01  # of gains
+VIBRATO_HZ, VIBRATO_SEMITONES = 5.5, 0.5
+TABLE_SCALE = 3.0
+KEY_STRIDE = 102_931  # samples of noise from key to key, so that two keys do not have the same
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one instrument plays: notes and the controls of their channel."""
+
+    notes: Notes
+    controls: Controls = Controls()
+
+
+class HarmonicPlayer:
+    """A harmonic instrument at one sample rate.
+
+    Args:
+        weights: of `synthnet.models.harmonic.HarmonicInstrument`, by name.
+        level: factor of all that it plays.
+        seed: of the noise; the same seed gives the same audio.
+    """
+
+    def __init__(
+        self,
+        config: HarmonicConfig,
+        weights: Mapping[str, NDArray],
+        sample_rate_hz: int,
+        level: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        self.config, self.sample_rate_hz, self.level = config, sample_rate_hz, level
+        self.weights = {name: np.asarray(value, np.float32) for name, value in weights.items() if name != "nearest"}
+        self.nearest = np.asarray(weights["nearest"], np.int64)
+        self.tails = np.ceil(self.weights["release_s"] * sample_rate_hz).astype(np.int64)
+        self.tables = noise_tables(config.bands, sample_rate_hz)
+        self.first_noise = int(np.random.default_rng(seed).integers(TABLE_SAMPLES))
+
+    def play(self, part: Part, start: int, stop: int) -> NDArray[np.float32]:
+        """Samples `start` to `stop` of a part, float32."""
+        out = np.zeros(stop - start, np.float32)
+        step = round(BLOCK_S * self.sample_rate_hz)
+        for begin in range(start, stop, step):
+            block = out[begin - start : begin - start + step]
+            sounding = part.notes.sounding(begin, begin + len(block), self.tails)
+            if len(sounding):
+                self._add(part.notes.take(sounding, begin), part.controls, begin, block)
+        return out
+
+    def _add(self, notes: Notes, controls: Controls, begin: int, out: NDArray[np.float32]) -> None:
+        """Add notes, whose times count from sample `begin`, to the block that begins there."""
+        n, rate = len(out), self.sample_rate_hz
+        points = find_breakpoints(notes.onset, notes.release, self.weights["release_s"][notes.pitch], n, rate)
+        amplitude = self.amplitudes(notes, points)
+        f0_hz, ratios = frequencies_of(notes.pitch, *(self.weights[name] for name in ("cents", "stretch", "ratios")))
+        cycles = np.repeat((f0_hz / rate)[:, None], points.at.shape[1], axis=1)
+        at, phases = points.at, points.at * cycles
+        if controls.pitch or controls.vibrato:
+            at, amplitude, phases, cycles = self._bend(notes, controls, begin, n, at, amplitude, f0_hz / rate)
+        tones, noises = np.split(amplitude, [self.config.partials], axis=-1)
+        positions = (self.first_noise + begin + KEY_STRIDE * notes.pitch) % TABLE_SAMPLES
+        voices = np.zeros((len(notes.pitch), n), np.float32)
+        add_voices(
+            voices, np.ascontiguousarray(tones), np.ascontiguousarray(noises), notes.onset, at, phases, cycles, ratios,
+            self.tables, positions,
+        )  # fmt: skip
+        out += voices.sum(axis=0) * (self.level * smooth_gain(controls, begin, n, rate))
+
+    def amplitudes(self, notes: Notes, points: Breakpoints) -> NDArray[np.float32]:
+        """Amplitudes [N, K, H + B] at the breakpoints; as `HarmonicInstrument.amplitudes`."""
+        longest_s = self.config.longest_s
+        folded = fold(points.time_s, longest_s)
+        level = self.log_amplitudes(notes, folded, points.release_s)
+        if (points.time_s > longest_s).any():
+            ends = np.repeat(np.float32([[longest_s - WOBBLE_S, longest_s]]), len(notes.pitch), axis=0)
+            tips = self.log_amplitudes(notes, ends, np.full_like(ends, -1))
+            slope = np.minimum((tips[:, 1:] - tips[:, :1]) / WOBBLE_S, 0)
+            level += slope * (points.time_s - folded)[..., None]
+        np.exp(np.minimum(level, 0, out=level), out=level)
+        level *= fade(points, self.weights["release_s"][notes.pitch])[..., None]
+        cut = np.nonzero(points.share < 1)
+        before = level[cut[0], cut[1] - 1]
+        level[cut] = before + points.share[cut][:, None] * (level[cut] - before)
+        return level
+
+    def log_amplitudes(self, notes: Notes, time_s: NDArray, release_s: NDArray) -> NDArray[np.float32]:
+        """As `HarmonicInstrument.log_amplitudes`."""
+        w, key = self.weights, self.nearest[notes.pitch]
+        note = np.concatenate([w["key.weight"][key], note_features(notes)], axis=1)
+        first = w["hidden.0.weight"]
+        x = time_features(time_s, release_s, self.config.longest_s) @ first[:, note.shape[1] :].T
+        x += (note @ first[:, : note.shape[1]].T + w["hidden.0.bias"])[:, None]
+        for name in ("hidden.2", "hidden.4", "out"):
+            x = np.maximum(x, np.float32(0.1) * x) @ w[f"{name}.weight"].T + w[f"{name}.bias"]
+        x += linear_features(notes, time_s) @ w["slopes.weight"].T
+        x += TABLE_SCALE * w["gain.weight"][key][:, None]
+        x += TABLE_SCALE * w["fall.weight"][key][:, None] * time_s[..., None]
+        return x
+
+    def _bend(
+        self, notes: Notes, controls: Controls, begin: int, n: int, at: NDArray, amplitude: NDArray, cycles: NDArray
+    ) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+        """Breakpoints, amplitudes, phases and cycles [N, K'] of notes whose frequency moves.
+
+        The frequency is constant within cells of 5 ms on each note's clock; phases are summed from the onset.
+        """
+        rate, cell = self.sample_rate_hz, round(PITCH_STEP_S * self.sample_rate_hz)
+        rows = []
+        for onset, points, levels, unbent in zip(notes.onset.tolist(), at, amplitude, cycles, strict=True):
+            n_cells = max(n - onset, 1) // cell + 1
+            time_s = (begin + onset + cell * np.arange(n_cells)) / rate
+            semitones = controls.value_at("pitch", time_s)
+            depth = controls.value_at("vibrato", time_s)
+            semitones = semitones + VIBRATO_SEMITONES * depth * np.sin(2 * np.pi * VIBRATO_HZ * time_s)
+            bent = unbent * 2.0 ** (semitones / 12)
+            phase = np.concatenate([[0.0], np.cumsum(bent * cell)])
+            edges = cell * np.arange(points[0] // cell + 1, min(points[-1], n - onset) // cell + 1)
+            fine = np.union1d(points, edges)
+            where = np.minimum(fine // cell, n_cells - 1)
+            place = np.clip(np.searchsorted(points, fine, side="right") - 1, 0, len(points) - 1)
+            after = np.minimum(np.searchsorted(points, fine, side="left"), len(points) - 1)
+            span = np.maximum(points[after] - points[place], 1)
+            share = np.where(points[place] == fine, 0, (fine - points[place]) / span).astype(np.float32)[:, None]
+            moved = levels[place] + share * (levels[after] - levels[place])
+            rows.append((fine, moved, phase[where] + (fine - cell * where) * bent[where], bent[where]))
+        longest = max(len(row[0]) for row in rows)
+        padded = [np.stack([_extend(column, longest) for column in columns]) for columns in zip(*rows, strict=True)]
+        return padded[0], padded[1], padded[2], padded[3]
+
+
+def _extend(column: NDArray, n: int) -> NDArray:
+    """A column to n rows: the last one is repeated."""
+    return np.concatenate([column, np.repeat(column[-1:], n - len(column), axis=0)])
+
+
+def smooth_gain(controls: Controls, begin: int, n: int, sample_rate_hz: int) -> NDArray[np.float32] | np.float32:
+    """Gain of each of n samples from `begin` on: the mean over the last 10 ms of the step function."""
+    if not controls.gain:
+        return np.float32(1)
+    times, values = (np.array(column) for column in zip(*controls.gain, strict=True))
+    times, values = np.concatenate([[-1.0], times]), np.concatenate([[1.0], values])
+    integral = np.concatenate([[0.0], np.cumsum(values[:-1] * np.diff(times))])
+
+    def until(time_s: NDArray) -> NDArray:
+        at = np.clip(np.searchsorted(times, time_s, side="right") - 1, 0, None)
+        return integral[at] + values[at] * (time_s - times[at])
+
+    now = (begin + np.arange(n)) / sample_rate_hz
+    return ((until(now) - until(now - SMOOTH_S)) / SMOOTH_S).astype(np.float32)

@@ -1,0 +1,148 @@
+"""What a harmonic instrument's network is shown of a note, and the limits of what it learned: numpy alone.
+
+The network of `synthnet.models.harmonic` (torch) and the player of `synthnet.generation.harmonic` (numpy) share these
+definitions.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from synthnet.kernels.voices import Breakpoints
+
+N_KEYS = 128
+EARLIEST_S = 0.002  # where the logarithmic scales of time begin
+LONGEST_RELEASE_S = 3.0
+N_TIMES, N_RELEASES = 20, 10  # bumps along the scales of time since onset and release
+NOTE_FEATURES, TIME_FEATURES = 6, N_TIMES + 1 + N_RELEASES + 1
+LEGATO_S = 0.1  # a gap of this length between two notes is hardly legato any more
+WOBBLE_S = 2.0  # of the longest note, which go on for ever
+FADE_SHARE = 0.2  # of the time after a release: at its end the note fades to nothing
+
+
+@dataclass(frozen=True)
+class HarmonicConfig:
+    """Shape of a harmonic instrument.
+
+    Args:
+        partials: H, at most so many a note; those near half the sample rate and above are left out.
+        bands: B, of noise.
+        width: of the three hidden layers.
+        embedding: numbers that describe a key.
+        longest_s: length of the longest note that it learned; beyond it envelopes go on as they tend.
+    """
+
+    partials: int = 160
+    bands: int = 40
+    width: int = 256
+    embedding: int = 64
+    longest_s: float = 12.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields, as plain values."""
+        return asdict(self)
+
+
+class Notes(NamedTuple):
+    """N notes, arrays [N], sorted by onset.
+
+    Attributes:
+        pitch, velocity: MIDI key 0 to 127, velocity 1 to 127.
+        onset, release: in samples.
+        touch: 1 if another note is held at the onset, less the longer ago the last one was released.
+        step: semitones from the note struck before.
+    """
+
+    pitch: np.ndarray
+    velocity: np.ndarray
+    onset: np.ndarray
+    release: np.ndarray
+    touch: np.ndarray
+    step: np.ndarray
+
+    def take(self, which: np.ndarray, start: int = 0) -> Notes:
+        """Some of the notes, with times counted from `start`."""
+        chosen = Notes(*(column[which] for column in self))
+        return chosen._replace(onset=chosen.onset - start, release=chosen.release - start)
+
+    def sounding(self, start: int, stop: int, tails: np.ndarray) -> np.ndarray:
+        """Numbers of the notes that sound in samples `start` to `stop`; `tails` [128], samples after the release."""
+        return np.flatnonzero((self.onset < stop) & (self.release + tails[self.pitch] > start))
+
+
+def make_notes(
+    pitch: np.ndarray, velocity: np.ndarray, onset: np.ndarray, release: np.ndarray, sample_rate_hz: int
+) -> Notes:
+    """Notes from their events, sorted, with what tells legato; only what is past at an onset counts."""
+    order = np.lexsort((pitch, onset))
+    pitch, velocity, onset, release = (np.asarray(x)[order].astype(np.int64) for x in (pitch, velocity, onset, release))
+    touch, step = np.zeros(len(pitch), np.float32), np.zeros(len(pitch), np.float32)
+    chord = np.searchsorted(onset, onset, side="left")  # of each note, the first that is struck with it
+    latest = np.maximum.accumulate(release) if len(release) else release
+    for i in np.flatnonzero(chord > 0):
+        gap = max(0, onset[i] - latest[chord[i] - 1]) / sample_rate_hz
+        touch[i] = math.exp(-gap / LEGATO_S)
+        step[i] = pitch[i] - pitch[chord[i] - 1]
+    return Notes(pitch, velocity, onset, release, touch, step)
+
+
+def note_features(notes: Notes) -> np.ndarray:
+    """What the network is shown of each note beside its key, float32 [N, 6]."""
+    v = notes.velocity / 127
+    columns = [(notes.pitch - 64) / 24, np.log(v), v, v * v, notes.touch, notes.touch * np.clip(notes.step / 12, -2, 2)]
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def time_features(time_s: np.ndarray, release_s: np.ndarray, longest_s: float) -> np.ndarray:
+    """What it is shown of times since onset and release (negative: held), float32 [N, K] to [N, K, 32]."""
+    gone = (release_s >= 0)[..., None].astype(np.float32)
+    columns = [
+        _bumps(time_s, N_TIMES, longest_s),
+        time_s[..., None] / 4,
+        _bumps(release_s, N_RELEASES, LONGEST_RELEASE_S) * gone,
+        gone,
+    ]
+    return np.concatenate(columns, axis=-1).astype(np.float32)
+
+
+def _bumps(time_s: np.ndarray, n: int, longest_s: float) -> np.ndarray:
+    """Gaussians [..., n] evenly spaced on a logarithmic scale of time."""
+    centres = np.linspace(math.log(EARLIEST_S), math.log(longest_s), n, dtype=np.float32)
+    log = np.log(np.maximum(time_s, np.float32(1e-4)))[..., None]
+    return np.exp(-0.5 * ((log - centres) / (centres[1] - centres[0])) ** 2)
+
+
+def linear_features(notes: Notes, time_s: np.ndarray) -> np.ndarray:
+    """Log velocity, velocity and time, which also reach the outputs directly, float32 [N, K, 3]."""
+    v = (notes.velocity / 127).astype(np.float32)[:, None]
+    return np.stack(np.broadcast_arrays(np.log(v), v, time_s), axis=-1)
+
+
+def fold(time_s: np.ndarray, longest_s: float) -> np.ndarray:
+    """Times beyond the longest note's end turned back into its last seconds, to and fro: a wobble goes on."""
+    beyond = time_s - longest_s
+    turned = longest_s - WOBBLE_S + np.abs(np.mod(beyond, 2 * WOBBLE_S) - WOBBLE_S)
+    return np.where(beyond > 0, turned, time_s).astype(np.float32)
+
+
+def fade(points: Breakpoints, end_s: np.ndarray) -> np.ndarray:
+    """Factor [N, K] that brings a note to nothing at `end_s` [N] after its release."""
+    end_s = end_s.astype(np.float32)[:, None]
+    return np.clip((end_s - points.release_s) / (FADE_SHARE * end_s), 0, 1)
+
+
+def frequencies_of(
+    pitch: np.ndarray, cents: np.ndarray, stretch: np.ndarray, ratios: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fundamentals in Hz, float64 [N], and the partials' frequencies relative to them, float64 [N, H].
+
+    Args:
+        cents, stretch, ratios: [128], [128], [H], see `synthnet.models.frequencies`.
+    """
+    f0_hz = 440.0 * 2.0 ** ((pitch - 69 + cents[pitch].astype(np.float64) / 100) / 12)
+    r, b = ratios.astype(np.float64), stretch.astype(np.float64)[pitch][:, None]
+    return f0_hz, r * np.sqrt((1 + b * r * r) / (1 + b))
