@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from synthnet.corpus import DEFAULT_SCORES, Corpus
+from synthnet.corpus import DEFAULT_SCORES, FULL_SCALE, Corpus
 from synthnet.evaluation.baselines import Play
 from synthnet.evaluation.distances import Distances, distances, fitted_level, mean_distances
 from synthnet.evaluation.notes import HeldNotes, NoteLevels, held_notes, note_levels, tried_keys
 from synthnet.evaluation.pieces import PIECE_S, add_dynamics, compose_piece
 from synthnet.instruments import Instrument
-from synthnet.score import Score, read_score
+from synthnet.score import Note, Score, read_score
 from synthnet.teacher import Teacher, find_soundfont
 
 PRELUDE = DEFAULT_SCORES / "bwv1007_1_prelude.mid"
@@ -119,10 +119,9 @@ def teacher_of(corpus: Corpus, soundfont: Path | None = None) -> tuple[Teacher, 
     """
     teacher = Teacher(find_soundfont(soundfont), corpus.program, corpus.sample_rate_hz)
 
-    def play(notes: Sequence[Any], n_samples: int, sample_rate_hz: int) -> np.ndarray:
-        return replace(teacher, sample_rate_hz=sample_rate_hz).play(notes, n_samples / sample_rate_hz) * np.float32(
-            corpus.gain
-        )
+    def play(notes: Sequence[Note], n_samples: int, sample_rate_hz: int) -> np.ndarray:
+        at_rate = replace(teacher, sample_rate_hz=sample_rate_hz)
+        return at_rate.play(notes, n_samples / sample_rate_hz) * np.float32(corpus.gain)
 
     return teacher, play
 
@@ -182,6 +181,20 @@ def measure_instrument(
         figures.append(PlayerFigures(name, prelude, pieces, levels, held))
         report(figures[-1].markdown_row(instrument.name))
     return InstrumentFigures(instrument.name, rate, tuple(figures))
+
+
+def measure_recordings(corpus: Corpus, play: Play, fit_level: bool = False) -> dict[str, Distances]:
+    """Distances of a player from the validation recordings of a corpus, by name; `fit_level` as `measure_instrument`.
+
+    For corpora of real instruments, which no teacher can play.
+    """
+    figures = {}
+    for piece in corpus.split("valid"):
+        reference = corpus.read_samples(piece).astype(np.float32) / FULL_SCALE
+        sound = play(corpus.read_notes(piece), piece.n_samples, corpus.sample_rate_hz)
+        sound = fitted_level(reference, sound) if fit_level else sound
+        figures[piece.name] = distances(reference, sound, corpus.sample_rate_hz)
+    return figures
 
 
 def _rounded(value: Any) -> Any:
