@@ -70,8 +70,12 @@ class Tone(NamedTuple):
 Figure = list[Tone]
 
 
-def compose_etudes(instrument: Instrument, minutes: float = 9.0, seed: int = 0) -> dict[str, Score]:
+def compose_etudes(
+    instrument: Instrument, minutes: float = 9.0, seed: int = 0, *, wide: bool = False
+) -> dict[str, Score]:
     """Five études for an instrument, by name: together `minutes` long (0.2 to 60), the same for the same arguments.
+
+    `wide` asks for velocities from very soft to very loud, instead of 90 to 110: not there yet, InputError.
 
     No two notes of a key overlap. In 9 minutes or more, every key of the instrument's range sounds for a third to three
     times the keys' mean (measured: 0.4 to 1.7). Raises InputError for a length outside its range and a negative seed.
@@ -80,6 +84,8 @@ def compose_etudes(instrument: Instrument, minutes: float = 9.0, seed: int = 0) 
         raise InputError(f"études of {minutes:g} minutes: must be {SHORTEST_MINUTES:g} to {LONGEST_MINUTES:g}")
     if seed < 0:
         raise InputError(f"études with seed {seed}: must be 0 or more")
+    if wide:
+        raise InputError("études with wide velocities cannot be composed yet")
     if instrument.chords:
         chord_share, chords = 0.35, partial(_chord, most_voices=6, longest_s=LONGEST_S)
     else:

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from synthnet.tuning import measure_partials
 
 from synthnet.audio import DITHER_WIDTH
 from synthnet.corpus import FULL_SCALE, Corpus
@@ -33,7 +34,6 @@ from synthnet.instruments import HARMONICS
 from synthnet.metrics import rmse_cqt_db
 from synthnet.models import Network, build_model, preset_config
 from synthnet.roll import deterministic_part
-from synthnet.tuning import measure_partials
 
 
 def uniform_network(**changes: int) -> Network:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from synthnet.spectral import spectral_distance
 
 from synthnet.audio import decode_mu_law
 from synthnet.checkpoint import load_checkpoint, load_tensors
@@ -23,7 +24,6 @@ from synthnet.dataset import SliceDataset
 from synthnet.files import InputError
 from synthnet.models import build_model, preset_config
 from synthnet.runs import partials_for
-from synthnet.spectral import spectral_distance
 from synthnet.training import (
     PHASE_WEIGHT,
     Interrupted,
