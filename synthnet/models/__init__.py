@@ -62,6 +62,7 @@ __all__ = [
     "Cache",
     "Conditioning",
     "Config",
+    "Kind",
     "Losses",
     "Model",
     "ModelConfig",
