@@ -40,7 +40,7 @@ class Row(NamedTuple):
 
 
 ROWS = (
-    Row("wavenet", "small", 48),
+    Row("synthnet", "cpu", 64),
     Row("synthnet", "L24", 64),
     Row("synthnet", "L24", 128),
     Row("synthnet", "L24", 256),
@@ -76,13 +76,12 @@ def engine_speed(engine: Engine, network: Network, n_streams: int, block: int) -
     field, width = network.config.receptive_field, network.config.filter_width
     x = torch.full((n_streams, field), 128)
     network.prime = lambda x, *_: random_cache(network, len(x))  # type: ignore[method-assign]
-    engine.prime(x, torch.zeros(n_streams, 128, field, dtype=torch.uint8), None, None)
+    engine.prime(x, torch.zeros(n_streams, 128, field, dtype=torch.uint8), None)
     reach = field + block + width
     roll = (torch.rand(n_streams, 128, 1 + reach // 400) < 0.02).repeat_interleave(400, dim=2).to(torch.uint8)
-    tones = torch.randn(n_streams, network.config.oscillators, reach)
     with torch.no_grad():
         needed = [block] * (1 + len(network.stack))
-        terms = network.condition(roll, None, tones, needed)
+        terms = network.condition(roll, None, needed)
     uniforms, drawn = np.random.default_rng(0).random((n_streams, block)), np.zeros(n_streams, bool)
 
     def advance() -> int:
@@ -97,11 +96,10 @@ def naive_speed(network: Network) -> float:
     """Samples a second of one full pass over a receptive field for each."""
     field = network.config.receptive_field
     x, roll = torch.randint(0, 256, (1, field)), torch.zeros(1, 128, field)
-    tones = torch.zeros(1, network.config.oscillators, field) if network.config.harmonics else None
 
     def advance() -> int:
         with torch.no_grad():
-            network(x, roll, None, tones)
+            network(x, roll)
         return 1
 
     advance()  # compiles

@@ -1,4 +1,7 @@
-"""A trained network in one self-describing file: safetensors weights, everything else as JSON in its metadata.
+"""A trained model in one self-describing file: safetensors weights, everything else as JSON in its metadata.
+
+The header has `format`, `kind` (a key of `synthnet.models.KINDS`), the `config` of that kind, `sample_rate_hz`,
+`instruments`, `training` (provenance) and `figures`.
 
 No file is ever unpickled, so a checkpoint from a stranger can hold wrong numbers but run no code.
 """
@@ -7,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,9 +22,9 @@ from torch import Tensor
 
 from synthnet.files import InputError, written_whole
 from synthnet.instruments import INSTRUMENTS
-from synthnet.models import ModelConfig, Network, build_model
+from synthnet.models import Config, build_model, config_from
 
-FORMAT = 1
+FORMAT = 2
 METADATA_KEY = "synthnet"
 
 T = TypeVar("T")
@@ -47,18 +50,21 @@ class Checkpoint:
     """What a checkpoint file holds.
 
     Attributes:
-        config: the network's shape.
+        config: how the model is built; its class is that of the kind.
         sample_rate_hz: of the audio that it was trained on and makes.
         instruments: names, in the order of the one-hot style; one name for a single instrument.
-        training: provenance, as plain values: steps, corpora and their hashes, settings, figures reached.
-        weights: the network's state, by name; empty after `peek_checkpoint`.
+        training: provenance, as plain values: steps, corpora and their hashes, settings.
+        weights: the model's state, by name; empty after `peek_checkpoint`. A file may hold them in half precision.
+        figures: reached, as plain values: "validation" during training, "evaluations" of `synthnet evaluate --keep` by
+            instrument.
     """
 
-    config: ModelConfig
+    config: Config
     sample_rate_hz: int
     instruments: tuple[str, ...]
     training: Mapping[str, Any]
     weights: Mapping[str, Tensor]
+    figures: Mapping[str, Any] = field(default_factory=dict)
 
     def voice(self, instrument: str | None = None) -> Voice:
         """The instrument of that name, or the first; InputError if the network did not learn it."""
@@ -97,13 +103,15 @@ class Checkpoint:
                 added = weights.pop(name).double() @ torch.from_numpy(style)  # [2C, S] of [S]
                 weights[bias] = (weights[bias].double() + added.view_as(weights[bias])).to(weights[bias].dtype)
         names = self.instruments if instrument is None else (instrument,)
-        return replace(self, config=replace(self.config, styles=0), instruments=("+".join(names),), weights=weights)
+        config = config_from(self.config.kind, {**self.config.as_dict(), "styles": 0})
+        return replace(self, config=config, instruments=("+".join(names),), weights=weights)
 
-    def build(self, device: torch.device | str = "cpu") -> Network:
-        """The network with these weights, ready to play."""
+    def build(self, device: torch.device | str = "cpu") -> Any:
+        """The model of its kind with these weights in single precision, ready to play."""
         with torch.device("meta"):
             network = build_model(self.config)
-        network.load_state_dict({name: value.to(device) for name, value in self.weights.items()}, assign=True)
+        weights = {name: value.to(device, torch.float32) for name, value in self.weights.items()}
+        network.load_state_dict(weights, assign=True)
         return network.eval().requires_grad_(False)
 
 
@@ -149,10 +157,12 @@ def _read(path: Path, get: Callable[[Any, str], T]) -> tuple[dict[str, T], dict[
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint, whole or not at all."""
     facts = {
+        "kind": checkpoint.config.kind,
         "config": checkpoint.config.as_dict(),
         "sample_rate_hz": checkpoint.sample_rate_hz,
         "instruments": list(checkpoint.instruments),
         "training": dict(checkpoint.training),
+        "figures": dict(checkpoint.figures),
     }
     save_tensors(path, checkpoint.weights, facts)
 
@@ -178,9 +188,9 @@ def _checked(
 ) -> Checkpoint:
     """The checkpoint of a file's facts, if they fit one another; raises as `load_checkpoint`."""
     try:
-        config = ModelConfig.from_dict(facts["config"])
+        config = config_from(facts["kind"], facts["config"])
         rate, instruments = int(facts["sample_rate_hz"]), tuple(str(name) for name in facts["instruments"])
-        training = dict(facts["training"])
+        training, figures = dict(facts["training"]), dict(facts["figures"])
         with torch.device("meta"):
             expected = {name: tuple(value.shape) for name, value in build_model(config).state_dict().items()}
     except InputError as fault:
@@ -192,7 +202,7 @@ def _checked(
         raise InputError(f"{path}: weights do not fit the {config.model} that it describes (first at {wrong})")
     if rate < 1000 or not instruments or (config.styles and config.styles != len(instruments)):
         raise InputError(f"{path}: its sample rate or its instruments do not fit its network")
-    return Checkpoint(config, rate, instruments, training, weights)
+    return Checkpoint(config, rate, instruments, training, weights, figures)
 
 
 def fact(facts: Any, *keys: str | int) -> Any:

@@ -26,6 +26,7 @@ from typing import Any, TypeVar, get_origin, get_type_hints
 import numpy as np
 
 from synthnet.audio import read_audio, write_audio
+from synthnet.etudes import compose_etudes
 from synthnet.files import InputError, sha256, written_whole
 from synthnet.instruments import Instrument
 from synthnet.metrics import dither_floor_nats
@@ -330,13 +331,29 @@ def _render(corpus: Corpus, teacher: Teacher, source: _Source, peak: float) -> P
     )
 
 
-def default_corpus(instrument: Instrument, report: Callable[[str], None]) -> Corpus:
-    """The corpus of an instrument in its default folder, built from BWV 1007 if it is not there yet."""
-    folder = DEFAULT_CORPORA / instrument.name
+def default_folder(name: str, sample_rate_hz: int, wide: bool) -> Path:
+    """Where the default corpus of an instrument of this name lies, as in data/corpora/trumpet-16000-narrow.
+
+    Args:
+        wide: velocities from very soft to very loud; else those of the training movements, 100, and near it.
+    """
+    return DEFAULT_CORPORA / f"{name}-{sample_rate_hz}-{'wide' if wide else 'narrow'}"
+
+
+def default_corpus(
+    instrument: Instrument, sample_rate_hz: int, wide: bool, report: Callable[[str], None] = _say_nothing
+) -> Corpus:
+    """The corpus of an instrument in its default folder, built if it is not there yet.
+
+    From BWV 1007; with wide velocities, which Bach's movements have not, from études too.
+    """
+    folder = default_folder(instrument.name, sample_rate_hz, wide)
     if (folder / "manifest.json").exists():
         return read_corpus(folder)
-    report(f"{folder}: building the {instrument.name} corpus from Bach's Cello Suite no. 1")
-    return build_corpus(folder, instrument, [DEFAULT_SCORES], report=report)
+    sources = "Bach's Cello Suite no. 1" + (" and études" if wide else "")
+    report(f"{folder}: building the {instrument.name} corpus from {sources}")
+    etudes = compose_etudes(instrument, wide=True) if wide else None
+    return build_corpus(folder, instrument, [DEFAULT_SCORES], sample_rate_hz, report=report, etudes=etudes)
 
 
 # -------------------------------------------------------------------------------------------- manifest

@@ -18,7 +18,9 @@ from torch.utils.data import Dataset
 from synthnet.audio import dither, encode_mu_law
 from synthnet.corpus import FULL_SCALE, Corpus
 from synthnet.files import InputError
-from synthnet.roll import Partials, RollEvents, excitation, rasterise, roll_events
+from synthnet.roll import RollEvents, rasterise, roll_events
+
+COLD_START_SHARE = 0.02  # of the slices begin in the silence before a piece
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
     at step t a network is given x[t - 1] and roll[t - 1], and predicts x[t] and roll[t]. The start s is uniform over
     -T to n - T for all pieces, n samples long, together; for `cold_start_share` of the slices it is uniform over -T
     to 0 instead, with pieces in proportion to their lengths. The dither is drawn anew for each slice; without
-    `dithered` there is none (the paper's control).
+    `dithered` there is none (the paper's control). With `velocity` the input roll carries velocities.
 
     Raises InputError when the corpora have different sample rates, or one has no piece in the split.
     """
@@ -56,12 +58,9 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
         n_predicted: int,
         n_context: int,
         seed: int,
-        partials: Partials | None = None,
-        n_partials: int = 0,
-        envelopes: int = 1,
-        noises: int = 0,
-        cold_start_share: float = 0.02,
+        cold_start_share: float = COLD_START_SHARE,
         dithered: bool = True,
+        velocity: bool = False,
     ) -> None:
         rates = {corpus.sample_rate_hz for corpus in corpora}
         if len(rates) > 1:
@@ -69,9 +68,9 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
         self.n_predicted = n_predicted
         self.n_context = n_context
         self.seed = seed
-        self.partials, self.n_partials, self.envelopes, self.noises = partials, n_partials, envelopes, noises
         self.cold_start_share = cold_start_share
         self.dithered = dithered
+        self.velocity = velocity
         self._recordings = []
         for style, corpus in enumerate(corpora):
             pieces = corpus.split(split)
@@ -84,12 +83,11 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
         self._numbered = np.cumsum([len(recording.samples) + 1 for recording in self._recordings])
 
     def __getitem__(self, i: int) -> dict[str, Tensor]:
-        """Slice i, with C = `n_context` and the O rows of `excitation`, if there are `partials`.
+        """Slice i, with C = `n_context`.
 
-        "x" int64 [C + T], mu-law classes of the samples s - 1 - C to s + T - 2; "roll" uint8 [128, C + T] and, if
-        there are any, "oscillators" float32 [O, C + T] for the same samples; "style" int64 [], the index of the corpus.
-        For the samples s to s + T - 1 "target_x" int64 [T], "target_clean" float32 [T], before the dither, and
-        "target_roll" uint8 [128, T].
+        "x" int64 [C + T], mu-law classes of the samples s - 1 - C to s + T - 2; "roll" [128, C + T], see `rasterise`,
+        for the same samples; "style" int64 [], the index of the corpus. For the samples s to s + T - 1 "target_x" int64
+        [T] and "target_roll" uint8 [128, T], 0 or 1.
         """
         rng = np.random.default_rng((self.seed, i))
         number = int(rng.integers(self._numbered[-1]))
@@ -99,20 +97,14 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
         if rng.random() < self.cold_start_share:
             start = int(rng.integers(-self.n_predicted, 1))
         begin, end = start - 1 - self.n_context, start + self.n_predicted
-        clean = recording.clean(begin, end)
-        samples = clean + dither(end - begin, rng) if self.dithered else clean
+        samples = recording.clean(begin, end)
+        if self.dithered:
+            samples = samples + dither(end - begin, rng)
         classes = torch.from_numpy(encode_mu_law(samples).astype(np.int64))  # [C + T + 1]
-        # Targets are copies: a training loop may corrupt its input in place.
-        item = {
+        return {
             "x": classes[:-1],
-            "roll": torch.from_numpy(rasterise(recording.events, begin, end - 1)),
+            "roll": torch.from_numpy(rasterise(recording.events, begin, end - 1, self.velocity)),
             "style": torch.tensor(recording.style),
-            "target_x": classes[self.n_context + 1 :].clone(),
-            "target_clean": torch.from_numpy(clean[self.n_context + 1 :]),
+            "target_x": classes[self.n_context + 1 :],
             "target_roll": torch.from_numpy(rasterise(recording.events, start, end)),
         }
-        if self.partials is not None:
-            shape = self.partials, self.n_partials, self.envelopes, self.noises
-            waves = excitation(recording.events, begin, end - 1, *shape, (self.seed, i))
-            item["oscillators"] = torch.from_numpy(waves)
-        return item

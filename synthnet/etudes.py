@@ -8,9 +8,9 @@ themselves. Onsets follow no grid: they are multiples of 1 ms, which a MIDI file
 
 There are two kinds. *Wide* études are for instruments that hear velocity: velocities 15 to 127, each figure louder or
 softer as it goes, and some notes of 8 to 14 s. The others are for binary piano rolls, where loudness is a guess. Their
-louder and softer figures are therefore few and near: four of five have the velocity of the training movements, 100, the others 90 or 110. On FluidR3's seven
-presets that is 1.9 dB down or 1.7 dB up and nearly the same tone; 64 would be 8 to 15 dB down, and on five of them
-duller. A figure keeps its velocity, so that what has just sounded tells the loudness of what comes next. Chords are
+louder and softer figures are therefore few and near: four of five have the velocity of the training movements, 100, the
+others 90 or 110. On FluidR3's seven presets that is 1.9 dB down or 1.7 dB up and nearly the same tone; 64 would be 8 to
+15 dB down, and on five of them duller. A figure keeps its velocity, so that what has just sounded tells the loudness of what comes next. Chords are
 never above 100, because the loudest chord sets the level of a whole corpus. With the études it is lower than with
 Bach's suite alone, in four seeds of a former mix of figures by 0 dB (cello), up to 0.9 (guitar, flute), 1.7 (trumpet,
 square), 2.3 (piano) and 2.6 dB (glockenspiel).
@@ -75,11 +75,13 @@ Figure = list[Tone]
 
 
 def compose_etudes(
-    instrument: Instrument, minutes: float = 9.0, seed: int = 0, wide: bool = False
+    instrument: Instrument, minutes: float = 9.0, seed: int = 0, *, wide: bool = False
 ) -> dict[str, Score]:
     """Five études for an instrument, by name: together `minutes` long (0.2 to 60), the same for the same arguments.
 
-    `wide` ones have velocities 15 to 127 and notes of up to 14 s. No two notes of a key overlap. In 9 minutes or more, every key of the instrument's range sounds for a third to three
+    `wide` ones have velocities 15 to 127 and notes of up to 14 s, the others velocities 90 to 110.
+
+    No two notes of a key overlap. In 9 minutes or more, every key of the instrument's range sounds for a third to three
     times the keys' mean (measured: 0.4 to 1.7). Raises InputError for a length outside its range and a negative seed.
     """
     if not SHORTEST_MINUTES <= minutes <= LONGEST_MINUTES:

@@ -153,9 +153,10 @@ def steps_of(run: Run, samples_an_epoch: int) -> int:
 
 def corpora_of(recipe: Recipe, run: Run, out: Path, say: Callable[[str], None]) -> list[Corpus]:
     """What a run learns from: the instruments' default corpora, or the recipe's own; built where missing."""
-    settings = run.settings
+    settings, rate = run.settings, run.settings.sample_rate
+    assert rate is not None  # `one_run` has put the preset's there
     if settings.scores is None:
-        return [default_corpus(find_instrument(name), say) for name in run.instruments]
+        return [default_corpus(find_instrument(name), rate, run.config.velocity, say) for name in run.instruments]
     words = settings.scores.split(",")
     paths = [DEFAULT_SCORES if word == "default" else recipe.folder / word for word in words if word != ETUDES]
     return [
@@ -163,9 +164,9 @@ def corpora_of(recipe: Recipe, run: Run, out: Path, say: Callable[[str], None]) 
             out / "corpora" / f"{recipe.name}-{name}",
             find_instrument(name),
             paths,
-            settings.sample_rate,
+            rate,
             valid=settings.valid.split(",") if settings.valid else (),
-            etudes=compose_etudes(find_instrument(name)) if ETUDES in words else None,
+            etudes=compose_etudes(find_instrument(name), wide=run.config.velocity) if ETUDES in words else None,
         )
         for name in run.instruments
     ]

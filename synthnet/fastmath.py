@@ -1,4 +1,4 @@
-"""tanh, sigmoid, exp, sine and cosine in float32, to be called inside compiled (numba) loops.
+"""tanh, sigmoid and exp in float32, to be called inside compiled (numba) loops.
 
 numba calls libm once a number for these. The functions here are polynomials without branches, which LLVM inlines and
 vectorises over the loop that calls them. Bounds, over all finite float32 arguments (`tests/test_fastmath.py`):
@@ -7,7 +7,6 @@ vectorises over the loop that calls them. Bounds, over all finite float32 argume
 - sigmoid: absolute error below 2e-7;
 - exp: relative error below 2e-7 between the underflow limit -87.3, below which it is exactly 0 (never a denormal
   number, which would be slow), and the overflow limit 88.3, above which it stays at exp(88.3). (Cephes `expf`.)
-- sine and cosine of so many turns, up to 2^29 of them either way: absolute error below 2e-7. (Cephes `sinf`, `cosf`.)
 
 NaN gives NaN, so that a diverging network is seen.
 """
@@ -50,14 +49,6 @@ E4 = np.float32(4.1665795894e-2)
 E3 = np.float32(1.6666665459e-1)
 E2 = np.float32(5.0000001201e-1)
 
-HALF_PI = np.float32(np.pi / 2)
-S7 = np.float32(-1.9515295891e-4)
-S5 = np.float32(8.3321608736e-3)
-S3 = np.float32(-1.6666654611e-1)
-C8 = np.float32(2.443315711809948e-5)
-C6 = np.float32(-1.388731625493765e-3)
-C4 = np.float32(4.166664568298827e-2)
-
 
 @njit(forceinline=True, **COMPILE)
 def tanh(x: np.float32) -> np.float32:
@@ -87,21 +78,3 @@ def exp(x: np.float32) -> np.float32:
     mantissa = tail * rest * rest + rest + ONE
     scale = np.int32((np.int32(power) + np.int32(127)) << np.int32(23)).view(np.float32)  # 2^power, bit by bit
     return np.float32(0.0) if x < EXP_LOWEST else mantissa * scale
-
-
-@njit(forceinline=True, **COMPILE)
-def sine_and_cosine(turns: float) -> tuple[np.float32, np.float32]:
-    """Of an angle in turns, float64: what is left of many turns is exact enough."""
-    quarters = 4.0 * turns
-    nearest = np.floor(quarters + 0.5)
-    angle = np.float32(quarters - nearest) * HALF_PI  # within an eighth of a turn
-    square = angle * angle
-    sine = ((S7 * square + S5) * square + S3) * square * angle + angle
-    cosine = ((C8 * square + C6) * square + C4) * square * square - HALF * square + ONE
-    quadrant = np.int32(nearest)
-    turned_sine = cosine if quadrant & 1 else sine
-    turned_cosine = sine if quadrant & 1 else cosine
-    return (
-        -turned_sine if quadrant & 2 else turned_sine,
-        -turned_cosine if (quadrant + 1) & 2 else turned_cosine,
-    )

@@ -4,8 +4,8 @@ A code Snn names the 0-based General MIDI program nn, which is the preset of the
 plays the instrument. Pitches are MIDI keys (A4 = 69). The ranges are a choice of ours, each instrument's
 usual compass widened where needed to keys 36 to 67, those of the training music (Bach, BWV 1007).
 The glockenspiel's partials are those of a bar, measured on FluidR3: the fundamental, 25 dB weaker than the second.
-There are more, which oscillators need (`BAR`), at 7.95 for one. But that lies a fifth above 5.3: with it, a note a
-fifth below that still rings would seem stronger than the note itself.
+There are more, at 7.95 for one. But that lies a fifth above 5.3: with it, a note a fifth below that still rings would
+seem stronger than the note itself.
 """
 
 from __future__ import annotations
@@ -19,16 +19,13 @@ OWN_RANGE = 36, 84  # of an instrument about which nothing is said
 NARROWEST_RANGE = 14  # semitones: études need room for their scales, leaps and chords
 RESERVED_NAMES = ("all", "shipped")  # words that mean something else where an instrument is named
 HARMONICS = tuple(float(order) for order in range(1, 13))
-# The strongest partials of FluidR3's glockenspiel, as mean of keys 36 to 78, which differ by less than 0.002.
-BAR = (1.0, 2.740, 3.871, 5.307, 7.949, 12.855, 16.594, 17.652)
 
 
 @dataclass(frozen=True)
 class Instrument:
     """A General MIDI preset (`program`, 0-based), its pitch range (both ends included) and whether it plays chords.
 
-    `partials` are the frequencies that tell its pitch, relative to the fundamental; `oscillators` those of a network's
-    oscillators, as many as it wants from the lowest on (none: harmonics).
+    `partials` are the frequencies that tell its pitch, relative to the fundamental.
     """
 
     name: str
@@ -38,12 +35,11 @@ class Instrument:
     highest_pitch: int
     chords: bool
     partials: tuple[float, ...] = HARMONICS
-    oscillators: tuple[float, ...] = ()
 
 
 INSTRUMENTS: tuple[Instrument, ...] = (
     Instrument("piano", "S01", 1, 21, 108, chords=True),
-    Instrument("glockenspiel", "S09", 9, 36, 108, chords=True, partials=(1.0, 5.28, 12.85), oscillators=BAR),
+    Instrument("glockenspiel", "S09", 9, 36, 108, chords=True, partials=(1.0, 5.28, 12.85)),
     Instrument("guitar", "S24", 24, 36, 88, chords=True),
     Instrument("cello", "S42", 42, 36, 81, chords=False),
     Instrument("trumpet", "S56", 56, 36, 86, chords=False),
@@ -60,6 +56,15 @@ def partials_of(name: str) -> tuple[float, ...]:
 def known_instrument(name: str) -> Instrument | None:
     """The instrument of this name or code, in upper or lower case; None if it is none of the seven."""
     return next((who for who in INSTRUMENTS if name.lower() in (who.name, who.code.lower())), None)
+
+
+def plain_name(name: str) -> str:
+    """The instrument that a qualified name is of: trumpet for trumpet-synthnet; any other name as it is.
+
+    A name is qualified if what stands before its last hyphen is the name of a known instrument.
+    """
+    base, hyphen, _ = name.rpartition("-")
+    return base if hyphen and known_instrument(base) is not None else name
 
 
 def find_instrument(name: str) -> Instrument:

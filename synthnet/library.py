@@ -3,7 +3,8 @@
 A shipped instrument is a file NAME.safetensors in `synthnet/shipped`, with its model card NAME.md beside it; one file
 may hold several. Of a run `best.safetensors` counts, else `last.safetensors`. By the General MIDI program of a track
 the shipped ones come first: a network that was tried for a minute is not taken unless it is asked for by its name, and
-then the newest comes first, the shipped one last.
+then the newest comes first, the shipped one last. An instrument with a qualified name, such as trumpet-synthnet, plays
+when it is asked for, never by its program alone.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from synthnet.generation.voices import (
     mixture,
     mixture_parts,
 )
-from synthnet.instruments import INSTRUMENTS
+from synthnet.instruments import INSTRUMENTS, plain_name
 from synthnet.score import Score, program_name
 
 SHIPPED = Path(__file__).parent / "shipped"
@@ -116,6 +117,11 @@ class Library:
         """All instruments, the shipped ones first."""
         return [player for source in (*self.shipped, *self.own) for player in players_of(source)]
 
+    @property
+    def plain_players(self) -> list[Player]:
+        """Those that may play by a track's program: without a qualified name."""
+        return [player for player in self.players if plain_name(player.name) == player.name]
+
     def assign(self, score: Score, spec: str | None) -> list[Part]:
         """Who plays each track of the score, in order.
 
@@ -171,7 +177,7 @@ class Library:
 
     def part_for_program(self, program: int) -> Part:
         """The part for a General MIDI program, 0 to 127; raises as `assign`."""
-        exact = [player for player in self.players if player.program == program]
+        exact = [player for player in self.plain_players if player.program == program]
         player, why = (exact[0], f"its program {program}") if exact else self.nearest(program)
         return Part(player.source, replace(player.source.checkpoint.voice(player.name), why=why))
 
@@ -186,8 +192,8 @@ class Library:
         """
         if text.endswith(".safetensors"):
             return Path(text), None
-        if text == NEAREST and not self.shipped:
-            raise InputError("no instrument is shipped with this installation")
+        if text == NEAREST and not any(player.source.shipped for player in self.plain_players):
+            raise InputError("no instrument is shipped with this installation; name one, or a FILE.safetensors")
         player = self.nearest(program)[0] if text == NEAREST else self.named(text)
         return player.source.path, player.name
 
@@ -199,9 +205,14 @@ class Library:
         Raises:
             InputError: there is none.
         """
-        players = [player for source in self.shipped or self.own for player in players_of(source)]
+        plain = self.plain_players
+        players = [player for player in plain if player.source.shipped] or plain
         if not players:
-            raise InputError("no instrument yet; make one with: synthnet train --instrument trumpet")
+            qualified = ", ".join(dict.fromkeys(player.name for player in self.players))
+            asked = f"ask for one by name (--instrument: {qualified}), or " if qualified else ""
+            raise InputError(
+                f"no instrument plays by its program yet; {asked}make one: synthnet train --instrument trumpet"
+            )
         for player in players:
             if player.program == program:
                 return player, f"its program {program}"
@@ -244,20 +255,20 @@ def players_of(source: Source) -> list[Player]:
     for number, (name, program) in enumerate(zip(checkpoint.instruments, checkpoint.programs, strict=True)):
         learned = [fact(checkpoint.training, "ranges", number, end) for end in ("lowest_pitch", "highest_pitch")]
         lowest, highest = ranges.get(name, [key if isinstance(key, int) else None for key in learned])
-        figure = evaluated = evaluated_rmse_db(checkpoint.training, name)
+        figure = evaluated = evaluated_rmse_db(checkpoint.figures, name)
         if figure is None:
-            figure = fact(checkpoint.training, "figures", "rmse_cqt_expectation_db")
+            figure = fact(checkpoint.figures, "validation", "rmse_cqt_expectation_db")
         figure = figure if isinstance(figure, float) else None
         players.append(Player(source, name, program, lowest, highest, figure, evaluated is not None))
     return players
 
 
-def evaluated_rmse_db(training: Mapping[str, Any], name: str) -> float | None:
+def evaluated_rmse_db(figures: Mapping[str, Any], name: str) -> float | None:
     """RMSE-CQT of an instrument's expectation in `synthnet evaluate --keep`: of whole pieces, else of its seconds."""
-    pieces = fact(training, "evaluations", name, "pieces")
+    pieces = fact(figures, "evaluations", name, "pieces")
     told = [fact(piece, "expectation", "rmse_cqt_db") for piece in pieces] if isinstance(pieces, list) else []
     rmse_db = [figure for figure in told if isinstance(figure, float)]
     if rmse_db:
         return sum(rmse_db) / len(rmse_db)
-    seconds = fact(training, "evaluations", name, "rmse_cqt_expectation_db")
+    seconds = fact(figures, "evaluations", name, "rmse_cqt_expectation_db")
     return seconds if isinstance(seconds, float) else None

@@ -94,8 +94,7 @@ def plot_training(path: Path, rows: Sequence[Mapping[str, Any]], title: str = ""
     """Draw a run's metrics.jsonl: likelihood with the dither floor, score gain, free-running RMSE-CQT.
 
     Each row has "step" and any of "train_nll", "valid_nll", "dither_floor", "score_gain" (nats a sample),
-    "rmse_cqt_db" and "rmse_cqt_expectation_db"; what is missing or None in a row is left out. Of a network that does
-    not hear itself, "train_distance" and "valid_distance" take the place of the likelihood. Raises InputError for no
+    "rmse_cqt_db" and "rmse_cqt_expectation_db"; what is missing or None in a row is left out. Raises InputError for no
     rows, or for a name that doesn't end in .png.
     """
     if not rows:
@@ -103,19 +102,14 @@ def plot_training(path: Path, rows: Sequence[Mapping[str, Any]], title: str = ""
     figure = new_figure(4.6, title)
     fit, gain, distance = figure.subplots(1, 3)
 
-    error = error_name(rows)
-    what, unit = {
-        "nll": ("Negative log likelihood", "nats a sample"),
-        "distance": ("Distance of spectra", "nats of amplitude"),
-    }[error]
-    draw_curve(fit, rows, f"train_{error}", "training", BLUE, alpha=0.45)
-    draw_curve(fit, rows, f"valid_{error}", "validation", BLUE)
+    draw_curve(fit, rows, "train_nll", "training", BLUE, alpha=0.45)
+    draw_curve(fit, rows, "valid_nll", "validation", BLUE)
     draw_curve(fit, rows, "dither_floor", "dither floor", INK, linestyle="--", marker="")
-    fit.set_title(f"{what}, {unit}", loc="left", **STYLE)
+    fit.set_title("Negative log likelihood, nats a sample", loc="left", **STYLE)
 
     draw_curve(gain, rows, "score_gain", "", GREEN)
     gain.axhline(0, color=GREY, linewidth=0.8)
-    gain.set_title(f"Score gain (wrong minus right score), {unit}", loc="left", **STYLE)
+    gain.set_title("Score gain (wrong minus right score), nats a sample", loc="left", **STYLE)
 
     draw_curve(distance, rows, "rmse_cqt_db", "sample", ORANGE)
     draw_curve(distance, rows, "rmse_cqt_expectation_db", "expectation", ORANGE, alpha=0.45)
@@ -180,16 +174,15 @@ def plot_networks(
 def plot_learning(path: Path, runs: Sequence[Mapping[str, Any]], title: str = "") -> None:
     """Draw the curves of several networks, a row of panels an instrument: losses and RMSE-CQT over epochs and minutes.
 
-    Each run has "network", "instrument", "epochs", "trained_s", "evaluations" (rows with "step", "valid_nll" or
-    "valid_distance", "rmse_cqt_db", "score_gain") and "training_rows" (rows with "step", "train_nll" or
-    "train_distance"); epochs and seconds are proportional to steps.
+    Each run has "network", "instrument", "epochs", "trained_s", "evaluations" (rows with "step", "valid_nll",
+    "rmse_cqt_db", "score_gain") and "training_rows" (rows with "step", "train_nll"); epochs and seconds are
+    proportional to steps.
     """
     instruments = list(dict.fromkeys(run["instrument"] for run in runs))
     networks = list(dict.fromkeys(run["network"] for run in runs))
     colour_of = {network: COLOURS[place % len(COLOURS)] for place, network in enumerate(networks)}
     figure = new_figure(0.9 + 3.6 * len(instruments), title)
     rows = figure.subplots(len(instruments), 4, squeeze=False)
-    hears = all(error_name(run["evaluations"]) == "nll" for run in runs)
     for panels, instrument in zip(rows, instruments, strict=True):
         for run in (run for run in runs if run["instrument"] == instrument):
             last = run["evaluations"][-1]["step"]
@@ -201,14 +194,12 @@ def plot_learning(path: Path, runs: Sequence[Mapping[str, Any]], title: str = ""
                 axes.plot([row["step"] * unit for row in rows], [row[key] for row in rows], **line)
 
             faint = {**line, "marker": "", "alpha": 0.35}
-            error = error_name(run["evaluations"])
-            draw(panels[0], f"train_{error}", epochs, run["training_rows"], **faint)
-            draw(panels[0], f"valid_{error}", epochs, run["evaluations"], **line, label=run["network"])
+            draw(panels[0], "train_nll", epochs, run["training_rows"], **faint)
+            draw(panels[0], "valid_nll", epochs, run["evaluations"], **line, label=run["network"])
             draw(panels[1], "score_gain", epochs, run["evaluations"], **line)
             draw(panels[2], "rmse_cqt_db", epochs, run["evaluations"], **line)
             draw(panels[3], "rmse_cqt_db", minutes, run["evaluations"], **line)
-        fit = "NLL" if hears else "NLL or distance"
-        names = (f"{fit}, nats (faint: training)", "score gain, nats", "RMSE-CQT, dB", "RMSE-CQT, dB, by time")
+        names = ("NLL, nats (faint: training)", "score gain, nats", "RMSE-CQT, dB", "RMSE-CQT, dB, by time")
         units = ("epochs", "epochs", "epochs", "minutes of training")
         for axes, name, unit in zip(panels, names, units, strict=True):
             axes.set_title(f"{instrument}: {name}", loc="left", **STYLE)
@@ -221,11 +212,6 @@ def plot_learning(path: Path, runs: Sequence[Mapping[str, Any]], title: str = ""
     handles, labels = rows[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=10)
     save(figure, path)
-
-
-def error_name(rows: Iterable[Mapping[str, Any]]) -> str:
-    """What a run made small, by its rows: "nll", or "distance" (`synthnet.models.Network.error_name`)."""
-    return "distance" if any("valid_distance" in row or "train_distance" in row for row in rows) else "nll"
 
 
 def draw_curve(axes: Axes, rows: Iterable[Mapping[str, Any]], key: str, label: str, colour: str, **line: Any) -> None:

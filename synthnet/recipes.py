@@ -28,8 +28,8 @@ from typing import Any
 
 from synthnet.files import InputError
 from synthnet.instruments import INSTRUMENTS, find_instrument
-from synthnet.models import MODELS, ModelConfig
-from synthnet.runs import fresh_settings, tuned_to
+from synthnet.models import MODELS, ModelConfig, preset_rate_hz
+from synthnet.runs import fresh_settings
 from synthnet.training import TrainingConfig
 
 CONFIG_NAME = "recipe.toml"
@@ -50,9 +50,10 @@ class RunSettings:
         evaluations: evenly spaced over training, the last at its end.
         evaluation_seconds: generated at each; the paper: 1.
         final_seconds: from the last checkpoint, as separate seconds, and in one go from the beginning of a piece.
-        anneal: whether learning rate, corruption and noise fall over the whole run.
-        scores, valid, sample_rate: of a corpus of the recipe's own, see `build_corpus`. Scores are paths relative to
-            its folder, `default` (BWV 1007) and `etudes`; they and the words of `valid` stand between commas.
+        anneal: whether the learning rate falls over the whole run.
+        sample_rate: of the corpus, in Hz; without one that of the preset.
+        scores, valid: of a corpus of the recipe's own, see `build_corpus`. Scores are paths relative to its folder,
+            `default` (BWV 1007) and `etudes`; they and the words of `valid` stand between commas.
     """
 
     model: str
@@ -68,11 +69,11 @@ class RunSettings:
     anneal: bool = False
     scores: str | None = None
     valid: str | None = None
-    sample_rate: int = 16_000
+    sample_rate: int | None = None
 
 
 OWN = {field.name: field for field in dataclasses.fields(RunSettings)}
-SHAPE = {field.name for field in dataclasses.fields(ModelConfig)} - {"model", "styles", "partials"}
+SHAPE = {field.name for field in dataclasses.fields(ModelConfig)} - {"model", "styles"}
 LEARNING = {field.name for field in dataclasses.fields(TrainingConfig)} - {"anneal_steps", "anneal_minutes"}
 KNOWN = {*OWN, *SHAPE, *LEARNING}
 PAPER_FACTS = ("parameters", "receptive_field_samples", "layers", "seconds_per_epoch", "all")
@@ -255,6 +256,8 @@ def one_run(settings: Mapping[str, Any], axes: Mapping[str, str]) -> Run:
         if isinstance(value, str) != is_text:
             raise InputError(f"{name} must be {'a text' if is_text else 'a number, true or false'}, not {value!r}")
     own = RunSettings(**{name: value for name, value in settings.items() if name in OWN})
+    if own.sample_rate is None:
+        own = dataclasses.replace(own, sample_rate=preset_rate_hz(own.preset))
     if sum(length is not None for length in (own.epochs, own.samples, own.minutes)) > 1:
         raise InputError("epochs, samples and minutes: give one of them")
     for name in ("epochs", "samples", "minutes", "evaluations", "evaluation_seconds", "final_seconds"):
@@ -270,7 +273,6 @@ def one_run(settings: Mapping[str, Any], axes: Mapping[str, str]) -> Run:
     if own.model not in MODELS:
         raise InputError(f"unknown model {own.model!r}; known: {', '.join(MODELS)}")
     config, training = fresh_settings(own.model, own.preset, len(instruments), overrides)
-    config = tuned_to(config, instruments)
     network = " ".join(value for name, value in axes.items() if name != "instrument")
     training = dataclasses.replace(training, anneal_minutes=None)
     return Run(network or f"{own.model} {own.preset}", axes, instruments, own, config, training)

@@ -101,7 +101,7 @@ def run_results(run: Run, folder: Path) -> dict[str, Any]:
         "rmse_cqt_ci95_db": None if ci95_db is None or np.isnan(ci95_db) else ci95_db,
         "final": outcome.get("final", {}),
         "evaluations": evaluations,
-        "training_rows": [row for row in rows if "train_nll" in row or "train_distance" in row],
+        "training_rows": [row for row in rows if "train_nll" in row],
         "seed": run.training.seed,
         "commit": outcome.get("commit"),
         "machine": outcome.get("machine"),
@@ -146,22 +146,26 @@ def as_markdown(results: Mapping[str, Any]) -> str:
     ]
     if not trains:
         return "\n\n".join([*parts, facts_table(results)]) + "\n"
+    small = results["scale"] != "paper"
+    at_the_end = [
+        "## At the end of training",
+        "Of the last checkpoint, on the validation pieces. The loss in nats a sample; the excess is over the dither "
+        "floor; the score gain is how much worse the loss is with another passage's score, near 0 where it is ignored. "
+        "Right pitch: of the notes longer than 80 ms of the piece's beginning, expectation; the teacher's in brackets.",
+        final_table(runs),
+    ]
+    if small:
+        parts += [
+            "**At this scale no network plays yet: compare excess and score gain, and the order of the networks, not "
+            "the figures.** The rows that need a GPU: recipes/gpu.md.",
+            *at_the_end,
+        ]
     parts += [
         "## RMSE-CQT during training",
         "Free-running, in dB, against the clean target: mean over the evaluations during training ± 95%, as in the "
-        "paper. In brackets the paper's figures, which are for 512 channels and 200 epochs."
-        + (
-            " **This scale is smaller: compare the order of the networks, not the figures.**"
-            if results["scale"] != "paper"
-            else ""
-        ),
+        "paper. In brackets the paper's figures, which are for 512 channels and 200 epochs.",
         distance_table(results),
-        "## At the end of training",
-        "Of the last checkpoint, on the validation pieces. The loss in nats a sample, or of amplitude between spectra; "
-        "the excess is over the dither floor; the score gain is how much worse the loss is with another passage's "
-        "score, near 0 where it is ignored. "
-        "Right pitch: of the notes longer than 80 ms of the piece's beginning, expectation; the teacher's in brackets.",
-        final_table(runs),
+        *([] if small else at_the_end),
         "## Training",
         "Times are without the evaluations. In brackets the paper's seconds an epoch, with 512 channels on a P100.",
         effort_table(results),
@@ -227,14 +231,13 @@ def final_table(runs: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for run in runs:
         for instrument, final in run["final"].items():
-            of_spectra = " (spectra)" if "valid_distance" in final else ""
             rows.append(
                 [
                     run["network"],
                     instrument,
-                    number(final.get("valid_nll", final.get("valid_distance")), 3) + of_spectra,
-                    number(final.get("excess"), 3),
-                    number(final["score_gain"]) + of_spectra,
+                    number(final["valid_nll"], 3),
+                    number(final["excess"], 3),
+                    number(final["score_gain"]),
                     with_interval(final["rmse_cqt_db"], final["rmse_cqt_ci95_db"]),
                     with_interval(final["rmse_cqt_expectation_db"], final["rmse_cqt_expectation_ci95_db"]),
                     pitch_shares(final.get("piece")),
@@ -288,7 +291,7 @@ CSV_FIGURES = (
     "trained_s", "samples_per_s", "seconds_per_epoch", "rmse_cqt_db", "rmse_cqt_ci95_db",
 )  # fmt: skip
 CSV_FINAL = (
-    "valid_nll", "valid_distance", "dither_floor", "excess", "score_gain", "rmse_cqt_db", "rmse_cqt_ci95_db",
+    "valid_nll", "dither_floor", "excess", "score_gain", "rmse_cqt_db", "rmse_cqt_ci95_db",
     "rmse_cqt_expectation_db", "rmse_cqt_expectation_ci95_db",
 )  # fmt: skip
 

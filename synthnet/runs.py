@@ -28,14 +28,11 @@ from synthnet.corpus import Corpus
 from synthnet.dataset import SliceDataset
 from synthnet.evaluation import fit, free_run, split_floor_nats
 from synthnet.files import InputError, sha256
-from synthnet.instruments import known_instrument
-from synthnet.models import ModelConfig, Network, preset_config
+from synthnet.models import ModelConfig, Network, config_from, preset_config
 from synthnet.plots import plot_training
-from synthnet.roll import Partials
 from synthnet.training import Progress, Trainer, TrainingConfig, training_config
-from synthnet.tuning import measure_partials
 
-DEFAULT_PRESET = "small"
+DEFAULT_MODEL, DEFAULT_PRESET = "synthnet", "cpu"
 PAPER_EPOCHS = 200
 PAPER_EVALUATION_EPOCHS = 20
 EVALUATION_MINUTES = 5.0
@@ -58,40 +55,16 @@ class Span:
 def fresh_settings(
     model: str | None, preset: str, n_instruments: int, overrides: Mapping[str, Any]
 ) -> tuple[ModelConfig, TrainingConfig]:
-    """Network and recipe of a preset, model None: the preset's own; `overrides` are fields of either."""
+    """Network and recipe of a preset, model None: SynthNet; `overrides` are fields of either."""
     shape = {field.name for field in dataclasses.fields(ModelConfig)}
     config = preset_config(
-        model,
+        model or DEFAULT_MODEL,
         preset,
         styles=n_instruments if n_instruments > 1 else 0,
         **{name: value for name, value in overrides.items() if name in shape},
     )
     recipe = {name: value for name, value in overrides.items() if name not in shape}
-    return config, training_config(config.model, preset, **recipe)
-
-
-def tuned_to(config: ModelConfig, instruments: Sequence[str]) -> ModelConfig:
-    """The network with its oscillators at the partials of its one instrument, where that has partials of its own.
-
-    There are no more oscillators then than partials are known.
-    """
-    instrument = known_instrument(instruments[0]) if len(instruments) == 1 else None
-    if instrument is None or not instrument.oscillators or not config.harmonics:
-        return config
-    partials = instrument.oscillators[: config.harmonics]
-    return dataclasses.replace(config, harmonics=len(partials), partials=partials)
-
-
-def partials_for(config: ModelConfig, corpora: Sequence[Corpus]) -> Partials | None:
-    """What oscillators sound: a tuned network's one instrument's partials as measured, else as they should be.
-
-    None for a network without oscillators.
-    """
-    if not config.oscillators:
-        return None
-    if config.tuned:
-        return measure_partials(corpora[0], config.measured_partials)
-    return Partials.of_all_keys(config.oscillator_partials)
+    return config, training_config(preset, **recipe)
 
 
 @dataclass(frozen=True)
@@ -132,25 +105,26 @@ def read_start(path: Path, instrument: str | None, corpora: Sequence[Corpus]) ->
 def started_settings(
     start: Start, model: str | None, preset: str | None, overrides: Mapping[str, Any]
 ) -> tuple[ModelConfig, TrainingConfig]:
-    """The network that a run starts from, and the recipe of a preset, None: of `small`; `overrides` as above.
+    """The network that a run starts from, and the recipe of a preset, None: the default; `overrides` as above.
 
     Raises:
         InputError: the model, the preset or an override asks for a network of another shape.
     """
     config = start.checkpoint.config
+    if not isinstance(config, ModelConfig):
+        raise InputError(f"{start.origin['file']}: holds a model of kind {config.kind!r}, not {ModelConfig.kind!r}")
     shape = {field.name for field in dataclasses.fields(ModelConfig)}
     asked = {} if preset is None else preset_config(config.model, preset, styles=config.styles).as_dict()
-    asked.pop("partials", None)  # an instrument's, not a preset's
     asked |= {} if model is None else {"model": model}
     asked |= {name: value for name, value in overrides.items() if name in shape}
     for name, value in asked.items():
         if getattr(config, name) != value:
             raise InputError(f"{start.origin['file']}: starts with {name} {getattr(config, name)}, not {value}")
     recipe = {name: value for name, value in overrides.items() if name not in shape}
-    return config, training_config(config.model, preset or DEFAULT_PRESET, **recipe)
+    return config, training_config(preset or DEFAULT_PRESET, **recipe)
 
 
-def resumed_settings(folder: Path, overrides: Mapping[str, Any]) -> tuple[ModelConfig, TrainingConfig, Span]:
+def resumed_settings(folder: Path, overrides: Mapping[str, Any]) -> tuple[Any, TrainingConfig, Span]:
     """Network, recipe and length of the run in a folder.
 
     Raises:
@@ -160,11 +134,11 @@ def resumed_settings(folder: Path, overrides: Mapping[str, Any]) -> tuple[ModelC
         raise InputError(f"{folder}: no run to resume")
     facts = load_tensors(folder / "state.safetensors")[1]
     try:
-        config, training = ModelConfig.from_dict(facts["config"]), TrainingConfig(**facts["training"])
+        config, training = config_from(facts["kind"], facts["config"]), TrainingConfig(**facts["training"])
         span = Span(**facts["span"])
     except (KeyError, TypeError) as error:
         raise InputError(f"{folder / 'state.safetensors'}: damaged ({error})") from None
-    begun_with = {**dataclasses.asdict(config), **dataclasses.asdict(training)}
+    begun_with = {**config.as_dict(), **dataclasses.asdict(training)}
     for name, value in overrides.items():
         if begun_with[name] != value:
             raise InputError(f"{folder}: was begun with {name} {begun_with[name]}, not {value}")
@@ -259,21 +233,14 @@ def train_run(
             raise InputError(
                 f"{corpus.folder}: no validation piece, and training is judged by one; build it again with --valid NAME"
             )
-    keeps_partials = config.tuned and resume  # those that it began with
-    if config.tuned and not keeps_partials:
-        say("measuring the partials of each key")
     dataset = SliceDataset(
         corpora,
         "train",
         n_predicted=training.n_predicted,
         n_context=config.receptive_field - 1,
         seed=training.seed,
-        partials=None if keeps_partials else partials_for(config, corpora),
-        n_partials=config.harmonics,
-        envelopes=config.envelopes,
-        noises=config.noises,
-        cold_start_share=training.cold_start,
         dithered=config.dither,
+        velocity=config.velocity,
     )
     folder.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(
@@ -294,7 +261,7 @@ def train_run(
     if evaluate_every is None:
         by_epochs = span.epochs is not None
         evaluate_every = Span(epochs=PAPER_EVALUATION_EPOCHS) if by_epochs else Span(minutes=EVALUATION_MINUTES)
-    monitor = Monitor(corpora, trainer, span, evaluate_every, evaluation_seconds, steps_an_epoch, say)
+    monitor = Monitor(corpora, trainer, span, evaluate_every, evaluation_seconds, steps_an_epoch, config.dither, say)
     try:
         trainer.run(
             until_step=span.in_steps(steps_an_epoch),
@@ -360,6 +327,7 @@ class Monitor:
         evaluate_every: Span,
         evaluation_seconds: int,
         steps_an_epoch: int,
+        dithered: bool,
         say: Callable[[str], None],
     ) -> None:
         self.corpora, self.trainer, self.say = corpora, trainer, say
@@ -367,8 +335,7 @@ class Monitor:
         self.every_steps = evaluate_every.in_steps(steps_an_epoch)
         self.every_s = None if evaluate_every.minutes is None else 60 * evaluate_every.minutes
         self.next_s = self.every_s + trainer.elapsed_s if self.every_s else math.inf
-        splits = ("train", "valid") if trainer.network.audio.hears else ()  # without a likelihood there is no floor
-        self.floor = {split: split_floor_nats(corpora, split, trainer.config.dither) for split in splits}
+        self.floor = {split: split_floor_nats(corpora, split, dithered) for split in ("train", "valid")}
         self.begun: tuple[Progress, int] | None = None
         self.bar: tqdm | None = None
         if trainer.rank == 0:
@@ -377,11 +344,7 @@ class Monitor:
             length = f"{span.minutes:g} minutes" if steps is None else f"{steps} steps"
             say(
                 f"{trainer.config.model}, {n_parameters:,} parameters, for {length} ({steps_an_epoch} steps an epoch); "
-                + (
-                    f"dither floor {self.floor['train']:.3f} nats a sample: no loss can be lower"
-                    if self.floor
-                    else "the loss is the distance of the spectra, in nats of amplitude (8.7 dB)"
-                )
+                f"dither floor {self.floor['train']:.3f} nats a sample: no loss can be lower"
             )
             self.bar = tqdm(
                 total=100,
@@ -402,9 +365,9 @@ class Monitor:
         passed_s = max(progress.elapsed_s - first.elapsed_s, 1e-9)
         rate = (self.trainer.samples - samples) / passed_s
         left_s = passed_s * (1 - progress.share_done) / max(progress.share_done - first.share_done, 1e-9)
-        over_floor = f"{progress.error - self.floor['train']:+.3f} over the floor, " if self.floor else ""
         self.bar.set_postfix_str(
-            f"step {progress.step}, loss {progress.loss:.3f}, {over_floor}{rate:,.0f} samples/s, {clock(left_s)} left",
+            f"step {progress.step}, loss {progress.loss:.3f}, {progress.error - self.floor['train']:+.3f} over the "
+            f"floor, {rate:,.0f} samples/s, {clock(left_s)} left",
             refresh=False,
         )
         self.bar.update(100 * progress.share_done - self.bar.n)
@@ -428,22 +391,21 @@ class Monitor:
             style = np.eye(len(self.corpora))[number] if network.config.styles else None
             runs.append(free_run(network, corpus, self.evaluation_seconds, style=style))
         figures = {
-            f"valid_{network.error_name}": told.error,
+            "valid_nll": told.nll,
+            "dither_floor": self.floor["valid"],
+            "valid_excess": told.nll - self.floor["valid"],
             "score_gain": told.score_gain,
             "rmse_cqt_db": float(np.mean([run.sample_rmse_db.mean() for run in runs])),
             "rmse_cqt_expectation_db": float(np.mean([run.expectation_rmse_db.mean() for run in runs])),
         }
-        if self.floor:
-            figures |= {"dither_floor": self.floor["valid"], "valid_excess": told.error - self.floor["valid"]}
         figures["evaluation_s"] = time.monotonic() - begun  # which training had to wait
         network.train()
         if self.bar is not None:
             self.bar.clear()
         self.say(
-            f"step {self.trainer.step}: validation {told.error:.3f} nats"
-            + (f", {figures['valid_excess']:+.3f} over the floor, " if self.floor else " from the spectra, ")
-            + f"score gain {told.score_gain:.2f}; free-running RMSE-CQT {figures['rmse_cqt_db']:.1f} dB "
-            f"(expectation {figures['rmse_cqt_expectation_db']:.1f})"
+            f"step {self.trainer.step}: validation {told.nll:.3f} nats, {figures['valid_excess']:+.3f} over the floor, "
+            f"score gain {told.score_gain:.2f}; free-running RMSE-CQT {figures['rmse_cqt_db']:.1f} dB "
+            f"(mean {figures['rmse_cqt_expectation_db']:.1f})"
         )
         return figures
 

@@ -35,7 +35,7 @@ import numpy as np
 import soxr
 
 from synthnet.files import InputError
-from synthnet.roll import roll_events, to_samples
+from synthnet.roll import roll_events
 from synthnet.score import Note
 
 FLUIDR3 = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")
@@ -189,18 +189,14 @@ class Teacher:
 
     def _key_events(self, notes: Iterable[Note]) -> list[tuple[int, int, int]]:
         """(block, velocity or 0 for a release, pitch) in the order played, as the piano roll has them."""
-        snapped = self.snap(notes)
-        roll = roll_events(snapped, self.sample_rate_hz)
-        velocities: dict[tuple[int, int], int] = {}
-        for note in snapped:
-            key = note.pitch, int(to_samples(note.start_s, self.sample_rate_hz))
-            velocities[key] = max(velocities.get(key, 1), note.velocity)
+        roll = roll_events(self.snap(notes), self.sample_rate_hz)
         events = []
-        for pitch, onset, release in np.stack([roll.pitch, roll.onset, roll.release], axis=1).tolist():
+        columns = np.stack([roll.pitch, roll.onset, roll.release, roll.velocity], axis=1)
+        for pitch, onset, release, velocity in columns.tolist():
             # Onsets lie on the grid; releases that the roll moves ahead of a re-strike need not.
             first = onset * self.oversampling // BLOCK
             last = max(first + 1, round(release * self.oversampling / BLOCK))
-            events += [(first, velocities[pitch, onset], pitch), (last, 0, pitch)]
+            events += [(first, velocity, pitch), (last, 0, pitch)]
         return sorted(events)  # within a block releases (0) come before strikes
 
     def _select_preset(self, synth: Any) -> None:

@@ -1,8 +1,10 @@
 """The training loop: random slices of the corpora, resumable to the bit, data-parallel under torchrun.
 
 Adam trains everything, or all but the matrices, which Muon trains then.
-All randomness is a function of (seed, slice number): the slices (`synthnet.dataset`), their corruption and noise. There
-is no generator state to save, and N steps followed by N resumed steps are the same computation as 2N steps.
+All randomness is a function of (seed, slice number), as the dataset makes its slices. There is no generator state to
+save, and N steps followed by N resumed steps are the same computation as 2N steps.
+
+The loop knows a model by its config, which builds it, and by `Model.loss` of a batch of the dataset.
 """
 
 from __future__ import annotations
@@ -19,30 +21,25 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from torch.utils.tensorboard import SummaryWriter
 
 from synthnet.checkpoint import Checkpoint, load_tensors, save_checkpoint, save_tensors
-from synthnet.corruption import add_noise, corrupt
-from synthnet.dataset import SliceDataset
 from synthnet.files import InputError
-from synthnet.models import ModelConfig, Network, build_model, fused
+from synthnet.models import Config, Losses, Model, build_model
 from synthnet.optimiser import Muon, matrices_of
-from synthnet.spectral import spectral_distance, spectral_loss
 
 ADAM_BETAS = (0.9, 0.999)
 ADAM_EPSILON = 1e-8
 EMA_EVERY_STEPS = 5
 LOSSES_AVERAGED = 20  # of every tenth step, in what is shown and in a row of metrics.jsonl
 LEARNING_RATE_END = 0.05  # share of the learning rate left when annealing ends
-PHASE_WEIGHT = 0.5  # of what `spectral_distance` tells of phases
-CORRUPTION_END = 0.3  # share of corruption and noise left when annealing ends
 
 
 @dataclass(frozen=True)
@@ -52,41 +49,26 @@ class TrainingConfig:
     Args:
         learning_rate: of Adam, after the warm-up.
         muon: whether matrices are trained by Muon, with the same learning rate, instead of Adam.
-        adam_rate: what Adam learns with beside Muon, as a share of the learning rate. Biases that run ahead of the
-            matrices of a network can drive its rectifiers into silence, from which they do not wake.
         weight_decay: L2 penalty inside Adam.
         matrix_decay: decoupled weight decay of what Muon trains: each step takes this share of the learning rate off
-            the weights. Small weights bend the waves less, so that fewer of their harmonics are folded back.
+            the weights.
         batch: slices a step on each process.
         n_predicted: samples predicted in a slice.
         warmup_steps: steps over which the learning rate rises linearly.
-        corruption: in each slice a share p, uniform on 0 to this, of the past samples is replaced by random
-            classes, so that the score is worth listening to (0: off).
-        noise: to the past samples of each slice noise is added (see `add_noise`), up to this level: the score is worth
-            listening to, and what the network plays itself, a little off, is nothing new to it (0: off).
-        spectral: weight of `spectral_loss` when annealing ends, growing from 0 when it begins (0: off). Networks that
-            do not hear themselves have `spectral_distance` instead of it and of the likelihood.
-        cold_start: share of the slices that begin in the silence before a piece.
         ema_decay: the checkpoint holds an exponential moving average of the weights, updated every 5 steps
             with this decay (0: the weights themselves).
-        anneal_steps: learning rate (cosine), corruption and noise (linear) fall until this step; None: constant,
-            or over `anneal_minutes`.
+        anneal_steps: the learning rate falls (cosine) until this step; None: constant, or over `anneal_minutes`.
         anneal_minutes: the same by the clock. Runs annealed by the clock are not bit-reproducible.
-        seed: of the weights, slices, corruption and noise.
+        seed: of the weights and slices.
     """
 
     learning_rate: float = 1e-3
     muon: bool = False
-    adam_rate: float = 1.0
     weight_decay: float = 1e-5
     matrix_decay: float = 0.0
     batch: int = 1
     n_predicted: int = 16_000
     warmup_steps: int = 0
-    corruption: float = 0.0
-    noise: float = 0.0
-    spectral: float = 0.0
-    cold_start: float = 0.02
     ema_decay: float = 0.0
     anneal_steps: int | None = None
     anneal_minutes: float | None = None
@@ -95,16 +77,11 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         ranges: dict[str, tuple[float, float]] = {
             "learning_rate": (1e-9, 10.0),
-            "adam_rate": (1e-3, 1.0),
             "weight_decay": (0.0, 1.0),
             "matrix_decay": (0.0, 100.0),
             "batch": (1, 4096),
             "n_predicted": (1, 10_000_000),
             "warmup_steps": (0, 10_000_000),
-            "corruption": (0.0, 1.0),
-            "noise": (0.0, 10.0),
-            "spectral": (0.0, 100.0),
-            "cold_start": (0.0, 1.0),
             "ema_decay": (0.0, 0.99999),
             "seed": (0, 2**31 - 1),
         }
@@ -120,41 +97,26 @@ class TrainingConfig:
 
 
 PAPER = TrainingConfig()
-SMALL = TrainingConfig(
+CPU = TrainingConfig(
     learning_rate=4e-3,
     muon=True,
     weight_decay=0.0,
     matrix_decay=0.5,
-    n_predicted=4_000,
+    n_predicted=8_000,
     warmup_steps=100,
-    noise=0.3,
-    spectral=0.05,
     ema_decay=0.98,
-    anneal_minutes=15.0,
+    anneal_minutes=12.0,
 )
-RECIPES = {"small": SMALL, "tiny": dataclasses.replace(SMALL, n_predicted=1_000, warmup_steps=10)}
-MODEL_RECIPES: dict[str, dict[str, Any]] = {"nsf": {"corruption": 0.0, "noise": 0.0, "spectral": 0.0, "adam_rate": 0.1}}
+RECIPES = {"cpu": CPU, "tiny": dataclasses.replace(CPU, n_predicted=1_000, warmup_steps=10, anneal_minutes=1.0)}
 
 
-def training_config(model: str, preset: str, **changes: Any) -> TrainingConfig:
-    """The recipe of a preset (the paper's, unless the preset has one of its own), as the model needs it, changed."""
-    return dataclasses.replace(RECIPES.get(preset, PAPER), **{**MODEL_RECIPES.get(model, {}), **changes})
+def training_config(preset: str, **changes: Any) -> TrainingConfig:
+    """The recipe of a preset (the paper's, unless the preset has one of its own), with some of its values changed."""
+    return dataclasses.replace(RECIPES.get(preset, PAPER), **changes)
 
 
-class Schedule(NamedTuple):
-    """What changes as training goes on: the learning rate, and the shares of corruption and of the spectral loss."""
-
-    learning_rate: float
-    corruption: float
-    spectral: float
-
-
-def annealed(training: TrainingConfig, step: int, elapsed_s: float) -> Schedule:
-    """Warm-up, then over the span of annealing a cosine for the learning rate, and lines for the shares.
-
-    Corruption falls from 1 and stays there without annealing. The spectral loss grows from 0, and there is none without
-    annealing: a network that cannot begin a note yet would learn from it to be silent.
-    """
+def annealed(training: TrainingConfig, step: int, elapsed_s: float) -> float:
+    """The learning rate: a linear warm-up, then a cosine over the span of annealing, down to 5%."""
     share = 0.0
     if training.anneal_steps:
         share = min(step / training.anneal_steps, 1.0)
@@ -165,17 +127,17 @@ def annealed(training: TrainingConfig, step: int, elapsed_s: float) -> Schedule:
     )
     if training.warmup_steps:
         rate *= min(1.0, (step + 1) / training.warmup_steps)
-    return Schedule(rate, 1 - (1 - CORRUPTION_END) * share, share)
+    return rate
 
 
 @dataclass
 class Progress:
-    """What the loop tells whoever shows it, every ten steps."""
+    """What the loop reports, every ten steps."""
 
     step: int
     elapsed_s: float  # of the whole run, resumed parts included
     loss: float  # minimised, in nats, mean of the last 200 steps
-    error: float  # cross-entropy of the audio alone, or the spectral distance, likewise
+    error: float  # the audio's part of it, likewise
     share_done: float  # of what this call was asked to reach
 
 
@@ -189,7 +151,8 @@ class Trainer:
     Args:
         folder: of the run; `last.safetensors`, `best.safetensors` (playable), `state.safetensors` (to resume)
             and `metrics.jsonl` are written there, by rank 0 alone.
-        dataset: makes the training slices.
+        config: of the model, which is built from it.
+        dataset: makes the training slices, dictionaries of tensors that the model's loss takes in batches.
         sample_rate_hz, instruments, provenance: for the checkpoints; resuming checks the last two.
         span: how long the run is meant to be, for whoever resumes it.
         workers: processes that prepare slices.
@@ -202,9 +165,9 @@ class Trainer:
     def __init__(
         self,
         folder: Path,
-        config: ModelConfig,
+        config: Config,
         training: TrainingConfig,
-        dataset: SliceDataset,
+        dataset: Dataset[dict[str, Tensor]],
         *,
         sample_rate_hz: int,
         instruments: tuple[str, ...],
@@ -221,13 +184,9 @@ class Trainer:
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.world = dist.get_world_size() if dist.is_initialized() else 1
         torch.manual_seed(training.seed)
-        self.network = build_model(config).to(device)
+        self.network: Model = build_model(config).to(device)
         if start is not None:
             self.network.load_state_dict(start)
-        if config.tuned and dataset.partials is not None:
-            self.network.tune(dataset.partials)
-            if start is None and not self.network.audio.hears:
-                self.network.silence()
         self.average = copy.deepcopy(self.network) if training.ema_decay else self.network
         matrices = matrices_of(self.network) if training.muon else []
         rest = set(self.network.parameters()) - set(matrices)
@@ -246,8 +205,6 @@ class Trainer:
         self.board = SummaryWriter(str(folder / "tensorboard")) if self.rank == 0 else None
         if resume:
             self.load_state()
-            if config.tuned:
-                dataset.partials = self.network.partials
 
     @property
     def slices_per_step(self) -> int:
@@ -265,14 +222,14 @@ class Trainer:
         until_step: int | None,
         until_s: float | None,
         on_step: Callable[[Progress], None],
-        validate: Callable[[Network], dict[str, float]],
+        validate: Callable[[Any], dict[str, float]],
         validate_now: Callable[[int, float], bool],
         save_every_s: float = 120.0,
     ) -> None:
         """Train until a step or a time (of the whole run, resumed parts included) is reached.
 
         Args:
-            validate: figures of the averaged network; the lowest "rmse_cqt_db" among them is the best checkpoint.
+            validate: figures of the averaged model; the lowest "rmse_cqt_db" among them is the best checkpoint.
                 Called by rank 0 alone, and once more at the end.
             validate_now: whether to validate after (step, elapsed seconds).
 
@@ -280,25 +237,24 @@ class Trainer:
             Interrupted: SIGINT or SIGTERM came; the state is saved.
             InputError: the loss is not finite; the checkpoints saved before stay as they were.
         """
-        module: torch.nn.Module = LossModule(self.network, self.sample_rate_hz)
+        module: torch.nn.Module = LossModule(self.network)
         if self.world > 1:
             module = DistributedDataParallel(module, static_graph=True)
         begun, last_saved = time.monotonic() - self.elapsed_s, time.monotonic()
         validated_at = -1
         recent: deque[tuple[float, float]] = deque(maxlen=LOSSES_AVERAGED)
-        threads = fused.threads_to_tasks() if self.network.runs_compiled else contextlib.nullcontext()
-        with stop_on_signals() as stopped, threads:
+        with stop_on_signals() as stopped, self.network.training_threads():
             for batch in self.batches():
                 self.elapsed_s = time.monotonic() - begun
                 share = max(self.step / until_step if until_step else 0.0, self.elapsed_s / until_s if until_s else 0.0)
                 finish, interrupted, elapsed_s = self.agree(share >= 1.0, stopped(), self.elapsed_s)
                 if finish or interrupted:
                     break
-                loss, nll = self.train_step(module, batch, elapsed_s)
+                loss, error = self.train_step(module, batch, elapsed_s)
                 self.step += 1
                 if self.step % 10 == 0 or self.step == 1:  # reading a loss waits for a GPU
                     self.check_finite(loss)
-                    recent.append((loss.item(), nll.item()))
+                    recent.append((loss.item(), error.item()))
                     mean_loss, mean_error = (sum(values) / len(values) for values in zip(*recent, strict=True))
                     on_step(Progress(self.step, self.elapsed_s, mean_loss, mean_error, share))
                     if self.step % (10 * LOSSES_AVERAGED) == 0:
@@ -334,23 +290,17 @@ class Trainer:
         )
         yield from loader
 
-    def train_step(self, module: torch.nn.Module, batch: dict[str, Tensor], elapsed_s: float) -> tuple[Tensor, Tensor]:
-        """One optimiser step; the loss before it, and its audio part."""
-        now = annealed(self.training, self.step, elapsed_s)
-        beside_muon = "muon" in self.optimisers
-        for kind, optimiser in self.optimisers.items():
+    def train_step(self, module: torch.nn.Module, batch: dict[str, Tensor], elapsed_s: float) -> Losses:
+        """One optimiser step; the losses before it."""
+        rate = annealed(self.training, self.step, elapsed_s)
+        for optimiser in self.optimisers.values():
             for group in optimiser.param_groups:
-                group["lr"] = now.learning_rate * (self.training.adam_rate if kind == "adam" and beside_muon else 1.0)
-        seed, first = self.training.seed, self.step * self.slices_per_step + self.rank * self.training.batch
-        if self.training.corruption > 0:
-            batch["x"] = corrupt(batch["x"], now.corruption * self.training.corruption, seed, first)
-        if self.training.noise > 0:
-            batch["x"] = add_noise(batch["x"], now.corruption * self.training.noise, seed, first)
+                group["lr"] = rate
         batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            loss, nll = module(batch, now.spectral * self.training.spectral)
+            losses = module(batch)
         self.network.zero_grad(set_to_none=True)
-        loss.backward()
+        losses.total.backward()
         for optimiser in self.optimisers.values():
             optimiser.step()
         if self.training.ema_decay and (self.step + 1) % EMA_EVERY_STEPS == 0:
@@ -359,7 +309,7 @@ class Trainer:
             with torch.no_grad():
                 for mean, value in zip(self.average.parameters(), self.network.parameters(), strict=True):
                     mean.lerp_(value, 1 - decay)
-        return loss.detach(), nll.detach()
+        return Losses(*(loss.detach() for loss in losses))
 
     def agree(self, finish: bool, interrupted: bool, elapsed_s: float) -> tuple[bool, bool, float]:
         """Rank 0's word on whether to go on and what time it is, so that all processes do the same."""
@@ -388,23 +338,24 @@ class Trainer:
             self.board.add_scalar(name, value, self.step)
 
     def keep_if_best(self, figures: dict[str, float]) -> None:
-        """Record validation figures, and keep the network if no earlier one was as good."""
+        """Record validation figures, and keep the model if no earlier one was as good."""
         self.record(figures)
         if figures["rmse_cqt_db"] < self.best:
             self.best = figures["rmse_cqt_db"]
             save_checkpoint(self.folder / "best.safetensors", self.checkpoint(figures))
 
     def checkpoint(self, figures: dict[str, float]) -> Checkpoint:
-        """The playable network as it is now."""
+        """The playable model as it is now."""
         training = {
             **self.provenance,
             "steps": self.step,
             "samples": self.samples,
             "elapsed_s": round(self.elapsed_s, 1),
             "settings": dataclasses.asdict(self.training),
-            "figures": figures,
         }
-        return Checkpoint(self.config, self.sample_rate_hz, self.instruments, training, self.average.state_dict())
+        weights = self.average.state_dict()
+        kept = {"validation": figures} if figures else {}
+        return Checkpoint(self.config, self.sample_rate_hz, self.instruments, training, weights, kept)
 
     def save(self) -> None:
         """Write the playable network and the state to resume from."""
@@ -416,6 +367,7 @@ class Trainer:
             for number, moments in optimiser.state_dict()["state"].items():
                 tensors |= {f"{kind}.{number}.{name}": value for name, value in moments.items()}
         facts = {
+            "kind": self.config.kind,
             "config": self.config.as_dict(),
             "training": dataclasses.asdict(self.training),
             "world": self.world,
@@ -432,6 +384,8 @@ class Trainer:
         """Go on where `save` left off."""
         path = self.folder / "state.safetensors"
         tensors, facts = load_tensors(path)
+        if facts.get("kind") != self.config.kind:
+            raise InputError(f"{path}: holds a model of kind {facts.get('kind')!r}, not {self.config.kind!r}")
         for name, mine in (("config", self.config.as_dict()), ("training", dataclasses.asdict(self.training))):
             theirs = facts.get(name, {})
             for key, value in mine.items():
@@ -470,19 +424,12 @@ class Trainer:
 class LossModule(torch.nn.Module):
     """Makes the loss the forward pass, which is what DistributedDataParallel synchronises."""
 
-    def __init__(self, network: Network, sample_rate_hz: int) -> None:
+    def __init__(self, model: Model) -> None:
         super().__init__()
-        self.network, self.sample_rate_hz = network, sample_rate_hz
+        self.model = model
 
-    def forward(self, batch: dict[str, Tensor], spectral: float) -> tuple[Tensor, Tensor]:
-        """The loss, with so much of `spectral_loss` in it; and the audio's cross-entropy, or distance, alone."""
-        loss, nll, means = self.network.loss(batch)
-        if not self.network.audio.hears:
-            distance, discord = spectral_distance(means, batch["target_clean"], self.sample_rate_hz)
-            return distance + PHASE_WEIGHT * discord, distance
-        if spectral > 0:
-            loss = loss + spectral * spectral_loss(means, batch["target_clean"], self.sample_rate_hz)
-        return loss, nll
+    def forward(self, batch: dict[str, Tensor]) -> Losses:
+        return self.model.loss(batch)
 
 
 class SliceNumbers:

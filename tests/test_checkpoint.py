@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from synthnet.checkpoint import Checkpoint, load_checkpoint, peek_checkpoint, save_checkpoint, save_tensors
 from synthnet.files import InputError
-from synthnet.models import MODELS, build_model, preset_config
+from synthnet.models import KINDS, MODELS, Kind, build_model, preset_config
 
 
 @pytest.fixture
 def checkpoint() -> Checkpoint:
     torch.manual_seed(0)
     config = preset_config("synthnet", "tiny", styles=2)
-    return Checkpoint(config, 16_000, ("cello", "flute"), {"steps": 7}, build_model(config).state_dict())
+    return Checkpoint(
+        config, 16_000, ("cello", "flute"), {"steps": 7}, build_model(config).state_dict(), {"validation": {"x": 1.5}}
+    )
 
 
 def test_round_trip(tmp_path: Path, checkpoint: Checkpoint) -> None:
@@ -29,7 +33,7 @@ def test_round_trip(tmp_path: Path, checkpoint: Checkpoint) -> None:
     assert [entry.name for entry in path.parent.iterdir()] == ["a.safetensors"]
     again = load_checkpoint(path)
     assert (again.config, again.sample_rate_hz, again.instruments) == (checkpoint.config, 16_000, ("cello", "flute"))
-    assert again.training == {"steps": 7}
+    assert (again.training, again.figures) == ({"steps": 7}, {"validation": {"x": 1.5}})
     network = again.build()
     for name, value in network.state_dict().items():
         assert torch.equal(value, checkpoint.weights[name])
@@ -45,17 +49,16 @@ def test_voices(checkpoint: Checkpoint) -> None:
 @pytest.mark.parametrize("model", MODELS)
 def test_a_network_of_one_computes_what_the_network_of_several_did_with_that_style(model: str) -> None:
     torch.manual_seed(0)
-    config = preset_config(model, "tiny", styles=3, harmonics=2)
+    config = preset_config(model, "tiny", styles=3)
     several = Checkpoint(config, 16_000, ("cello", "flute", "oboe"), {}, build_model(config).state_dict())
     n = config.receptive_field + 50
     x, roll = torch.randint(0, 256, (1, n)), (torch.rand(1, 128, n) < 0.05).float()
-    tones = torch.randn(1, config.oscillators, n)
     outputs = []
     for name, style in [("oboe", [0.0, 0.0, 1.0]), ("cello", [1.0, 0.0, 0.0]), (None, [1 / 3, 1 / 3, 1 / 3])]:
         one = several.of_one(name)
         assert (one.config.styles, one.instruments) == (0, ("cello+flute+oboe" if name is None else name,))
-        outputs.append(one.build()(x, roll, None, tones))
-        expected = several.build()(x, roll, torch.tensor([style]), tones)
+        outputs.append(one.build()(x, roll))
+        expected = several.build()(x, roll, torch.tensor([style]))
         torch.testing.assert_close(outputs[-1], expected, rtol=1e-5, atol=1e-5)
     assert not torch.allclose(outputs[0], outputs[1], atol=1e-2)
     assert one.of_one() is one
@@ -130,9 +133,81 @@ def test_foreign_files_are_refused(tmp_path: Path, checkpoint: Checkpoint) -> No
     save_file({"w": torch.zeros(3)}, path, metadata={"synthnet": json.dumps({"format": 99})})
     with pytest.raises(InputError, match="format 99"):
         load_checkpoint(path)
+    save_file({"w": torch.zeros(3)}, path, metadata={"synthnet": json.dumps({"format": 1})})
+    with pytest.raises(InputError, match="checkpoint format 1, this version reads format 2"):
+        load_checkpoint(path)
     save_tensors(path, {"w": torch.zeros(3)}, {"step": 3})
     with pytest.raises(InputError, match="not a playable checkpoint"):
         load_checkpoint(path)
+
+
+def header_of(path: Path) -> dict[str, Any]:
+    with safe_open(path, framework="np") as file:
+        return json.loads(file.metadata()["synthnet"])
+
+
+def test_the_header_says_its_format_and_kind(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    path = tmp_path / "x.safetensors"
+    save_checkpoint(path, checkpoint)
+    assert header_of(path) == {
+        "format": 2,
+        "kind": "autoregressive",
+        "config": checkpoint.config.as_dict(),
+        "sample_rate_hz": 16_000,
+        "instruments": ["cello", "flute"],
+        "training": {"steps": 7},
+        "figures": {"validation": {"x": 1.5}},
+    }
+    for kind in ("harmonica", None, []):
+        facts = {**header_of(path), "kind": kind}
+        save_file(dict(checkpoint.weights), tmp_path / "y.safetensors", metadata={"synthnet": json.dumps(facts)})
+        fault = fault_of(tmp_path / "y.safetensors")
+        assert fault is not None
+        assert "\n" not in fault
+
+
+def test_another_kind_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file holds any kind that is in the table: its config, and the model that this builds."""
+    monkeypatch.setitem(KINDS, "gain", Kind(GainConfig, Gain))
+    saved = Checkpoint(GainConfig(0.5), 44_100, ("horn",), {}, {"gain": torch.tensor([2.0])})
+    save_checkpoint(tmp_path / "x.safetensors", saved)
+    again = load_checkpoint(tmp_path / "x.safetensors")
+    assert again.config == GainConfig(0.5)
+    assert again.voice().style is None
+    assert again.build()(torch.ones(1)).tolist() == [1.0]
+
+
+@dataclass(frozen=True)
+class GainConfig:
+    factor: float
+    kind: ClassVar[str] = "gain"
+    model: ClassVar[str] = "gain"
+    styles: ClassVar[int] = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> GainConfig:
+        return cls(**values)
+
+
+class Gain(torch.nn.Module):
+    def __init__(self, config: GainConfig) -> None:
+        super().__init__()
+        self.factor, self.gain = config.factor, torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.factor * self.gain * x
+
+
+def test_weights_may_be_kept_in_half_precision_and_are_built_in_single(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    halves = {name: value.half() for name, value in checkpoint.weights.items()}
+    save_checkpoint(tmp_path / "x.safetensors", replace(checkpoint, weights=halves))
+    again = load_checkpoint(tmp_path / "x.safetensors")
+    for name, value in again.build().state_dict().items():
+        assert again.weights[name].dtype == torch.float16
+        assert torch.equal(value, halves[name].float())
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path, checkpoint: Checkpoint) -> None:

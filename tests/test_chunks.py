@@ -52,20 +52,6 @@ def test_chunks_add_up_to_the_piece(n_chunks: int, monkeypatch: pytest.MonkeyPat
     np.testing.assert_allclose(chunked, whole, atol=1e-6)
 
 
-def test_what_rings_is_heard_in_the_next_chunk() -> None:
-    network = build_model(preset_config("nsf", "tiny", harmonics=3)).eval()
-    network.silence()  # the measured part alone
-    network.levels.fill_(-3.0)
-    network.ratios.copy_(torch.arange(1.0, 1 + network.ratios.shape[1]))
-    network.releases_s.fill_(0.6)
-    stream = Stream(roll_events([Note(60, 90, 0.1, 0.4), Note(64, 90, 5.7, 5.8)], RATE), (0,), expectation=True)
-    n = 6 * RATE
-    chunked = np.concatenate(list(generate_in_chunks(network, [stream], n, 3, progress=lambda n: None)), axis=1)
-    whole = np.concatenate(list(generate(network, [stream], n)), axis=1)
-    assert np.abs(whole[0, 2 * RATE : round(2.3 * RATE)]).max() > 0.01
-    np.testing.assert_allclose(chunked, whole, atol=1e-3)
-
-
 def test_cuts_prefer_rests_and_onsets_that_end_what_sounded() -> None:
     held = Note(40, 90, 0.0, 4.9)  # sounds across the even place, 5.0 s, of one of two tracks
     early, late = Note(60, 90, 4.0, 4.95), Note(62, 90, 4.95, 6.0)

@@ -26,22 +26,19 @@ class Passage(NamedTuple):
     x: Tensor
     roll: Tensor  # [B, 128, field + T]
     style: Tensor | None
-    tones: Tensor | None
     terms: Conditioning
 
     @property
-    def past(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    def past(self) -> tuple[Tensor, Tensor, Tensor | None]:
         """What `Engine.prime` takes."""
-        field = self.network.config.receptive_field
-        tones = None if self.tones is None else self.tones[:, :, :field]
-        return self.x, self.roll[:, :, :field], self.style, tones
+        return self.x, self.roll[:, :, : self.network.config.receptive_field], self.style
 
     def stream(self, number: int) -> Passage:
         """One of the streams alone."""
         one = slice(number, number + 1)
         return Passage(
             self.network,
-            *(None if part is None else part[one] for part in (self.x, self.roll, self.style, self.tones)),
+            *(None if part is None else part[one] for part in (self.x, self.roll, self.style)),
             cut(self.terms, one, slice(None)),
         )
 
@@ -68,22 +65,18 @@ def passage(
     x = torch.randint(0, 256, (n_streams, field), generator=generator)
     held = torch.rand(n_streams, 128, (field + n_samples) // 50 + 1, generator=generator) < 0.03
     roll = held.repeat_interleave(50, dim=2)[:, :, : field + n_samples].to(torch.uint8)
+    if config.velocity:
+        roll = roll * (torch.randint(1, 128, (n_streams, 128, 1), generator=generator) / 127)
     style = torch.rand(n_streams, config.styles, generator=generator) if config.styles else None
-    tones = None
-    if config.harmonics:
-        tones = torch.randn(n_streams, config.oscillators, field + n_samples, generator=generator)
-    frames = None if tones is None else tones[:, :, :-1]
-    terms = network.condition(roll[:, :, :-1], style, frames, [n_samples] * (1 + len(network.stack)))
-    return Passage(network, x, roll, style, tones, terms)
+    terms = network.condition(roll[:, :, :-1], style, [n_samples] * (1 + len(network.stack)))
+    return Passage(network, x, roll, style, terms)
 
 
 def full_logits(case: Passage, given: Tensor) -> Tensor:
     """Logits [B, 256, T] of the full pass in plain torch, where the samples after the past are given [B, T]."""
     case.network.compiled = False
     x = torch.cat([case.x, given[:, :-1]], dim=1)
-    n = x.shape[1]
-    tones = None if case.tones is None else case.tones[:, :, :n]
-    return case.network(x, case.roll[:, :, :n], case.style, tones)
+    return case.network(x, case.roll[:, :, : x.shape[1]], case.style)
 
 
 def assert_drawn_as_in_the_reference(
@@ -94,9 +87,9 @@ def assert_drawn_as_in_the_reference(
     cumulated = probabilities.cumsum(axis=1)
     picked = (cumulated <= uniforms[:, None]).sum(axis=1).clip(max=255)
     for stream, t in np.argwhere(picked != classes):
-        boundary = cumulated[stream, min(picked[stream, t], classes[stream, t]), t]
-        assert abs(int(picked[stream, t]) - int(classes[stream, t])) == 1
-        assert abs(boundary - uniforms[stream, t]) < NEAR_TIE
+        low, high = sorted((int(picked[stream, t]), int(classes[stream, t])))
+        boundaries = cumulated[stream, low:high, t]  # several where classes between have next to no probability
+        assert np.abs(boundaries - uniforms[stream, t]).max() < NEAR_TIE
     assert (picked != classes).mean() < 1e-3
     expected = np.einsum("bct,c->bt", probabilities, decode_mu_law(np.arange(256)).astype(np.float64))
     np.testing.assert_allclose(means, expected, atol=1e-5)
@@ -104,7 +97,7 @@ def assert_drawn_as_in_the_reference(
 
 VARIANTS = [
     {},
-    {"filter_width": 3, "styles": 3, "harmonics": 2, "envelopes": 3, "channels": 12, "dilations": 3, "blocks": 2},
+    {"filter_width": 3, "styles": 3, "velocity": True, "channels": 12, "dilations": 3, "blocks": 2},
 ]
 
 
@@ -114,15 +107,15 @@ def test_logits_and_draws_agree_with_the_torch_engine(model: str, changes: dict[
     n_streams, n_samples = 3, 1000
     case = passage(model, "tiny", n_streams, 2 * n_samples, sharpness=30.0, **changes)
     uniforms = np.random.default_rng(0).random((n_streams, n_samples))
-    hears_mean = np.array([False, True, False])
+    feeds_mean = np.array([False, True, False])
     engine, reference = CompiledEngine(case.network), TorchEngine(case.network)
     engine.prime(*case.past)
     reference.prime(*case.past)
 
     first = cut(case.terms, slice(None), slice(0, n_samples))
-    classes, means = engine.advance(first, uniforms, 0.8, hears_mean)
+    classes, means = engine.advance(first, uniforms, 0.8, feeds_mean)
     logits = reference.teacher_forced(first, torch.from_numpy(classes).long())
-    drawn = np.flatnonzero(~hears_mean)
+    drawn = np.flatnonzero(~feeds_mean)
     assert_drawn_as_in_the_reference(logits[drawn], 0.8, uniforms[drawn], classes[drawn], means[drawn])
     levels = torch.from_numpy(decode_mu_law(np.arange(256))).double()
     expected_means = torch.softmax(logits[1].double() / 0.8, dim=0).T @ levels
@@ -138,9 +131,10 @@ def test_logits_and_draws_agree_with_the_torch_engine(model: str, changes: dict[
     torch.testing.assert_close(engine.teacher_forced(second, given), expected, rtol=0, atol=1e-4 * span)
 
 
-def test_one_second_of_small_agrees_with_the_full_pass_given_and_drawn() -> None:
-    n_samples = 16_000
-    case = passage("synthnet", "small", 1, n_samples)
+@pytest.mark.parametrize("velocity", [False, True])
+def test_one_second_of_cpu_agrees_with_the_full_pass_given_and_drawn(velocity: bool) -> None:
+    n_samples = 8_000
+    case = passage("synthnet", "cpu", 1, n_samples, velocity=velocity)
     given = torch.randint(0, 256, (1, n_samples), generator=torch.Generator().manual_seed(3))
     engine = CompiledEngine(case.network)
     engine.prime(*case.past)

@@ -16,7 +16,7 @@ from synthnet.corpus import Corpus, Piece, build_corpus
 from synthnet.dataset import SliceDataset
 from synthnet.files import InputError
 from synthnet.instruments import find_instrument
-from synthnet.roll import Partials, oscillators, rasterise, roll_events
+from synthnet.roll import rasterise, roll_events
 from synthnet.score import Note, Score, Track, write_midi
 
 RATE_HZ = 16_000
@@ -47,28 +47,20 @@ def start_of(item: dict[str, torch.Tensor]) -> int:
     return int(100 * key - t - 1)
 
 
-def harmonics(n: int) -> Partials:
-    return Partials.of_all_keys(range(1, n + 1))
-
-
 def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def test_shapes_and_types(tiny_corpus: Corpus) -> None:
-    item = SliceDataset(
-        [tiny_corpus], "train", n_predicted=50, n_context=20, seed=0, partials=harmonics(3), n_partials=3, noises=2
-    )[0]
-    assert {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in item.items()} == {
-        "x": ((70,), torch.int64),
-        "roll": ((128, 70), torch.uint8),
-        "oscillators": ((8, 70), torch.float32),
-        "style": ((), torch.int64),
-        "target_x": ((50,), torch.int64),
-        "target_clean": ((50,), torch.float32),
-        "target_roll": ((128, 50), torch.uint8),
-    }
-    assert "oscillators" not in SliceDataset([tiny_corpus], "train", n_predicted=50, n_context=20, seed=0)[0]
+    for velocity, kind in ((False, torch.uint8), (True, torch.float32)):
+        item = SliceDataset([tiny_corpus], "train", n_predicted=50, n_context=20, seed=0, velocity=velocity)[0]
+        assert {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in item.items()} == {
+            "x": ((70,), torch.int64),
+            "roll": ((128, 70), kind),
+            "style": ((), torch.int64),
+            "target_x": ((50,), torch.int64),
+            "target_roll": ((128, 50), torch.uint8),
+        }
 
 
 @pytest.mark.parametrize("n_context", [0, 1, 300])
@@ -78,9 +70,9 @@ def test_targets_are_the_inputs_one_sample_later(n_context: int) -> None:
         item = slices[i]
         assert torch.equal(item["x"][n_context + 1 :], item["target_x"][:-1])
         assert torch.equal(item["roll"][:, n_context + 1 :], item["target_roll"][:, :-1])
-        clean, target = item["target_clean"].numpy(), item["target_x"].numpy()
-        assert (encode_mu_law(clean - DITHER_WIDTH) <= target).all()
-        assert (target <= encode_mu_law(clean + DITHER_WIDTH)).all()
+        clean, target = 0.5 * item["target_roll"].numpy().max(axis=0), item["target_x"].numpy()
+        assert (encode_mu_law(clean - 1.01 * DITHER_WIDTH) <= target).all()
+        assert (target <= encode_mu_law(clean + 1.01 * DITHER_WIDTH)).all()
 
 
 def test_roll_and_audio_agree_to_the_sample() -> None:
@@ -92,15 +84,14 @@ def test_roll_and_audio_agree_to_the_sample() -> None:
             np.testing.assert_array_equal(loud, roll.numpy().any(axis=0))
 
 
-def test_oscillators_are_those_of_the_inputs() -> None:
-    slices = SliceDataset(
-        [ruler()], "train", n_predicted=400, n_context=100, seed=2, partials=harmonics(4), n_partials=4
-    )
+@pytest.mark.parametrize("velocity", [False, True])
+def test_the_roll_is_that_of_the_inputs_and_its_target_binary(velocity: bool) -> None:
+    slices = SliceDataset([ruler()], "train", n_predicted=400, n_context=100, seed=2, velocity=velocity)
     events = roll_events(ruler().read_notes(ruler().pieces[0]), RATE_HZ)
     for i in range(10):
         begin = start_of(slices[i]) - 1 - 100
-        np.testing.assert_array_equal(slices[i]["oscillators"], oscillators(events, begin, begin + 500, harmonics(4)))
-        np.testing.assert_array_equal(slices[i]["roll"], rasterise(events, begin, begin + 500))
+        np.testing.assert_array_equal(slices[i]["roll"], rasterise(events, begin, begin + 500, velocity))
+        np.testing.assert_array_equal(slices[i]["target_roll"], rasterise(events, begin + 101, begin + 501))
 
 
 def test_a_struck_note_is_where_the_roll_says(tmp_path: Path) -> None:
@@ -122,9 +113,7 @@ def test_a_struck_note_is_where_the_roll_says(tmp_path: Path) -> None:
 
 def test_slice_depends_on_seed_and_number_alone(tiny_corpus: Corpus) -> None:
     def slices(seed: int) -> SliceDataset:
-        return SliceDataset(
-            [tiny_corpus], "train", n_predicted=100, n_context=10, seed=seed, partials=harmonics(2), n_partials=2
-        )
+        return SliceDataset([tiny_corpus], "train", n_predicted=100, n_context=10, seed=seed)
 
     forwards = [slices(5)[i] for i in range(4)]
     backwards = slices(5)
@@ -142,15 +131,6 @@ def test_workers_change_nothing(tiny_corpus: Corpus) -> None:
     assert len(batches[0]) == len(batches[1]) == 4
     assert all(equal(a, b) for a, b in zip(*batches, strict=True))
     assert torch.equal(batches[0][1]["x"][0], slices[5]["x"])
-
-
-def test_targets_share_no_memory_with_inputs(tiny_corpus: Corpus) -> None:
-    slices = SliceDataset([tiny_corpus], "train", n_predicted=100, n_context=10, seed=5)
-    item = slices[0]
-    item["x"].zero_()
-    item["roll"].zero_()
-    assert torch.equal(item["target_x"], slices[0]["target_x"])
-    assert torch.equal(item["target_roll"], slices[0]["target_roll"])
 
 
 def test_starts_are_uniform() -> None:

@@ -55,21 +55,6 @@ def test_exp(lattice: NDArray[np.float32]) -> None:
     np.testing.assert_allclose(y[x >= 88.3], np.exp(88.3), rtol=1e-5)
 
 
-def test_sine_and_cosine() -> None:
-    @njit(fastmath={"contract", "nsz"}, error_model="numpy")
-    def loop(turns, sines, cosines):  # type: ignore[no-untyped-def]
-        for i in range(turns.size):
-            sines[i], cosines[i] = fastmath.sine_and_cosine(turns[i])
-
-    # Quarters of an hour of 7600 Hz, and a turn densely; reduced to one turn exactly by the remainder.
-    turns = np.concatenate([np.random.default_rng(0).uniform(-7e6, 7e6, 200_000), np.linspace(-1, 1, 200_001)])
-    sines, cosines = np.empty((2, len(turns)), np.float32)
-    loop(turns, sines, cosines)
-    angle = 2 * np.pi * np.fmod(turns, 1)
-    assert np.abs(sines - np.sin(angle)).max() < 2e-7
-    assert np.abs(cosines - np.cos(angle)).max() < 2e-7
-
-
 @pytest.mark.parametrize("function", [fastmath.tanh, fastmath.sigmoid, fastmath.exp])
 def test_nan_gives_nan(function: Callable[[np.float32], np.float32]) -> None:
     assert np.isnan(applied(function, np.array([np.nan, 1.0], np.float32))).tolist() == [True, False]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from synthnet.audio import DITHER_WIDTH, decode_mu_law, read_audio
+from synthnet.audio import decode_mu_law, read_audio
 from synthnet.generation import streams as streams_module
 from synthnet.generation.chunks import generate_in_chunks
 from synthnet.generation.reference import TorchEngine
 from synthnet.generation.rendering import Rendering, in_step, render_score, rendering_samples
-from synthnet.generation.streams import Stream, generate, score_inputs
+from synthnet.generation.streams import Stream, generate, rolls_of
 from synthnet.models import MODELS, Network, build_model, preset_config
-from synthnet.roll import RINGS_OUT, rasterise, roll_events
+from synthnet.roll import rasterise, roll_events
 from synthnet.score import Note, Score, Track
 
 RATE = 16_000
@@ -32,18 +31,19 @@ def network_of(model: str = "synthnet", **changes: int) -> Network:
     return network.eval().requires_grad_(False)
 
 
+@pytest.mark.parametrize("velocity", [False, True])
 @pytest.mark.parametrize("model", MODELS)
-def test_teacher_forced_logits_equal_the_full_pass_over_a_passage(model: str) -> None:
-    network = network_of(model, harmonics=2)
+def test_teacher_forced_logits_equal_the_full_pass_over_a_passage(model: str, velocity: bool) -> None:
+    network = network_of(model, velocity=velocity)
     field, n = network.config.receptive_field, 600
-    roll, tones = score_inputs(network, [EVENTS, EVENTS], [(0,), (1,)], -field, n - 1)
+    roll = rolls_of(network, [EVENTS, EVENTS], -field, n - 1)
     x = torch.randint(0, 256, (2, field - 1 + n), generator=torch.Generator().manual_seed(0))
     # Full pass: input t of these arrays is sample and frame t - field; its outputs are samples 0 to n - 1.
     past = torch.cat([torch.full((2, 1), 128), x], dim=1)[:, : field - 1 + n]
-    full = network(past, roll, None, tones)
+    full = network(past, roll)
     engine = TorchEngine(network)
-    engine.prime(past[:, :field], roll[:, :, :field], None, tones[:, :, :field])
-    terms = network.condition(roll, None, tones, [n] * (1 + len(network.stack)))
+    engine.prime(past[:, :field], roll[:, :, :field], None)
+    terms = network.condition(roll, None, [n] * (1 + len(network.stack)))
     given = torch.cat([past[:, field:], torch.zeros(2, 1, dtype=torch.long)], dim=1)
     stepped = engine.teacher_forced(terms, given)
     assert full.shape == (2, 256, n)
@@ -52,31 +52,9 @@ def test_teacher_forced_logits_equal_the_full_pass_over_a_passage(model: str) ->
 
 def test_frames_reach_the_network_one_sample_late() -> None:
     """Teacher forcing gives roll frame t - 1 with sample t - 1: so does generation."""
-    network = network_of()
-    roll, _ = score_inputs(network, [EVENTS], [(0,)], 100, 300)
-    assert torch.equal(roll[0], torch.from_numpy(rasterise(EVENTS, 100, 300)))
-
-
-@pytest.mark.parametrize("engine", ["torch", "compiled"])
-def test_nsf_plays_the_means_of_the_full_pass_and_samples_are_their_dithered_classes(engine: str) -> None:
-    network = network_of("nsf", harmonics=3)
-    field, n, seed = network.config.receptive_field, 5_000, (4, 2)
-    streams = [Stream(EVENTS, seed, expectation=True), Stream(EVENTS, seed)]
-    means, samples = np.concatenate(list(generate(network, streams, n, engine=engine, temperature=3.0)), axis=1)
-    roll, tones = score_inputs(network, [EVENTS], [seed], -field, n - 1)
-    logits = network(torch.zeros(1, field - 1 + n, dtype=torch.long), roll, None, tones)
-    levels = torch.from_numpy(decode_mu_law(np.arange(256))).float()
-    full = network.with_deterministic_part((logits.softmax(dim=1) * levels[:, None]).sum(dim=1), tones)[0].numpy()
-    slow = np.zeros_like(full)  # a high-pass filter of first order, sample by sample
-    pole = math.exp(-2 * math.pi * 5 / RATE)
-    for t in range(1, n):
-        slow[t] = pole * slow[t - 1] + 0.5 * (1 + pole) * (full[t] - full[t - 1])
-    np.testing.assert_allclose(means, slow, atol=2e-5)
-    assert full.std() > 5e-4
-    assert set(np.unique(samples)) <= set(levels.numpy())
-    errors = samples - means
-    assert 0.5 * DITHER_WIDTH < np.abs(errors).max() < 3 * DITHER_WIDTH
-    assert abs(errors.mean()) < 0.1 * errors.std()
+    for velocity in (False, True):
+        roll = rolls_of(network_of(velocity=velocity), [EVENTS], 100, 300)
+        assert torch.equal(roll[0], torch.from_numpy(rasterise(EVENTS, 100, 300, velocity)))
 
 
 def test_same_seed_same_audio_other_seed_other_audio() -> None:
@@ -90,7 +68,7 @@ def test_same_seed_same_audio_other_seed_other_audio() -> None:
 
 
 def test_a_stream_does_not_depend_on_its_company_nor_on_the_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = network_of(harmonics=2)
+    network = network_of(velocity=True)
     n = 900
     alone = np.concatenate([block[0] for block in generate(network, [Stream(EVENTS, (5,))], n)])
     company = [Stream(roll_events([], RATE), (1,)), Stream(EVENTS, (5,))]
@@ -128,24 +106,29 @@ def render(network: Network | list[Network], score: Score, path: Path, **options
         score,
         path,
         sample_rate_hz=RATE,
-        n_samples=rendering_samples(score, networks, RATE, None),
+        n_samples=rendering_samples(score, RATE, None),
         styles=[None] * len(score.tracks),
         progress=options.pop("progress", lambda n: None),
         **options,
     )
 
 
-def test_a_rendering_ends_when_the_last_note_has_died_away() -> None:
-    ringing = network_of("nsf", harmonics=3)
-    releases_s = np.full(128, 0.01, np.float32)
-    releases_s[60] = 0.3
-    ringing.releases_s.copy_(torch.from_numpy(releases_s))
-    score = Score((Track((Note(60, 90, 0.0, 0.1), Note(67, 90, 0.5, 1.0)), 0, "a"),))
-    assert rendering_samples(score, [ringing], RATE, None) == pytest.approx((0.1 + RINGS_OUT * 0.3) * RATE, abs=1)
-    short = Score((Track((Note(67, 90, 0.5, 1.0),), 0, "a"),))
-    for network in (ringing, network_of("nsf", harmonics=3, tuned=False), network_of()):
-        assert rendering_samples(short, [network], RATE, None) == 1.5 * RATE
-    assert rendering_samples(score, [ringing], RATE, 0.25) == RATE // 4
+def test_a_rendering_ends_half_a_second_after_the_last_note() -> None:
+    score = Score((Track((Note(60, 90, 0.0, 1.0),), 0, "a"), Track((Note(67, 90, 0.5, 0.7),), 0, "b")))
+    assert rendering_samples(score, RATE, None) == 1.5 * RATE
+    assert rendering_samples(score, RATE, 0.25) == RATE // 4
+
+
+@pytest.mark.parametrize("engine", ["torch", "compiled"])
+def test_only_a_network_of_velocities_plays_them(engine: str) -> None:
+    loud, soft = (roll_events([Note(60, velocity, 0.0, 0.05)], RATE) for velocity in (127, 20))
+    for velocity in (False, True):
+        network = network_of(velocity=velocity)
+        first, second = (
+            np.concatenate(list(generate(network, [Stream(events, (1,), None, True)], 800, engine=engine)), axis=1)
+            for events in (loud, soft)
+        )
+        assert np.array_equal(first, second) != velocity
 
 
 def one_class_network(class_number: int) -> Network:
@@ -193,7 +176,7 @@ def test_interrupted_rendering_leaves_playable_audio_under_another_name(tmp_path
 
 def test_tracks_on_two_networks_are_what_each_network_plays_alone(tmp_path: Path) -> None:
     """Networks of other shapes, with other blocks; the last track is of the first one's batch again."""
-    first, second = network_of("synthnet"), network_of("wavenet", channels=12, harmonics=2)
+    first, second = network_of("synthnet"), network_of("wavenet", channels=12, velocity=True)
     third_track = Track((Note(50, 90, 0.1, 0.2),), 0, "c")
     score = Score((*TWO_TRACKS.tracks, third_track))
     players = [first, second, first]

@@ -2,16 +2,11 @@
 
 import re
 
-import numpy as np
 import pytest
 
 from synthnet.etudes import compose_etudes
 from synthnet.files import InputError
-from synthnet.instruments import BAR, INSTRUMENTS, Instrument, find_instrument, own_instrument
-from synthnet.models import preset_config
-from synthnet.runs import tuned_to
-from synthnet.score import Note
-from synthnet.teacher import FLUIDR3, Teacher, find_soundfont
+from synthnet.instruments import INSTRUMENTS, Instrument, find_instrument, own_instrument
 
 
 def test_the_seven_presets_are_those_of_the_experiment() -> None:
@@ -49,34 +44,6 @@ def test_an_unknown_instrument_is_refused_with_the_list_of_the_known(name: str) 
     for instrument in INSTRUMENTS:
         assert f"{instrument.name} ({instrument.code})" in message
     assert "--program" in message
-
-
-def test_a_bar_s_partials_are_where_the_glockenspiel_sounds() -> None:
-    """Each is a maximum of the spectrum of two seconds of a low note, within one bin of it (0.5 Hz)."""
-    teacher = Teacher(find_soundfont(), program=9, sample_rate_hz=16_000)
-    if teacher.soundfont != FLUIDR3:
-        pytest.skip("measured on FluidR3")
-    for pitch in (48, 60):
-        fundamental_hz = 440 * 2 ** ((pitch - 69) / 12)
-        samples = teacher.play([Note(pitch, 100, 0.0, 2.0)], 2.0)[400:32_000]
-        spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples)), 32_000))
-        for partial in BAR:
-            if partial * fundamental_hz < 7_000:
-                place = partial * fundamental_hz * 2  # in bins
-                near = spectrum[round(place) - 8 : round(place) + 9]
-                assert abs(round(place) - 8 + near.argmax() - place) <= 1, (pitch, partial)
-                assert near.max() > 1e-3 * spectrum.max()
-
-
-def test_a_network_is_tuned_to_its_one_instrument() -> None:
-    small = preset_config(None, "small")
-    assert tuned_to(small, ["glockenspiel"]).oscillator_partials == BAR
-    assert tuned_to(small, ["trumpet"]) == tuned_to(small, ["my-own"]) == small
-    assert tuned_to(small, ["glockenspiel", "trumpet"]) == small
-    without = preset_config(None, "small", harmonics=0)
-    assert tuned_to(without, ["glockenspiel"]) == without
-    assert tuned_to(preset_config(None, "small", harmonics=2), ["glockenspiel"]).partials == BAR[:2]
-    assert tuned_to(preset_config(None, "small", harmonics=9), ["glockenspiel"]).harmonics == len(BAR)
 
 
 def test_an_own_instrument_of_any_program() -> None:

@@ -294,9 +294,8 @@ def tone(pitch: float, n: int, spectrum: str = "sawtooth", partials: tuple[float
 def events_of(*notes: tuple[int, float, float]) -> RollEvents:
     """Of pitch, onset and release in seconds, sorted by onset."""
     pitch, onset, release = zip(*notes, strict=True)
-    return RollEvents(
-        np.array(pitch), *(np.round(np.array(times) * RATE).astype(int) for times in (onset, release)), RATE
-    )
+    times = (np.round(np.array(times) * RATE).astype(int) for times in (onset, release))
+    return RollEvents(np.array(pitch), *times, np.full(len(pitch), 100), RATE)
 
 
 def scale(pitches: Sequence[int], seconds: float) -> RollEvents:
@@ -371,7 +370,8 @@ class TestNotePitches:
     def test_other_rates(self, rate: int) -> None:
         x = soxr.resample(np.concatenate([tone(pitch, RATE // 4) for pitch in self.pitches]), RATE, rate)
         n = np.arange(8) * (rate / 4)
-        events = RollEvents(np.array(self.pitches), n[:-1].astype(int), n[1:].astype(int), rate)
+        velocity = np.full(len(self.pitches), 100)
+        events = RollEvents(np.array(self.pitches), n[:-1].astype(int), n[1:].astype(int), velocity, rate)
         assert note_pitches(x, events).share == 1
 
     def test_the_teacher_plays_what_the_score_says(self, tiny_corpus: Corpus) -> None:

@@ -143,13 +143,6 @@ class TestPlotTraining:
             "dither floor",
         ]
 
-    def test_of_a_network_that_does_not_hear_itself_it_is_the_distance(self, drawn: list[Figure]) -> None:
-        rows = [{"step": 1, "train_distance": 2.0}, {"step": 2, "train_distance": 1.0, "valid_distance": 1.5}]
-        plot_training(Path("a.png"), rows)
-        fit = drawn[0].axes[0]
-        assert [line.get_xydata().tolist() for line in fit.lines] == [[[1, 2], [2, 1]], [[2, 1.5]]]
-        assert fit.get_title(loc="left") == "Distance of spectra, nats of amplitude"
-
     def test_rows_may_lack_figures(self, tmp_path: Path) -> None:
         plot_training(tmp_path / "a.png", [{"step": 10, "train_nll": 4.0}, {"step": 20, "score_gain": 0.1}])
         assert png_size(tmp_path / "a.png") == (1400, 460)

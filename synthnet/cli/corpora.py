@@ -10,19 +10,20 @@ import click
 
 from synthnet.cli.options import FiniteRange, path_type, say
 from synthnet.corpus import (
-    DEFAULT_CORPORA,
     DEFAULT_SCORES,
     ETUDES,
     Corpus,
     build_corpus,
     corpus_info,
     default_corpus,
+    default_folder,
     format_info,
     read_corpus,
 )
 from synthnet.etudes import LONGEST_MINUTES, SHORTEST_MINUTES, compose_etudes
 from synthnet.files import InputError
 from synthnet.instruments import INSTRUMENTS, find_instrument, known_instrument, own_instrument
+from synthnet.models.config import PAPER_RATE_HZ
 
 
 @click.group()
@@ -51,14 +52,15 @@ def corpus() -> None:
     "--minutes", type=FiniteRange(SHORTEST_MINUTES, LONGEST_MINUTES), help="Length of the études.  [default: 9]"
 )
 @click.option("--seed", type=click.IntRange(min=0), help="Another seed makes other études.  [default: 0]")
-@click.option("--sample-rate", default=16_000, help="Samples a second.")
+@click.option("--rate", "sample_rate", default=PAPER_RATE_HZ, help="Samples a second.")
+@click.option("--wide", is_flag=True, help="Études from very soft to very loud, for networks that take velocities.")
 @click.option("--soundfont", type=path_type, help="An SF2 file.  [default: FluidR3_GM, else pretty_midi's]")
 @click.option(
     "--valid",
     multiple=True,
     help="Pieces with this in their file name validate, the others train; repeat for more.  [default: prelude]",
 )
-@click.option("--out", type=path_type, help="Folder.  [default: data/corpora/INSTRUMENT]")
+@click.option("--out", type=path_type, help="Folder.  [default: data/corpora/INSTRUMENT-RATE-narrow, or -wide]")
 def corpus_build(
     instrument: str,
     program: int | None,
@@ -69,6 +71,7 @@ def corpus_build(
     minutes: float | None,
     seed: int | None,
     sample_rate: int,
+    wide: bool,
     soundfont: Path | None,
     valid: tuple[str, ...],
     out: Path | None,
@@ -92,13 +95,13 @@ def corpus_build(
         )
     else:
         who = find_instrument(instrument)
-    folder = out or DEFAULT_CORPORA / who.name
+    folder = out or default_folder(who.name, sample_rate, wide)
     paths = [Path(given) for given in scores if given != ETUDES] or [DEFAULT_SCORES]
     etudes = None
     if ETUDES in scores:
-        etudes = compose_etudes(who, 9.0 if minutes is None else minutes, seed or 0)
-    elif minutes is not None or seed is not None:
-        raise InputError("--minutes and --seed are for études; add --scores etudes")
+        etudes = compose_etudes(who, 9.0 if minutes is None else minutes, seed or 0, wide=wide)
+    elif minutes is not None or seed is not None or wide:
+        raise InputError("--minutes, --seed and --wide are for études; add --scores etudes")
     build_corpus(folder, who, paths, sample_rate, soundfont, valid, say, etudes)
     say(f"look into it: synthnet corpus info {folder}")
 
@@ -112,10 +115,13 @@ def corpus_info_command(folder: Path, as_json: bool) -> None:
     click.echo(json.dumps(info, indent=2) if as_json else format_info(info))
 
 
-def corpora_for(names: str | None, folders: tuple[Path, ...]) -> list[Corpus]:
+def corpora_for(names: str | None, folders: tuple[Path, ...], sample_rate_hz: int, wide: bool) -> list[Corpus]:
     """The corpora to learn from: the folders given, or the default ones of the instruments, built where missing.
 
     An instrument of one's own is known by its corpus alone.
+
+    Args:
+        sample_rate_hz, wide: of the default corpora, see `default_corpus`.
     """
     wanted = (
         [who.name for who in INSTRUMENTS] if names == "all" else [name.strip() for name in (names or "").split(",")]
@@ -128,11 +134,14 @@ def corpora_for(names: str | None, folders: tuple[Path, ...]) -> list[Corpus]:
         return found
     if not names:
         raise InputError("--instrument or --corpus is needed: what is to be learned?")
-    own = {name: DEFAULT_CORPORA / name for name in wanted if known_instrument(name) is None}
+    own = {name: default_folder(name, sample_rate_hz, wide) for name in wanted if known_instrument(name) is None}
     for name, folder in own.items():  # a slip is told before the corpora of others are built
         if not name or not (folder / "manifest.json").exists():
             find_instrument(name)
-    return [read_corpus(own[name]) if name in own else default_corpus(find_instrument(name), say) for name in wanted]
+    return [
+        read_corpus(own[name]) if name in own else default_corpus(find_instrument(name), sample_rate_hz, wide, say)
+        for name in wanted
+    ]
 
 
 def full_name(name: str) -> str:

@@ -18,10 +18,11 @@ from synthnet.cli.options import FiniteRange, path_type, progress_bar, say
 from synthnet.evaluation import evaluate as evaluate_network
 from synthnet.evaluation import evaluate_piece, format_piece, format_width, piece_lengths, play_piece
 from synthnet.files import InputError
-from synthnet.instruments import partials_of
+from synthnet.instruments import partials_of, plain_name
 from synthnet.metrics import level_difference_db, mean_and_ci95, rmse_cqt_db
-from synthnet.models import MODELS, PRESETS, build_model, preset_config
+from synthnet.models import MODELS, PRESETS, build_model, preset_config, preset_rate_hz
 from synthnet.plots import plot_comparison
+from synthnet.runs import DEFAULT_MODEL, DEFAULT_PRESET
 
 
 @click.command()
@@ -94,13 +95,18 @@ def evaluate(
 ) -> None:
     """All figures of quality, on a corpus's validation pieces.
 
-    Likelihood, or distance of spectra; RMSE-CQT of separate seconds; and of whole pieces played in one go,
-    free-running: RMSE-CQT, notes of the right pitch, level, bursts at the start, drift, collapse, each beside what is
-    good. A large network takes long over a whole piece: --piece-seconds 20 is enough for all but drift.
+    Likelihood; RMSE-CQT of separate seconds; and of whole pieces played in one go, free-running: RMSE-CQT, notes of the
+    right pitch, level, bursts at the start, drift, collapse, each beside what is good. A large network takes long over
+    a whole piece: --piece-seconds 20 is enough for all but drift.
     """
     checkpoint = load_checkpoint(checkpoint_path)
     voice = checkpoint.voice(instrument)
-    corpus = corpora_for(None if folder else voice.name, (folder,) if folder else ())[0]
+    corpus = corpora_for(
+        None if folder else plain_name(voice.name),
+        (folder,) if folder else (),
+        checkpoint.sample_rate_hz,
+        checkpoint.config.as_dict().get("velocity", False),
+    )[0]
     if corpus.sample_rate_hz != checkpoint.sample_rate_hz:
         raise InputError(
             f"{corpus.folder}: at {corpus.sample_rate_hz} Hz, the network at {checkpoint.sample_rate_hz} Hz"
@@ -131,14 +137,10 @@ def evaluate(
         click.echo(json.dumps(without_nan(figures), indent=2))
         return
     click.echo(f"{checkpoint_path} on {corpus.folder}, {voice.name}")
-    if network.audio.hears:
-        click.echo(f"  likelihood, validation   {figures['valid_nll']:7.3f} nats a sample")
-        click.echo(f"  dither floor             {figures['dither_floor']:7.3f} nats a sample")
-        click.echo(f"  excess over the floor    {figures['excess']:7.3f} nats a sample")
-        click.echo(f"  score gain               {figures['score_gain']:7.3f} nats a sample")
-    else:
-        click.echo(f"  spectra, validation      {figures['valid_distance']:7.3f} nats of amplitude apart")
-        click.echo(f"  score gain               {figures['score_gain']:7.3f} nats of amplitude")
+    click.echo(f"  likelihood, validation   {figures['valid_nll']:7.3f} nats a sample")
+    click.echo(f"  dither floor             {figures['dither_floor']:7.3f} nats a sample")
+    click.echo(f"  excess over the floor    {figures['excess']:7.3f} nats a sample")
+    click.echo(f"  score gain               {figures['score_gain']:7.3f} nats a sample")
     for output, name in (("sample", "rmse_cqt"), ("expectation", "rmse_cqt_expectation")):
         click.echo(f"  RMSE-CQT, {output:15}{figures[f'{name}_db']:7.2f}{format_width(figures[f'{name}_ci95_db'])} dB")
     click.echo(f"  over {seconds} free-running seconds against the clean target, ± 95% confidence")
@@ -156,49 +158,48 @@ def keep_figures(path: Path, checkpoint: Checkpoint, instrument: str, figures: d
         }
         for piece in figures["pieces"]
     ]
-    kept = {**checkpoint.training.get("evaluations", {}), instrument: without_nan({**figures, "pieces": pieces})}
-    save_checkpoint(path, replace(checkpoint, training={**checkpoint.training, "evaluations": kept}))
+    kept = {**checkpoint.figures.get("evaluations", {}), instrument: without_nan({**figures, "pieces": pieces})}
+    save_checkpoint(path, replace(checkpoint, figures={**checkpoint.figures, "evaluations": kept}))
     say(f"{path}: keeps these figures")
 
 
 @click.command()
-@click.option("--model", help=f"Architecture: {', '.join(MODELS)}.  [default: synthnet; of small: nsf]")
-@click.option("--preset", default="small", show_default=True, help=f"Size: {', '.join(PRESETS)}.")
+@click.option("--model", default=DEFAULT_MODEL, show_default=True, help=f"Architecture: {', '.join(MODELS)}.")
+@click.option("--preset", default=DEFAULT_PRESET, show_default=True, help=f"Size: {', '.join(PRESETS)}.")
 @click.option("--channels", type=int, help="Residual channels.  [default: the preset's]")
 @click.option("--checkpoint", "checkpoint_path", type=path_type, help="Tell what is in this file instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def info(model: str | None, preset: str, channels: int | None, checkpoint_path: Path | None, as_json: bool) -> None:
+def info(model: str, preset: str, channels: int | None, checkpoint_path: Path | None, as_json: bool) -> None:
     """Parameters, receptive field and layers of a network, or of a checkpoint with its history."""
     checkpoint: Checkpoint | None = None
-    rate = 16_000
     if checkpoint_path:
         checkpoint = load_checkpoint(checkpoint_path)
         config, rate = checkpoint.config, checkpoint.sample_rate_hz
     else:
         config = preset_config(model, preset, **({} if channels is None else {"channels": channels}))
+        rate = preset_rate_hz(preset)
     with torch.device("meta"):
         network = build_model(config)
     facts: dict[str, Any] = {
         **config.as_dict(),
-        "layers": len(config.layer_dilations),
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "receptive_field_samples": config.receptive_field,
-        "receptive_field_s": round(config.receptive_field / rate, 4),
+        **config.facts(rate),
         "sample_rate_hz": rate,
     }
     if checkpoint:
-        facts |= {"instruments": list(checkpoint.instruments), "training": dict(checkpoint.training)}
+        facts |= {"instruments": list(checkpoint.instruments), "kind": config.kind}
+        facts |= {"training": dict(checkpoint.training), "figures": dict(checkpoint.figures)}
     if as_json:
         click.echo(json.dumps(facts, indent=2))
         return
-    training = facts.pop("training", None)
+    groups = {name: facts.pop(name) for name in ("training", "figures") if name in facts}
     for name, value in facts.items():
         if isinstance(value, list):
-            shown = ", ".join(map(str, value)) or "none of its own"
+            shown = ", ".join(map(str, value))
         else:
-            shown = f"{value:,}" if isinstance(value, int) else value
+            shown = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else value
         click.echo(f"{name.replace('_', ' '):24}{shown}")
-    if training:
-        click.echo("training")
-        for name, value in training.items():
+    for group, values in groups.items():
+        click.echo(group)
+        for name, value in values.items():
             click.echo(f"  {name.replace('_', ' '):22}{json.dumps(value) if isinstance(value, dict | list) else value}")

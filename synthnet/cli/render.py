@@ -63,8 +63,8 @@ class ChunksType(click.ParamType):
     default="expectation",
     show_default=True,
     type=click.Choice(["expectation", "sample"]),
-    help="expectation: what the network expects of each sample, which is also what it hears next; sample: drawn from "
-    "its distribution, with all of its noise, as in the paper.",
+    help="expectation: the mean of each sample's distribution, which is also fed back; sample: drawn from it, with all "
+    "of its noise, as in the paper.",
 )
 @click.option("--stems", type=path_type, help="A folder in which to keep each track by itself.")
 @click.option("--engine", default="auto", help=f"How samples are computed: {', '.join(ENGINES)}; auto is the fastest.")
@@ -86,7 +86,8 @@ def render(
     """Play a MIDI file.
 
     Each track goes to an instrument that synthnet instruments lists, by its General MIDI program: to that of the same
-    program, else to a shipped one of the same family, else to the piano, else to the first.
+    program, else to a shipped one of the same family, else to the piano, else to the first. One with a qualified name,
+    such as trumpet-synthnet, plays only when --instrument or --checkpoint asks for it.
     """
     score = read_score(song)
     if line := score.left_out_line(score.tracks):
@@ -110,7 +111,7 @@ def render(
         built = {path: load_checkpoint(path).build() for path in {part.source.path for part in parts}}
         networks = [built[part.source.path] for part in parts]
         players = [f" [{part.source.where}]" for part in parts]
-    n_samples = rendering_samples(score, networks, rate, duration_s)
+    n_samples = rendering_samples(score, rate, duration_s)
     n_chunks = {
         network: chunks_that_pay(network, networks.count(network), n_samples, rate) if chunks is None else chunks
         for network in networks

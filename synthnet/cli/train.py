@@ -15,8 +15,9 @@ from synthnet.cli.options import path_type, positive, say, say_nothing
 from synthnet.files import InputError
 from synthnet.instruments import INSTRUMENTS
 from synthnet.library import DEFAULT_RUNS, NEAREST, read_library
-from synthnet.models import MODELS, PRESETS
+from synthnet.models import MODELS, PRESETS, preset_rate_hz
 from synthnet.runs import (
+    DEFAULT_MODEL,
     DEFAULT_PRESET,
     Span,
     annealed_over,
@@ -30,7 +31,6 @@ from synthnet.runs import (
     resumed_settings,
     started_settings,
     train_run,
-    tuned_to,
 )
 
 
@@ -58,10 +58,13 @@ class SpanType(click.ParamType):
     help=f"Who is learned: {', '.join(who.name for who in INSTRUMENTS)}; one of your own, if it has a corpus; several "
     "with commas, or all, for one network.",
 )
-@click.option("--model", help=f"Architecture: {', '.join(MODELS)}.  [default: synthnet; of small: nsf]")
+@click.option("--model", help=f"Architecture: {', '.join(MODELS)}.  [default: {DEFAULT_MODEL}]")
 @click.option("--preset", help=f"Size and recipe: {', '.join(PRESETS)}.  [default: {DEFAULT_PRESET}]")
 @click.option(
     "--corpus", "folders", multiple=True, type=path_type, help="Corpus folder; repeat for more.  [default: BWV 1007]"
+)
+@click.option(
+    "--rate", type=int, help="Samples a second of the default corpus.  [default: 16000; of cpu and tiny 8000]"
 )
 @click.option(
     "--from",
@@ -71,7 +74,7 @@ class SpanType(click.ParamType):
     "an instrument that synthnet instruments lists, or a FILE.safetensors.  [default: fresh weights]",
 )
 @click.option("--out", type=path_type, help="Folder of the run.  [default: runs/INSTRUMENT-PRESET]")
-@click.option("--minutes", type=positive, help="Train this long, resumed parts included.  [default of small: 15]")
+@click.option("--minutes", type=positive, help="Train this long, resumed parts included.  [default of cpu: 12]")
 @click.option(
     "--epochs", type=positive, help="Train until the corpus was seen so often.  [default of L24, L26, L48: 200]"
 )
@@ -82,52 +85,25 @@ class SpanType(click.ParamType):
 )
 @click.option("--device", "device_name", default="auto", help="cpu, cuda, or auto: a GPU if there is one.")
 @click.option("--workers", type=click.IntRange(min=0), default=0, help="Processes that prepare slices.")
-@click.option("--seed", type=int, help="Of weights, slices, corruption and noise.  [default: 0]")
+@click.option("--seed", type=int, help="Random seed.  [default: 0]")
 @click.option("--channels", type=int, help="Residual channels.  [default: the preset's]")
-@click.option("--oscillators", "harmonics", type=int, help="Partials of the score's notes given to the first layer.")
-@click.option(
-    "--tuned/--untuned",
-    default=None,
-    help="Measure each key's partials in the corpus first; the network learns the rest.  [default of nsf: tuned]",
-)
-@click.option(
-    "--envelopes", type=int, help="How often they come: 1, sustained, to 4, dying away in three ways besides."
-)
-@click.option(
-    "--noises", type=int, help="Sources of noise that come with them: 1, white, 2, low, too.  [default of nsf: 2]"
-)
-@click.option("--corruption", type=float, help="Largest share of past samples replaced by random classes.")
-@click.option("--noise", type=float, help="Largest standard deviation of noise added to the past; full scale is 1.")
-@click.option(
-    "--spectral",
-    type=float,
-    help="Weight, when annealing ends, of the loss for faint tones of its own; not for nsf.  [default of small: 0.05]",
-)
+@click.option("--velocity/--binary", default=None, help="Velocities in the roll, or 0 and 1.  [default: binary]")
 @click.option("--dither/--no-dither", default=None, help="Of the audio before it is quantised.  [default: dither]")
-@click.option("--cold-start", type=float, help="Share of the slices that begin in the silence before a piece.")
 @click.option("--learning-rate", type=float, help="Of Adam, and of Muon.")
 @click.option(
-    "--muon/--no-muon", default=None, help="Train matrices by Muon instead of Adam.  [default: of small only]"
+    "--muon/--no-muon", default=None, help="Train matrices by Muon instead of Adam.  [default: of cpu and tiny only]"
 )
-@click.option(
-    "--adam-rate",
-    type=float,
-    help="Of Adam beside Muon, as a share of the learning rate.  [default: 1; of nsf: 0.1]",
-)
-@click.option("--matrix-decay", type=float, help="Decoupled weight decay of Muon.  [default of small: 0.5]")
+@click.option("--matrix-decay", type=float, help="Decoupled weight decay of Muon.  [default of cpu: 0.5]")
 @click.option("--ema", "ema_decay", type=float, help="Decay of the weights' average, every 5 steps; 0: no average.")
 @click.option("--batch", type=int, help="Slices a step, in each process.")
 @click.option("--slice", "n_predicted", type=int, help="Samples predicted in a slice.")
-@click.option(
-    "--anneal-steps",
-    type=int,
-    help="Learning rate, corruption and noise fall, the spectral loss grows, until this step.",
-)
+@click.option("--anneal-steps", type=int, help="The learning rate falls until this step.")
 def train(
     instruments: str | None,
     model: str | None,
     preset: str | None,
     folders: tuple[Path, ...],
+    rate: int | None,
     start_text: str | None,
     out: Path | None,
     minutes: float | None,
@@ -142,9 +118,8 @@ def train(
     """Learn an instrument.
 
     The network, its curves and all that is needed to go on land in a folder under runs/. Ctrl-C saves and stops.
-    With --minutes the learning rate of small falls over that time; if it hears itself, its noise falls, too, and its
-    spectral loss grows. --steps and --epochs hold all three, as the paper does, unless --anneal-steps is given: N
-    steps and N more resumed are then exactly 2N steps.
+    With --minutes the learning rate of cpu and tiny falls over that time. --steps and --epochs hold it, as the paper
+    does, unless --anneal-steps is given: N steps and N more resumed are then exactly 2N steps.
     Several GPUs: torchrun --nproc_per_node 2 -m synthnet train ...
     """
     overrides = {name: value for name, value in overrides.items() if value is not None}
@@ -158,12 +133,13 @@ def train(
             peek_checkpoint(read_library().starting_point(start_text, program=0)[0])
     rank, world = join_processes(device_name)
     device = choose_device(device_name)
+    wanted = instruments, folders, rate or preset_rate_hz(preset or DEFAULT_PRESET), overrides.get("velocity", False)
     if rank == 0:
-        corpora = corpora_for(instruments, folders)
+        corpora = corpora_for(*wanted)
     if world > 1:
         torch.distributed.barrier()  # the first process builds the corpora, the others find them
     if rank > 0:
-        corpora = corpora_for(instruments, folders)
+        corpora = corpora_for(*wanted)
     folder = out or DEFAULT_RUNS / f"{'-'.join(corpus.instrument for corpus in corpora)}-{preset or DEFAULT_PRESET}"
     start = None
     if resume:
@@ -175,14 +151,11 @@ def train(
         path, instrument = read_library().starting_point(start_text, corpora[0].program)
         start = read_start(path, instrument, corpora)
         config, training = started_settings(start, model, preset, overrides)
-        tuned = tuned_to(config, [corpus.instrument for corpus in corpora])
-        config = tuned if tuned.oscillators == config.oscillators else config  # the shape is the start's
         span = default_span(training)
         if rank == 0:
             say(f"starts from {path}" + (f", {instrument}" if instrument else ""))
     else:
         config, training = fresh_settings(model, preset or DEFAULT_PRESET, len(corpora), overrides)
-        config = tuned_to(config, [corpus.instrument for corpus in corpora])
         span = default_span(training)
     if any(length is not None for length in (minutes, epochs, steps)):
         span = Span(minutes, epochs, steps)

@@ -6,7 +6,6 @@ the start, and whether the network drifts or collapses. `TARGETS` say what is go
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -32,9 +31,8 @@ from synthnet.metrics import (
     start_burst_db,
 )
 from synthnet.models import Network
-from synthnet.roll import RollEvents, deterministic_part, events_from, rasterise, roll_events, to_samples
+from synthnet.roll import RollEvents, events_from, rasterise, roll_events, to_samples
 from synthnet.score import Note
-from synthnet.spectral import spectral_distance
 
 VALIDATION_SEED = 20_190_810
 AFRESH_SECONDS = 12
@@ -48,12 +46,11 @@ class Fit:
     """How well validation slices are predicted.
 
     Attributes:
-        error: given the right score, what the network was trained to make small: the cross-entropy in nats a sample, or
-            `spectral_distance`, in nats of amplitude, for a network that does not hear itself.
+        nll: cross-entropy given the right score, in nats a sample.
         score_gain: how much worse it is given another passage's score; near 0 for a network that ignores it.
     """
 
-    error: float
+    nll: float
     score_gain: float
 
 
@@ -76,27 +73,22 @@ def fit(
         n_predicted=n_predicted,
         n_context=network.config.receptive_field - 1,
         seed=VALIDATION_SEED,
-        partials=network.partials,
-        n_partials=network.config.harmonics,
-        envelopes=network.config.envelopes,
-        noises=network.config.noises,
         cold_start_share=0.0,
         dithered=network.config.dither,
+        velocity=network.config.velocity,
     )
     slices = [default_collate([dataset[number]]) for number in range(n_slices)]
-    rate = corpora[0].sample_rate_hz
     right, wrong = [], []
     for number, batch in enumerate(slices):
         other = slices[(number + 1) % n_slices]
-        right.append(error_of(network, batch, style, rate))
-        swapped = {name: other[name] if name in ("roll", "oscillators") else batch[name] for name in batch}
-        wrong.append(error_of(network, swapped, style, rate))
-    error = float(np.mean(right))
-    return Fit(error, float(np.mean(wrong)) - error)
+        right.append(nll_of(network, batch, style))
+        wrong.append(nll_of(network, {**batch, "roll": other["roll"]}, style))
+    nll = float(np.mean(right))
+    return Fit(nll, float(np.mean(wrong)) - nll)
 
 
-def error_of(network: Network, batch: dict[str, Tensor], style: np.ndarray | None, rate: int) -> float:
-    """`Fit.error` of one batch."""
+def nll_of(network: Network, batch: dict[str, Tensor], style: np.ndarray | None) -> float:
+    """`Fit.nll` of one batch."""
     device = device_of(network)
     batch = {name: value.to(device) for name, value in batch.items()}
     weights = None
@@ -104,10 +96,7 @@ def error_of(network: Network, batch: dict[str, Tensor], style: np.ndarray | Non
         weights = torch.from_numpy(style).float().to(device).expand(len(batch["x"]), -1)
     elif network.config.styles:
         weights = functional.one_hot(batch["style"], network.config.styles).float()
-    stream = network.run_layers(batch["x"], batch["roll"], weights, batch.get("oscillators"))
-    nll, means = network.audio_loss(stream, batch["target_x"])
-    means = network.with_deterministic_part(means, batch.get("oscillators"))
-    return (nll if network.audio.hears else spectral_distance(means, batch["target_clean"], rate)[0]).item()
+    return network.audio_loss(network.run_layers(batch["x"], batch["roll"], weights), batch["target_x"]).item()
 
 
 @dataclass(frozen=True)
@@ -282,7 +271,6 @@ class PieceRun:
     expectation: np.ndarray
     target: np.ndarray
     afresh: FreeRun  # seconds of its last third once more, each from silence
-    measured: np.ndarray | None  # of the expectation of a tuned network, what was measured and not learned
 
 
 def _say_nothing(n_samples: int) -> None:
@@ -315,12 +303,7 @@ def play_piece(
     target = corpus.read_samples(piece)[:n_samples].astype(np.float32) / FULL_SCALE
     late = np.linspace(n_samples * 2 // 3, n_samples - corpus.sample_rate_hz, AFRESH_SECONDS).astype(int)
     afresh = fresh_seconds(network, corpus, [(piece, int(start)) for start in late], seed=seed, style=style)
-    partials, measured = network.partials, None
-    if network.config.tuned and partials is not None and not network.audio.hears:
-        seconds = [*range(0, n_samples, corpus.sample_rate_hz), n_samples]
-        parts = [deterministic_part(events, start, stop, partials) for start, stop in itertools.pairwise(seconds)]
-        measured = np.concatenate(parts)
-    return PieceRun(piece.name, notes, events, sample, expectation, target, afresh, measured)
+    return PieceRun(piece.name, notes, events, sample, expectation, target, afresh)
 
 
 def drift(
@@ -344,11 +327,9 @@ def evaluate_piece(run: PieceRun, partials: Sequence[float]) -> dict[str, Any]:
     """`piece_figures` and `drift` of both outputs, and the targets that are met.
 
     Of the "notes" longer than 80 ms the share "teacher_pitch_share" has the right pitch in the teacher's own playing.
-    "measured_rmse_cqt_db" is that of a tuned network's deterministic part, without what it has learned; else None.
     """
     teacher = note_pitches(run.target, run.events, partials)
     rate = run.events.sample_rate_hz
-    measured = None if run.measured is None else float(rmse_cqt_db(run.target, run.measured, rate).mean())
     starts = [round(start_s * rate) for start_s in run.afresh.start_s]
     sample, expectation = (
         piece_figures(run.target, whole, run.events, partials, teacher.right)
@@ -360,7 +341,6 @@ def evaluate_piece(run: PieceRun, partials: Sequence[float]) -> dict[str, Any]:
         "seconds": len(run.target) / rate,
         "notes": len(teacher.right),
         "teacher_pitch_share": teacher.share,
-        "measured_rmse_cqt_db": measured,
         "sample": sample,
         "expectation": expectation,
         "targets_met": {name: target.met_by(expectation[name]) for name, target in TARGETS.items()},
@@ -399,8 +379,6 @@ def format_piece(played: Mapping[str, Any]) -> str:
         lines.append(f"  {label:28}{cells[0]:>18}{cells[1]:>18}    {verdict} ({good})")
     thirds = ", ".join(f"{third:.2f}" for third in played["expectation"]["rmse_cqt_thirds_db"])
     lines.append(f"  RMSE-CQT of the expectation by thirds of the piece: {thirds} dB")
-    if played.get("measured_rmse_cqt_db") is not None:
-        lines.append(f"  of what was measured before training, alone: {played['measured_rmse_cqt_db']:.2f} dB")
     lines.append("  drift: the last third against seconds of it played afresh, each from silence")
     wrong = played["expectation"]["wrong_notes"]
     if wrong:
@@ -433,21 +411,16 @@ def format_width(width: float) -> str:
 def evaluate(
     network: Network, corpus: Corpus, n_seconds: int, *, seed: int = 0, style: np.ndarray | None = None
 ) -> dict[str, float]:
-    """Figures of fit and of separate seconds, as plain values; widths are half a 95% confidence interval.
-
-    "valid_nll", "dither_floor" and "excess" of a network that hears itself, else "valid_distance"; see `Fit`.
-    """
+    """Figures of fit and of separate seconds, as plain values; widths are half a 95% confidence interval."""
     told = fit(network, [corpus], style=style)
     generated = free_run(network, corpus, n_seconds, seed=seed, style=style)
     rmse, width = mean_and_ci95(generated.sample_rmse_db)
     expected_rmse, expected_width = mean_and_ci95(generated.expectation_rmse_db)
-    over_floor = {}
-    if network.audio.hears:
-        floor = split_floor_nats([corpus], "valid", network.config.dither)
-        over_floor = {"dither_floor": floor, "excess": told.error - floor}
+    floor = split_floor_nats([corpus], "valid", network.config.dither)
     return {
-        f"valid_{network.error_name}": told.error,
-        **over_floor,
+        "valid_nll": told.nll,
+        "dither_floor": floor,
+        "excess": told.nll - floor,
         "score_gain": told.score_gain,
         "seconds": n_seconds,
         "rmse_cqt_db": rmse,

@@ -114,7 +114,7 @@ class CompiledEngine:
         )  # [L, 2C]
 
     @torch.no_grad()
-    def prime(self, x: Tensor, roll: Tensor, style: Tensor | None, oscillators: Tensor | None) -> None:
+    def prime(self, x: Tensor, roll: Tensor, style: Tensor | None) -> None:
         """See `Engine.prime`. The streams are primed one after the other, which bounds the memory it takes."""
         n_streams = len(x)
         shares = np.array_split(np.arange(n_streams), min(self.threads, n_streams))
@@ -124,19 +124,14 @@ class CompiledEngine:
             n_together = share.stop - share.start
             for number in range(n_together):
                 one = slice(share.start + number, share.start + number + 1)
-                cache = self.network.prime(
-                    x[one, :-1],
-                    roll[one, :, :-1],
-                    None if style is None else style[one],
-                    None if oscillators is None else oscillators[one, :, :-1],
-                )
+                cache = self.network.prime(x[one, :-1], roll[one, :, :-1], None if style is None else style[one])
                 state.classes[:, number] = [int(past) for past in [*cache.classes, x[one, -1]]]
                 for first, ring in zip(self.weights.first_slots, cache.rings, strict=True):  # [reach, 1, C]
                     rows = slice(first * n_together + number, (first + len(ring)) * n_together, n_together)
                     state.rings[rows, : self.weights.channels] = ring[:, 0].numpy()
 
     def advance(
-        self, terms: Conditioning, uniforms: np.ndarray, temperature: float, hears_mean: np.ndarray
+        self, terms: Conditioning, uniforms: np.ndarray, temperature: float, feeds_mean: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """See `Engine.advance`."""
         classes = np.empty(uniforms.shape, np.uint8)
@@ -144,7 +139,7 @@ class CompiledEngine:
 
         def draw(state: State, streams: slice, samples: slice, entry: np.ndarray, gates: np.ndarray) -> None:
             chosen, expected = classes[streams, samples], means[streams, samples]
-            draws, of_mean = uniforms[streams, samples], hears_mean[streams]
+            draws, of_mean = uniforms[streams, samples], feeds_mean[streams]
             draw_samples(self.weights, state, entry, gates, draws, float(temperature), of_mean, chosen, expected)
 
         self.each_chunk(terms, uniforms.shape[1], draw)
@@ -290,7 +285,7 @@ def bias_of(convolution: nn.Conv1d) -> Tensor:
 
 
 @njit(**LOOP)
-def draw_samples(weights, state, entry, gates, uniforms, temperature, hears_mean, classes, means):  # type: ignore
+def draw_samples(weights, state, entry, gates, uniforms, temperature, feeds_mean, classes, means):  # type: ignore
     """The next inputs [b, T] into `classes`, drawn or those of the means, and the distributions' means into `means`."""
     for t in range(uniforms.shape[1]):
         step(weights, state, entry, min(t, entry.shape[0] - 1), gates, min(t, gates.shape[0] - 1))
@@ -298,7 +293,7 @@ def draw_samples(weights, state, entry, gates, uniforms, temperature, hears_mean
             chosen, means[row, t] = draw_class(
                 state.logits, row, uniforms[row, t], temperature, weights.levels, state.weight_of
             )
-            if hears_mean[row]:
+            if feeds_mean[row]:
                 chosen = np.searchsorted(weights.boundaries, means[row, t], side="right")
             classes[row, t] = chosen
             push_class(state.classes, row, chosen)

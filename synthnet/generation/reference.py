@@ -22,12 +22,12 @@ from synthnet.models.config import CLASSES
 class Engine(Protocol):
     """What generation needs of an engine."""
 
-    def prime(self, x: Tensor, roll: Tensor, style: Tensor | None, oscillators: Tensor | None) -> None:
+    def prime(self, x: Tensor, roll: Tensor, style: Tensor | None) -> None:
         """Take in a history of receptive field samples: x [B, RF] classes; the last one is the first step's input."""
         ...
 
     def advance(
-        self, terms: Conditioning, uniforms: np.ndarray, temperature: float, hears_mean: np.ndarray
+        self, terms: Conditioning, uniforms: np.ndarray, temperature: float, feeds_mean: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Generate T samples of each stream.
 
@@ -35,7 +35,7 @@ class Engine(Protocol):
             terms: the score's contributions to these T samples.
             uniforms: float64 [B, T] in [0, 1): each picks a class from the cumulated distribution.
             temperature: divides the logits, positive.
-            hears_mean: bool [B], the streams whose next input is the class of the mean, not the class drawn.
+            feeds_mean: bool [B], the streams whose next input is the class of the mean, not the class drawn.
 
         Returns:
             the next inputs, classes uint8 [B, T], and the means of the decoded distributions, float32 [B, T] in
@@ -54,17 +54,16 @@ class TorchEngine:
         self.boundaries = torch.from_numpy(CLASS_BOUNDARIES).to(device)
 
     @torch.no_grad()
-    def prime(self, x: Tensor, roll: Tensor, style: Tensor | None, oscillators: Tensor | None) -> None:
-        past = None if oscillators is None else oscillators[:, :, :-1]
-        self.cache = self.network.prime(x[:, :-1], roll[:, :, :-1], style, past)
+    def prime(self, x: Tensor, roll: Tensor, style: Tensor | None) -> None:
+        self.cache = self.network.prime(x[:, :-1], roll[:, :, :-1], style)
         self.present = x[:, -1]
 
     @torch.no_grad()
     def advance(
-        self, terms: Conditioning, uniforms: np.ndarray, temperature: float, hears_mean: np.ndarray
+        self, terms: Conditioning, uniforms: np.ndarray, temperature: float, feeds_mean: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         draws = torch.from_numpy(uniforms).to(self.present.device)
-        of_mean = torch.from_numpy(hears_mean).to(self.present.device)
+        of_mean = torch.from_numpy(feeds_mean).to(self.present.device)
         classes, means = [], []
         with one_thread_if_small(self.network, len(draws)):
             for t in range(draws.shape[1]):

@@ -14,10 +14,10 @@ from synthnet.audio import AudioWriter, scale_audio
 from synthnet.generation.chunks import generate_in_chunks
 from synthnet.generation.streams import Stream, generate
 from synthnet.models import Network
-from synthnet.roll import RollEvents, roll_events, to_samples
+from synthnet.roll import roll_events, to_samples
 from synthnet.score import Score
 
-TAIL_S = 0.5  # after the last note at least, so that its release is heard
+TAIL_S = 0.5  # after the last note, so that its release is heard
 SILENT_RMS = 0.006  # just above the dither of a silent network, 0.0037
 HIGHEST_PEAK = 0.99
 
@@ -39,21 +39,11 @@ class Rendering:
     silent_tracks: tuple[int, ...]
 
 
-def dies_away(network: Network, events: RollEvents) -> int:
-    """The sample by which the last note has died away as far as the network knows, half a second after it at least."""
-    tails = network.oscillator_tails(events.sample_rate_hz, envelopes=1)
-    least = int(to_samples(TAIL_S, events.sample_rate_hz))
-    return int((events.release + np.maximum(tails[events.pitch], least)).max(initial=least))
-
-
-def rendering_samples(score: Score, networks: Sequence[Network], sample_rate_hz: int, duration_s: float | None) -> int:
-    """Length of a rendering with a network for each track: as asked for, or until the last note has died away."""
+def rendering_samples(score: Score, sample_rate_hz: int, duration_s: float | None) -> int:
+    """Length of a rendering: as asked for, or to half a second after the last note."""
     if duration_s is not None:
         return int(to_samples(duration_s, sample_rate_hz))
-    return max(
-        dies_away(network, roll_events(track.notes, sample_rate_hz))
-        for network, track in zip(networks, score.tracks, strict=True)
-    )
+    return roll_events(score.notes, sample_rate_hz).n_samples + int(to_samples(TAIL_S, sample_rate_hz))
 
 
 def render_score(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.signal import lfilter, lfilter_zi
 from torch import Tensor
 
 from synthnet.audio import decode_mu_law, dither, encode_mu_law
@@ -16,10 +14,9 @@ from synthnet.files import InputError
 from synthnet.generation.compiled import CompiledEngine
 from synthnet.generation.reference import Engine, TorchEngine, device_of
 from synthnet.models import Network
-from synthnet.roll import RollEvents, excitation, rasterise
+from synthnet.roll import RollEvents, rasterise
 
 BLOCK_SAMPLES = 4_000
-HIGH_PASS_HZ = 5.0
 ENGINES = ("auto", "torch", "compiled")
 
 
@@ -29,12 +26,11 @@ class Stream:
 
     Args:
         events: the score, at the network's sample rate; time 0 is the first sample generated.
-        seed: of the random numbers that pick its samples, and of the noises among its network's oscillators.
+        seed: of the random numbers that pick its samples.
         style: [S] weights of the styles, for a network with several instruments.
         expectation: whether it is the means of the distributions, instead of samples drawn from them. The means are
-            what the network hears of itself, too: neither the dither that it has learned nor its own doubt
-            comes back as noise, and the output depends on no random number but the silence before it. A network that
-            does not hear itself has means alone; its samples are their classes with dither, like those of recordings.
+            fed back as input too: neither the dither that it has learned nor its own doubt comes back as noise, and the
+            output depends on no random number but the silence before it.
     """
 
     events: RollEvents
@@ -64,60 +60,42 @@ class Generator:
     the class of 0.0; a constant is never seen in training, dither is). Memory does not grow with time.
 
     Args:
-        temperature: divides the logits: below 1 more certain, above 1 wilder; of no effect without hearing itself.
+        temperature: divides the logits: below 1 more certain, above 1 wilder.
         engine: "auto", "torch" or "compiled".
     """
 
     def __init__(
         self, network: Network, streams: Sequence[Stream], *, temperature: float = 1.0, engine: str = "auto"
     ) -> None:
-        self.network, self.temperature = network, temperature if network.audio.hears else 1.0
+        self.network, self.temperature = network, temperature
         self.engine = make_engine(network, engine)
-        self.hears_mean = np.array([stream.expectation for stream in streams])
-        self.seeds = [stream.seed for stream in streams]
+        self.feeds_mean = np.array([stream.expectation for stream in streams])
         self.generators = [np.random.default_rng(stream.seed) for stream in streams]
         styles = [stream.style for stream in streams if stream.style is not None]
         self.style = torch.from_numpy(np.stack(styles)).float().to(device_of(network)) if styles else None
-        self.position, self.rate_hz = 0, streams[0].events.sample_rate_hz
-        self.remembered: np.ndarray | None = None
+        self.position = 0
         field = network.config.receptive_field
         noise = [
             dither(field, generator) if network.config.dither else np.zeros(field) for generator in self.generators
         ]
         silence = np.stack([encode_mu_law(samples) for samples in noise])
-        roll, tones = score_inputs(network, [stream.events for stream in streams], self.seeds, -field, 0)
-        self.engine.prime(torch.from_numpy(silence).long().to(device_of(network)), roll, self.style, tones)
+        roll = rolls_of(network, [stream.events for stream in streams], -field, 0)
+        self.engine.prime(torch.from_numpy(silence).long().to(device_of(network)), roll, self.style)
 
     def advance(self, events: Sequence[RollEvents], n_samples: int) -> np.ndarray:
         """The next samples of each stream, float32 [B, n_samples] in [-1, 1], given its score.
 
-        Frame t of a roll is heard from sample t + 1 on.
+        Frame t of a roll acts from sample t + 1 on.
         """
         start, stop = self.position, self.position + n_samples
         begin = start - 1 - self.network.score.context
-        roll, tones = score_inputs(self.network, events, self.seeds, begin, stop - 1)
+        roll = rolls_of(self.network, events, begin, stop - 1)
         with torch.no_grad():
-            terms = self.network.condition(roll, self.style, tones, [n_samples] * (1 + len(self.network.stack)))
+            terms = self.network.condition(roll, self.style, [n_samples] * (1 + len(self.network.stack)))
         uniforms = np.stack([generator.random(n_samples) for generator in self.generators])
-        classes, means = self.engine.advance(terms, uniforms, self.temperature, self.hears_mean)
+        classes, means = self.engine.advance(terms, uniforms, self.temperature, self.feeds_mean)
         self.position = stop
-        if not self.network.audio.hears:  # its distributions say nothing but their means
-            means = self.network.with_deterministic_part(
-                torch.from_numpy(means), None if tones is None else tones.cpu()
-            ).numpy()
-            means = self.without_constant(means)
-            noise = np.stack([dither(n_samples, generator) for generator in self.generators])
-            classes = encode_mu_law(means + noise)
-        return np.where(self.hears_mean[:, None], means, decode_mu_law(classes))
-
-    def without_constant(self, means: np.ndarray) -> np.ndarray:
-        """The next samples [B, n] without what is slower than 5 Hz, to which the distance of spectra is deaf."""
-        pole = math.exp(-2 * math.pi * HIGH_PASS_HZ / self.rate_hz)
-        forward, back = np.array([0.5, -0.5]) * (1 + pole), np.array([1.0, -pole])
-        if self.remembered is None:  # as if the first sample had been there for ever
-            self.remembered = lfilter_zi(forward, back) * means[:, :1]
-        passed, self.remembered = lfilter(forward, back, means, axis=1, zi=self.remembered)
-        return passed.astype(np.float32)
+        return np.where(self.feeds_mean[:, None], means, decode_mu_law(classes))
 
 
 def block_samples(network: Network) -> int:
@@ -137,20 +115,7 @@ def generate(
         yield generator.advance(events, min(length, n_samples - start))
 
 
-def score_inputs(
-    network: Network, events: Sequence[RollEvents], seeds: Sequence[tuple[int, ...]], start: int, stop: int
-) -> tuple[Tensor, Tensor | None]:
-    """Rolls [B, 128, N] and, for a network that has them, oscillators [B, O, N] of the samples start to stop."""
-    device = device_of(network)
-    roll = torch.from_numpy(np.stack([rasterise(score, start, stop) for score in events])).to(device)
-    config = network.config
-    partials = network.partials
-    if partials is None:
-        return roll, None
-    tones = np.stack(
-        [
-            excitation(score, start, stop, partials, config.harmonics, config.envelopes, config.noises, seed)
-            for score, seed in zip(events, seeds, strict=True)
-        ]
-    )
-    return roll, torch.from_numpy(tones).to(device)
+def rolls_of(network: Network, events: Sequence[RollEvents], start: int, stop: int) -> Tensor:
+    """Rolls [B, 128, N] of the samples start to stop, as the network takes them."""
+    rolls = [rasterise(score, start, stop, network.config.velocity) for score in events]
+    return torch.from_numpy(np.stack(rolls)).to(device_of(network))

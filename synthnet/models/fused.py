@@ -244,55 +244,47 @@ def filter_width(taps: Any, products: Any) -> int:
 
 
 class HeadLoss(torch.autograd.Function):
-    """Mean cross-entropy of a head, and the means [B, T] of the classes' values under it.
-
-    From its input [B, T, C], targets [B, T], values of the classes [K], activation, weights and biases.
-    """
+    """Mean cross-entropy of a head, from its input [B, T, C], targets [B, T], activation, weights and biases."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, target: Tensor, values: Tensor, is_selu: bool, *parameters: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, x: Tensor, target: Tensor, is_selu: bool, *parameters: Tensor) -> Tensor:
         batch, length, _ = x.shape
-        inputs, targets, levels = (tensor.detach().contiguous().numpy() for tensor in (x, target, values))
+        inputs, targets = (tensor.detach().contiguous().numpy() for tensor in (x, target))
         weights = [parameter.detach().contiguous().numpy() for parameter in parameters]
         strips = strips_of(batch, length)
         nats = np.zeros(len(strips))
-        probabilities = np.empty((batch, length, len(levels)), np.float32)
-        means = np.empty((batch, length), np.float32)
+        probabilities = np.empty((batch, length, parameters[-1].shape[0]), np.float32)
 
         def compute(_: int, strip: Strip) -> None:
             number, piece, first, stop = strip
             nats[number] = head_forward(
-                inputs[piece], targets[piece], levels, *weights, is_selu, first, stop,
-                probabilities[piece], means[piece],
-            )  # fmt: skip
+                inputs[piece], targets[piece], *weights, is_selu, first, stop, probabilities[piece]
+            )
 
         run_tasks(1, strips, 0, compute)
-        ctx.arrays = inputs, targets, levels, weights, is_selu, probabilities, means
-        return torch.tensor(nats.sum() / (batch * length), dtype=torch.float32), torch.from_numpy(means)
+        ctx.arrays = inputs, targets, weights, is_selu, probabilities
+        return torch.tensor(nats.sum() / (batch * length), dtype=torch.float32)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, d_loss: Tensor, d_means: Tensor) -> tuple[Tensor | None, ...]:
-        inputs, targets, levels, weights, is_selu, probabilities, means = ctx.arrays
+    def backward(ctx: Any, d_loss: Tensor) -> tuple[Tensor | None, ...]:
+        inputs, targets, weights, is_selu, probabilities = ctx.arrays
         batch, length, _ = inputs.shape
         strips = strips_of(batch, length)
         d_x = np.empty_like(inputs)
         shares = [np.zeros((len(strips), *weight.shape), np.float32) for weight in weights]
-        d_nats, back = np.float32(float(d_loss) / (batch * length)), d_means.contiguous().numpy()
+        d_nats = np.float32(float(d_loss) / (batch * length))
 
         def compute(_: int, strip: Strip) -> None:
             number, piece, first, stop = strip
             head_backward(
-                inputs[piece], targets[piece], levels, *weights, is_selu, first, stop,
-                probabilities[piece], means[piece], d_nats, back[piece],
-                d_x[piece], *(share[number] for share in shares),
+                inputs[piece], targets[piece], *weights, is_selu, first, stop,
+                probabilities[piece], d_nats, d_x[piece], *(share[number] for share in shares),
             )  # fmt: skip
 
         run_tasks(1, strips, 0, compute)
         d_parameters = [torch.from_numpy(share.sum(axis=0)) for share in shares]
-        return torch.from_numpy(d_x), None, None, None, *d_parameters
+        return torch.from_numpy(d_x), None, None, *d_parameters
 
 
 def on_cpu(stream: Tensor) -> bool:
@@ -363,13 +355,12 @@ def run_layers(
     return output - stream[:, :, -output.shape[2] :] if layers[0].skip_is_shared else output
 
 
-def head_loss(head: Head, stream: Tensor, target: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean cross-entropy in nats of the head's logits, and means [B, T] of the classes' values under them.
+def head_loss(head: Head, stream: Tensor, target: Tensor) -> Tensor:
+    """Mean cross-entropy in nats of the head's logits.
 
     Args:
         stream: the head's input, [B, C, T].
         target: classes [B, T].
-        values: of the classes, [K].
 
     Raises:
         ValueError: a class that the head does not have, or not one for each sample.
@@ -377,8 +368,7 @@ def head_loss(head: Head, stream: Tensor, target: Tensor, values: Tensor) -> tup
     # Compiled code does not check its indices.
     if target.shape != (stream.shape[0], stream.shape[2]):
         raise ValueError(f"classes {list(target.shape)} for a stream {list(stream.shape)}")
-    if not 0 <= int(target.min()) <= int(target.max()) < head.logits.out_channels == len(values):
+    if not 0 <= int(target.min()) <= int(target.max()) < head.logits.out_channels:
         raise ValueError(f"classes run from 0 to {head.logits.out_channels - 1}")
     weights = (head.hidden.weight[:, :, 0], head.hidden.bias, head.logits.weight[:, :, 0], head.logits.bias)
-    loss, means = HeadLoss.apply(stream.transpose(1, 2), target, values, head.activation is functional.selu, *weights)
-    return loss, means
+    return HeadLoss.apply(stream.transpose(1, 2), target, head.activation is functional.selu, *weights)

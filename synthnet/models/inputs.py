@@ -21,8 +21,6 @@ from synthnet.models.layers import CausalConv, RunGates, along_runs, distinct_wi
 class AudioInput(nn.Module, abc.ABC):
     """From the last F classes to the first layer's input."""
 
-    hears = True  # whether the past matters at all
-
     @abc.abstractmethod
     def tables(self) -> tuple[Tensor, bool]:
         """What each class at each of the last inputs adds to the first layer's input.
@@ -88,22 +86,6 @@ class EmbeddedAudio(AudioInput):
         return torch.tanh(self.embedding.weight)[None], False  # tanh of 256 rows, not of as many as samples
 
 
-class NoAudio(AudioInput):
-    """NSF: nothing, whatever was heard."""
-
-    hears = False
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.channels = config.channels
-
-    def tables(self) -> tuple[Tensor, bool]:
-        return torch.zeros(1, CLASSES, self.channels), False
-
-    def entry(self, past: Sequence[Tensor]) -> Tensor:
-        return torch.zeros(self.channels, device=past[-1].device).expand(*past[-1].shape, -1)
-
-
 class ScoreInput(nn.Module, abc.ABC):
     """From the piano roll to what it contributes to the first layer's input, or to the gates of every layer."""
 
@@ -152,12 +134,15 @@ class FirstLayerScore(ScoreInput):
         return along_runs(self.vectors(windows), lengths, roll.shape[0])
 
     def auxiliary_loss(self, roll: Tensor, n_predicted: int) -> Tensor | None:
-        """Binary cross-entropy of the next roll frame given v, summed over the 128 keys, mean over samples."""
+        """Binary cross-entropy of the next roll frame given v, summed over the 128 keys, mean over samples.
+
+        The target is whether a key is down, whatever its velocity.
+        """
         if self.next_frame is None:
             return None
         windows, lengths = distinct_windows(roll[:, :, -(n_predicted + self.width) :], self.width + 1)
         logits = self.next_frame(self.vectors(windows[:, :, :-1])).float()
-        target = windows[:, :, -1].float()
+        target = (windows[:, :, -1] > 0).float()
         each = functional.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(dim=1)  # [U]
         return (each * lengths).sum() / lengths.sum()
 

@@ -302,13 +302,13 @@ def activate(x: np.float32, is_selu: bool) -> tuple[Any, Any]:
 
 @njit(**COMPILE)
 def head_forward(
-    x: Floats, target: NDArray[np.int64], values: Floats,
+    x: Floats, target: NDArray[np.int64],
     weight_1: Floats, bias_1: Floats, weight_2: Floats, bias_2: Floats, is_selu: bool, first: int, stop: int,
-    probabilities: Floats, means: Floats,
+    probabilities: Floats,
 ) -> float:  # fmt: skip
-    """Rows first to stop of the head: probabilities [T, K] of the classes, means [T] of their values; nats summed.
+    """Rows first to stop of the head: probabilities [T, K] of the classes; nats summed.
 
-    x [T, C], target [T], values [K] of the classes, weight_1 [H, C], weight_2 [K, H].
+    x [T, C], target [T], weight_1 [H, C], weight_2 [K, H].
     """
     channels, hidden, classes = x.shape[1], bias_1.shape[0], bias_2.shape[0]
     entered = np.empty((BLOCK, channels), np.float32)  # x after its activation
@@ -331,22 +331,20 @@ def head_forward(
             shift, wanted = highest(line), line[target[start + row]]
             total = exp_and_sum(line, shift)
             nats += np.log(np.float64(total)) + np.float64(shift) - np.float64(wanted)
-            factor, mean = ONE / total, ZERO
+            factor = ONE / total
             for k in range(classes):
                 line[k] *= factor
-                mean += line[k] * values[k]
-            means[start + row] = mean
     return nats
 
 
 @njit(**COMPILE)
 def head_backward(
-    x: Floats, target: NDArray[np.int64], values: Floats,
+    x: Floats, target: NDArray[np.int64],
     weight_1: Floats, bias_1: Floats, weight_2: Floats, bias_2: Floats, is_selu: bool, first: int, stop: int,
-    probabilities: Floats, means: Floats, d_nats: np.float32, d_means: Floats,
+    probabilities: Floats, d_nats: np.float32,
     d_x: Floats, d_weight_1: Floats, d_bias_1: Floats, d_weight_2: Floats, d_bias_2: Floats,
 ) -> None:  # fmt: skip
-    """Rows first to stop of the gradients, from those of each sample's nats (a number) and of the means [T].
+    """Rows first to stop of the gradients, from that of each sample's nats, a number.
 
     As `head_forward` had and left its arrays; activations are computed again.
     """
@@ -368,9 +366,9 @@ def head_backward(
             for h in range(hidden):
                 inner[row, h], inner_slope[row, h] = activate(inner[row, h] + bias_1[h], is_selu)
         for row in range(rows):
-            line, mean, d_mean = probabilities[start + row], means[start + row], d_means[start + row]
+            line = probabilities[start + row]
             for k in range(classes):
-                d_logits[row, k] = line[k] * (d_nats + d_mean * (values[k] - mean))
+                d_logits[row, k] = line[k] * d_nats
             d_logits[row, target[start + row]] -= d_nats
             for k in range(classes):
                 d_bias_2[k] += d_logits[row, k]

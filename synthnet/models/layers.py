@@ -114,11 +114,6 @@ def pointwise(inputs: int, outputs: int) -> nn.Conv1d:
     return nn.Conv1d(inputs, outputs, 1)
 
 
-def time_major(convolution: nn.Conv1d, x: Tensor) -> Tensor:
-    """A 1x1 convolution, [B, C_in, T] -> [B, C_out, T], laid out in memory as [B, T, C_out]."""
-    return functional.linear(x.transpose(1, 2), convolution.weight[:, :, 0], convolution.bias).transpose(1, 2)
-
-
 def pointwise_step(convolution: nn.Conv1d, x: Tensor) -> Tensor:
     """A 1x1 convolution of one sample, [B, C_in] -> [B, C_out]."""
     return functional.linear(x, convolution.weight[:, :, 0], convolution.bias)

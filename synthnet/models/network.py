@@ -1,4 +1,4 @@
-"""What all models share: a stack of gated layers over the past audio, steered by the score.
+"""What all models share: a stack of gated layers over the past audio, conditioned on the score.
 
 Teacher forcing: the input at step t is sample t-1 and roll frame t-1; the output is the distribution of sample t.
 A model chooses how audio enters, how the score enters, and what a layer and the head look like. The full pass,
@@ -7,31 +7,19 @@ the priming of a cache and the cached step are here, so that nothing outside ask
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from synthnet.audio import decode_mu_law
 from synthnet.models import fused
 from synthnet.models.config import CLASSES, ModelConfig
 from synthnet.models.inputs import AudioInput, ScoreInput
-from synthnet.models.layers import CausalConv, Conditioning, DepthwiseGates, GatedLayer, Head, pointwise, time_major
-from synthnet.roll import (
-    ATTACKS_S,
-    KNOTS_S,
-    N_KEYS,
-    N_MODES,
-    OSCILLATOR_DECAY_S,
-    SILENT_LEVEL,
-    Partials,
-    oscillator_tails,
-)
-
-MEASURED_PARTIALS = ("ratios", "phases", "levels", "releases_s", "attacks")  # of a tuned network, its buffers
+from synthnet.models.layers import CausalConv, Conditioning, DepthwiseGates, GatedLayer, Head
+from synthnet.models.model import Losses, Model
 
 
 @dataclass
@@ -49,7 +37,7 @@ class Cache:
     time: int = 0
 
 
-class Network(nn.Module):
+class Network(Model):
     """[B, N] classes and a [B, 128, N] roll to logits [B, 256, N - receptive field + 1].
 
     Args:
@@ -58,6 +46,7 @@ class Network(nn.Module):
         skip, activation: see `GatedLayer` and `Head`.
     """
 
+    error_name = "nll"
     compiled = True  # use `fused` where it applies; False: the reference everywhere
 
     def __init__(
@@ -73,14 +62,6 @@ class Network(nn.Module):
         super().__init__()
         channels, width = config.channels, config.filter_width
         self.config, self.audio, self.score = config, audio, score
-        self.oscillator_map = pointwise(config.oscillators, channels) if config.oscillators else None
-        if config.tuned:  # kept with the weights, which belong to them
-            nominal = Partials.of_all_keys((*config.measured_partials, *[0.0] * N_MODES))
-            self.ratios = nn.Buffer(torch.from_numpy(nominal.ratios))
-            self.phases = nn.Buffer(torch.from_numpy(nominal.phases))
-            self.levels = nn.Buffer(torch.full((*nominal.ratios.shape, len(KNOTS_S)), SILENT_LEVEL))
-            self.releases_s = nn.Buffer(torch.full((N_KEYS,), OSCILLATOR_DECAY_S))
-            self.attacks = nn.Buffer(torch.ones(N_KEYS, len(ATTACKS_S)))
         self.layers = nn.ModuleList(
             GatedLayer(
                 DepthwiseGates(channels, width, dilation)
@@ -100,49 +81,16 @@ class Network(nn.Module):
         return [layer for layer in self.layers if isinstance(layer, GatedLayer)]
 
     @property
-    def error_name(self) -> str:
-        """What it is trained to make small: "nll", or "distance" (of spectra) if it does not hear itself."""
-        return "nll" if self.audio.hears else "distance"
-
-    @property
-    def partials(self) -> Partials | None:
-        """What its oscillators sound; None if it has none."""
-        if not self.config.oscillators:
-            return None
-        if not self.config.tuned:
-            return Partials.of_all_keys(self.config.oscillator_partials)
-        return Partials(**{name: getattr(self, name).cpu().numpy() for name in MEASURED_PARTIALS})
-
-    def oscillator_tails(self, sample_rate_hz: int, envelopes: int | None = None) -> np.ndarray:
-        """Samples for which each key is heard in the oscillators after its release, int64 [128]; 0 without any.
-
-        Args:
-            envelopes: of only so many; 1: until the partials have died away. None: of all.
-        """
-        partials = self.partials
-        if partials is None:
-            return np.zeros(N_KEYS, dtype=np.int64)
-        return oscillator_tails(partials, envelopes or self.config.envelopes, sample_rate_hz)
-
-    def tune(self, partials: Partials) -> None:
-        """Sound these partials, all of them measured, from now on: a tuned network."""
-        for name in MEASURED_PARTIALS:
-            getattr(self, name).copy_(torch.from_numpy(getattr(partials, name)))
-
-    def silence(self) -> None:
-        """Make all classes equally likely, so that a tuned network begins with its deterministic part alone."""
-        for parameter in self.head.logits.parameters():
-            nn.init.zeros_(parameter)
-
-    @property
     def runs_compiled(self) -> bool:
         """Whether the layers take the compiled path, as the network is now (device, type of the parameters)."""
         return self.compiled and fused.takes_layers(self.stack, next(self.parameters()))
 
-    def condition(
-        self, roll: Tensor, style: Tensor | None, oscillators: Tensor | None, samples: Sequence[int]
-    ) -> Conditioning:
-        """Contributions of roll [B, 128, N], style [B, S] and oscillators [B, O, N], for their last samples.
+    def training_threads(self) -> AbstractContextManager[None]:
+        """See `Model.training_threads`: the compiled layers share out the threads themselves."""
+        return fused.threads_to_tasks() if self.runs_compiled else nullcontext()
+
+    def condition(self, roll: Tensor, style: Tensor | None, samples: Sequence[int]) -> Conditioning:
+        """Contributions of roll [B, 128, N] and style [B, S], for their last samples.
 
         Args:
             samples: how many at the entry, then at each layer's output.
@@ -154,18 +102,7 @@ class Network(nn.Module):
             for number, (n, layer) in enumerate(zip(samples[1:], self.stack, strict=True)):
                 spread, constant = scores.spread(number, layer.dilation, n), gates[number]
                 gates[number] = spread if constant is None else spread + constant
-        return Conditioning(self.score_entry(roll, oscillators, samples[0]), gates)
-
-    def score_entry(self, roll: Tensor, oscillators: Tensor | None, n_samples: int) -> Tensor | None:
-        """What score and oscillators add before the first layer to the last samples, [B, C, n_samples]."""
-        entry = self.score.entry(roll, n_samples)
-        if self.oscillator_map is None:
-            return entry
-        if oscillators is None:
-            raise ValueError("this network needs the oscillators of the sounding notes")
-        rows = oscillators[:, : self.config.oscillators, -n_samples:]
-        tones = torch.tanh(time_major(self.oscillator_map, rows))
-        return tones if entry is None else entry + tones
+        return Conditioning(self.score.entry(roll, samples[0]), gates)
 
     def style_gates(self, style: Tensor | None) -> list[Tensor | None]:
         """What a style [B, S] adds to the gates of each layer, [B, 2C, 1]."""
@@ -187,31 +124,28 @@ class Network(nn.Module):
         audio = self.audio_entry([x.narrow(1, tap, length) for tap in range(width)])
         return audio if entry is None else audio + entry
 
-    def forward(
-        self, x: Tensor, roll: Tensor, style: Tensor | None = None, oscillators: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, roll: Tensor, style: Tensor | None = None) -> Tensor:
         """Logits of the samples that follow the first receptive field - 1 inputs.
 
         Args:
             x: [B, N] past classes 0..255, N at least the receptive field.
-            roll: [B, 128, N] 0 or 1, at the same times as x.
+            roll: [B, 128, N] as `synthnet.roll.rasterise` makes it, at the same times as x.
             style: [B, S] weights of the styles, for a network with several instruments.
-            oscillators: [B, O, N], the rows of `synthnet.roll.excitation`, for a network with oscillators.
 
         Returns:
             [B, 256, T], T = N - receptive field + 1: logits of the sample after each of the last T inputs.
         """
-        return self.head(self.run_layers(x, roll, style, oscillators))
+        return self.head(self.run_layers(x, roll, style))
 
-    def run_layers(self, x: Tensor, roll: Tensor, style: Tensor | None, oscillators: Tensor | None) -> Tensor:
+    def run_layers(self, x: Tensor, roll: Tensor, style: Tensor | None) -> Tensor:
         """The head's input [B, C, T], from what `forward` takes."""
         n_predicted = x.shape[1] - self.config.receptive_field + 1
         lengths = self.stack_lengths(n_predicted)
         if self.runs_compiled:
-            stream = self.enter(x, self.score_entry(roll, oscillators, lengths[0]))
+            stream = self.enter(x, self.score.entry(roll, lengths[0]))
             scores = self.score.run_gates(roll, lengths[0])
             return fused.run_layers(self.stack, stream, self.style_gates(style), scores)
-        terms = self.condition(roll, style, oscillators, lengths)
+        terms = self.condition(roll, style, lengths)
         stream = self.enter(x, terms.entry)
         skips: Tensor | None = None
         for layer, gate in zip(self.stack, terms.gates, strict=True):
@@ -221,19 +155,11 @@ class Network(nn.Module):
                 skips = skip if skips is None else skips + skip
         return stream if skips is None else skips
 
-    def audio_loss(self, stream: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy in nats of classes [B, T]; expected samples [B, T]. From the head's input [B, C, T]."""
-        values = torch.from_numpy(decode_mu_law(np.arange(CLASSES))).to(stream.device)
+    def audio_loss(self, stream: Tensor, target: Tensor) -> Tensor:
+        """Mean cross-entropy in nats of classes [B, T], from the head's input [B, C, T]."""
         if self.compiled and fused.takes_head(self.head, stream):
-            return fused.head_loss(self.head, stream, target, values)
-        logits = self.head(stream).float()
-        return functional.cross_entropy(logits, target), (logits.softmax(dim=1) * values[:, None]).sum(dim=1)
-
-    def with_deterministic_part(self, means: Tensor, oscillators: Tensor | None) -> Tensor:
-        """Expected samples [B, T]; of a tuned network that does not hear itself, with the last of the oscillators."""
-        if self.audio.hears or not self.config.tuned or oscillators is None:
-            return means
-        return means + oscillators[:, -1, -means.shape[1] :]
+            return fused.head_loss(self.head, stream, target)
+        return functional.cross_entropy(self.head(stream).float(), target)
 
     def stack_lengths(self, n_predicted: int) -> list[int]:
         """Samples at the first layer's input and at each layer's output, for T predicted samples."""
@@ -242,7 +168,7 @@ class Network(nn.Module):
             lengths.insert(0, lengths[0] + layer.reach)
         return lengths
 
-    def prime(self, x: Tensor, roll: Tensor, style: Tensor | None = None, oscillators: Tensor | None = None) -> Cache:
+    def prime(self, x: Tensor, roll: Tensor, style: Tensor | None = None) -> Cache:
         """The cache after a history, computed in one parallel pass.
 
         Args:
@@ -254,7 +180,7 @@ class Network(nn.Module):
         if x.shape[1] != self.config.receptive_field - 1:
             raise ValueError(f"priming takes {self.config.receptive_field - 1} samples, not {x.shape[1]}")
         lengths = self.stack_lengths(0)
-        terms = self.condition(roll, style, oscillators, lengths)
+        terms = self.condition(roll, style, lengths)
         stream = self.enter(x, terms.entry)
         rings = []
         for number, layer in enumerate(self.stack):
@@ -289,18 +215,15 @@ class Network(nn.Module):
         cache.time += 1
         return self.head.step(stream if skips is None else skips)
 
-    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """The model's own loss, the cross-entropy of the audio alone, both in nats a sample; expected samples [B, T].
+    def loss(self, batch: Mapping[str, Tensor]) -> Losses:
+        """Cross-entropy of the audio, and with the MIDI loss, if the model has one: nats a sample.
 
         Args:
-            batch: x [B, N], roll [B, 128, N], target_x [B, T], target_roll [B, 128, T], style [B]
-                (number of the instrument), and oscillators [B, O, N] if the network has them, as
-                `synthnet.dataset` makes them.
+            batch: x [B, N], roll [B, 128, N], target_x [B, T], target_roll [B, 128, T], style [B] (number of the
+                instrument), as `synthnet.dataset` makes them.
         """
         style = functional.one_hot(batch["style"], self.config.styles).float() if self.config.styles else None
-        stream = self.run_layers(batch["x"], batch["roll"], style, batch.get("oscillators"))
-        nll, means = self.audio_loss(stream, batch["target_x"])
-        means = self.with_deterministic_part(means, batch.get("oscillators"))
+        nll = self.audio_loss(self.run_layers(batch["x"], batch["roll"], style), batch["target_x"])
         frames = torch.cat([batch["roll"], batch["target_roll"][:, :, -1:]], dim=2)
-        auxiliary = self.score.auxiliary_loss(frames, batch["target_x"].shape[1])
-        return (nll if auxiliary is None else nll + auxiliary), nll, means
+        midi = self.score.auxiliary_loss(frames, batch["target_x"].shape[1])
+        return Losses(nll if midi is None else nll + midi, nll)
