@@ -3,7 +3,8 @@
 The header has `format`, `kind` (a key of `synthnet.models.KINDS`), the `config` of that kind, `sample_rate_hz`,
 `instruments`, `training` (provenance) and `figures`.
 
-No file is ever unpickled, so a checkpoint from a stranger can hold wrong numbers but run no code.
+Weights are numpy arrays here; only `Checkpoint.build` loads torch. No file is ever unpickled, so a checkpoint from a
+stranger can hold wrong numbers but run no code.
 """
 
 from __future__ import annotations
@@ -12,17 +13,20 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
+from safetensors.numpy import save
 
 from synthnet.files import InputError, written_whole
 from synthnet.instruments import INSTRUMENTS
-from synthnet.models import Config, build_model, config_from
+from synthnet.models import build_model, config_from, shapes_of
+
+if TYPE_CHECKING:
+    import torch
+
+    from synthnet.models import Config
 
 FORMAT = 2
 METADATA_KEY = "synthnet"
@@ -63,7 +67,7 @@ class Checkpoint:
     sample_rate_hz: int
     instruments: tuple[str, ...]
     training: Mapping[str, Any]
-    weights: Mapping[str, Tensor]
+    weights: Mapping[str, np.ndarray]
     figures: Mapping[str, Any] = field(default_factory=dict)
 
     def voice(self, instrument: str | None = None) -> Voice:
@@ -100,30 +104,38 @@ class Checkpoint:
         for name in self.weights:
             if name.endswith(".style.weight"):
                 bias = name.removesuffix("style.weight") + "convolution.bias"
-                added = weights.pop(name).double() @ torch.from_numpy(style)  # [2C, S] of [S]
-                weights[bias] = (weights[bias].double() + added.view_as(weights[bias])).to(weights[bias].dtype)
+                added = weights.pop(name).astype(np.float64) @ style  # [2C, S] of [S]
+                weights[bias] = (weights[bias] + added.reshape(weights[bias].shape)).astype(weights[bias].dtype)
         names = self.instruments if instrument is None else (instrument,)
         config = config_from(self.config.kind, {**self.config.as_dict(), "styles": 0})
         return replace(self, config=config, instruments=("+".join(names),), weights=weights)
 
     def build(self, device: torch.device | str = "cpu") -> Any:
         """The model of its kind with these weights in single precision, ready to play."""
+        import torch
+
         with torch.device("meta"):
             network = build_model(self.config)
-        weights = {name: value.to(device, torch.float32) for name, value in self.weights.items()}
+        arrays = {name: value.astype(np.float32) for name, value in self.weights.items()}
+        weights = {name: torch.from_numpy(value).to(device) for name, value in arrays.items()}
         network.load_state_dict(weights, assign=True)
         return network.eval().requires_grad_(False)
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Write tensors with a JSON dictionary of facts, whole or not at all."""
-    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+def arrays_of(tensors: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    """Tensors of any device as arrays."""
+    return {name: value.detach().cpu().numpy() for name, value in tensors.items()}
+
+
+def save_tensors(path: Path, tensors: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None:
+    """Write arrays with a JSON dictionary of facts, whole or not at all."""
+    plain = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
     with written_whole(path) as beside:
         # Not safetensors' own save_file: it hides a full disk behind an error of its own.
         beside.write_bytes(save(plain, metadata={METADATA_KEY: json.dumps({"format": FORMAT, **facts})}))
 
 
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The inverse of `save_tensors`.
 
     Raises:
@@ -137,7 +149,7 @@ def _read(path: Path, get: Callable[[Any, str], T]) -> tuple[dict[str, T], dict[
     if not path.is_file():
         raise InputError(f"{path}: {'a folder, not a checkpoint' if path.is_dir() else 'no such file'}")
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
             taken = {name: get(file, name) for name in file.keys()}  # noqa: SIM118, not a dict
     except PermissionError:
@@ -174,32 +186,35 @@ def load_checkpoint(path: Path) -> Checkpoint:
         InputError: see `load_tensors`; also facts that are missing or do not fit the weights.
     """
     weights, facts = load_tensors(path)
-    return _checked(path, facts, {name: tuple(value.shape) for name, value in weights.items()}, weights)
+    checkpoint = _described(path, facts, weights)
+    try:
+        expected = shapes_of(checkpoint.config)
+    except InputError as fault:
+        raise InputError(f"{path}: {fault}") from None
+    shapes = {name: value.shape for name, value in weights.items()}
+    if shapes != expected:
+        wrong = sorted(name for name in expected.keys() | shapes.keys() if shapes.get(name) != expected.get(name))[0]
+        model = checkpoint.config.model
+        raise InputError(f"{path}: weights do not fit the {model} that it describes (first at {wrong})")
+    return checkpoint
 
 
 def peek_checkpoint(path: Path) -> Checkpoint:
-    """As `load_checkpoint`, but the weights are left unread: as quick for a large network as for a small one."""
-    shapes, facts = _read(path, lambda file, name: tuple(file.get_slice(name).get_shape()))
-    return _checked(path, facts, shapes, {})
+    """As `load_checkpoint`, but the weights stay unread and unchecked: as quick for a large network as for a small."""
+    facts = _read(path, lambda file, name: None)[1]
+    return _described(path, facts, {})
 
 
-def _checked(
-    path: Path, facts: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, Tensor]
-) -> Checkpoint:
+def _described(path: Path, facts: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> Checkpoint:
     """The checkpoint of a file's facts, if they fit one another; raises as `load_checkpoint`."""
     try:
         config = config_from(facts["kind"], facts["config"])
         rate, instruments = int(facts["sample_rate_hz"]), tuple(str(name) for name in facts["instruments"])
         training, figures = dict(facts["training"]), dict(facts["figures"])
-        with torch.device("meta"):
-            expected = {name: tuple(value.shape) for name, value in build_model(config).state_dict().items()}
     except InputError as fault:
         raise InputError(f"{path}: {fault}") from None
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a playable checkpoint (missing or malformed {error})") from None
-    if shapes != expected:
-        wrong = sorted(name for name in expected.keys() | shapes.keys() if shapes.get(name) != expected.get(name))[0]
-        raise InputError(f"{path}: weights do not fit the {config.model} that it describes (first at {wrong})")
     if rate < 1000 or not instruments or (config.styles and config.styles != len(instruments)):
         raise InputError(f"{path}: its sample rate or its instruments do not fit its network")
     return Checkpoint(config, rate, instruments, training, weights, figures)

@@ -26,6 +26,7 @@ from typing import Any, TypeVar, get_origin, get_type_hints
 import numpy as np
 
 from synthnet.audio import read_audio, write_audio
+from synthnet.dynamics import add_dynamics
 from synthnet.etudes import compose_etudes
 from synthnet.files import InputError, sha256, written_whole
 from synthnet.instruments import Instrument
@@ -39,6 +40,7 @@ PEAK = 0.9
 TAIL_S = 0.5  # after the last note, so that its release is heard
 VALIDATION_PIECE = "prelude"
 ETUDES = "etudes"  # the folder within the corpus's
+WIDE_MINUTES = 18.0  # of études in a default corpus of wide velocities
 FULL_SCALE = 32_768
 NOTE_COLUMNS = ("pitch", "velocity", "start_s", "end_s")  # as `Note` takes them
 
@@ -345,15 +347,19 @@ def default_corpus(
 ) -> Corpus:
     """The corpus of an instrument in its default folder, built if it is not there yet.
 
-    From BWV 1007; with wide velocities, which Bach's movements have not, from études too.
+    From BWV 1007; with wide velocities, played with dynamics, and beside 18 minutes of études.
     """
     folder = default_folder(instrument.name, sample_rate_hz, wide)
     if (folder / "manifest.json").exists():
         return read_corpus(folder)
     sources = "Bach's Cello Suite no. 1" + (" and études" if wide else "")
     report(f"{folder}: building the {instrument.name} corpus from {sources}")
-    etudes = compose_etudes(instrument, wide=True) if wide else None
-    return build_corpus(folder, instrument, [DEFAULT_SCORES], sample_rate_hz, report=report, etudes=etudes)
+    if not wide:
+        return build_corpus(folder, instrument, [DEFAULT_SCORES], sample_rate_hz, report=report)
+    made = compose_etudes(instrument, WIDE_MINUTES, wide=True)
+    for seed, path in enumerate(sorted(DEFAULT_SCORES.glob("*.mid"))):
+        made[path.stem] = add_dynamics(read_score(path), seed)
+    return build_corpus(folder, instrument, [], sample_rate_hz, report=report, etudes=made)
 
 
 # -------------------------------------------------------------------------------------------- manifest

@@ -20,15 +20,21 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
+from torch import Tensor
+from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from synthnet import __version__
-from synthnet.checkpoint import Checkpoint, load_checkpoint, load_tensors
-from synthnet.corpus import Corpus
+from synthnet.checkpoint import Checkpoint, arrays_of, load_checkpoint, load_tensors
+from synthnet.corpus import FULL_SCALE, Corpus
 from synthnet.dataset import SliceDataset
 from synthnet.evaluation import fit, free_run, split_floor_nats
+from synthnet.evaluation.distances import rmse_cqt_at_floors
 from synthnet.files import InputError, sha256
-from synthnet.models import ModelConfig, Network, config_from, preset_config
+from synthnet.generation.harmonic import HarmonicPlayer, Part
+from synthnet.models import HarmonicConfig, ModelConfig, Network, build_model, config_from, preset_config
+from synthnet.models.measuring import measure
+from synthnet.note_slices import NoteSlices, piece_notes, recordings_of
 from synthnet.plots import plot_training
 from synthnet.training import Progress, Trainer, TrainingConfig, training_config
 
@@ -36,6 +42,7 @@ DEFAULT_MODEL, DEFAULT_PRESET = "synthnet", "cpu"
 PAPER_EPOCHS = 200
 PAPER_EVALUATION_EPOCHS = 20
 EVALUATION_MINUTES = 5.0
+VALIDATED_S = 24  # of the validation piece, by a harmonic instrument
 EVALUATION_SECONDS = 4  # generated for each instrument in an evaluation
 
 
@@ -53,18 +60,25 @@ class Span:
 
 
 def fresh_settings(
-    model: str | None, preset: str, n_instruments: int, overrides: Mapping[str, Any]
-) -> tuple[ModelConfig, TrainingConfig]:
-    """Network and recipe of a preset, model None: SynthNet; `overrides` are fields of either."""
-    shape = {field.name for field in dataclasses.fields(ModelConfig)}
-    config = preset_config(
-        model or DEFAULT_MODEL,
-        preset,
-        styles=n_instruments if n_instruments > 1 else 0,
-        **{name: value for name, value in overrides.items() if name in shape},
-    )
-    recipe = {name: value for name, value in overrides.items() if name not in shape}
-    return config, training_config(preset, **recipe)
+    model: str | None, preset: str | None, n_instruments: int, overrides: Mapping[str, Any]
+) -> tuple[ModelConfig | HarmonicConfig, TrainingConfig]:
+    """Model and recipe; `overrides` are fields of either.
+
+    Args:
+        model: None: SynthNet.
+        preset: of the paper's networks, None: the default. A harmonic instrument has none.
+    """
+    kind = HarmonicConfig if model == HarmonicConfig.kind else ModelConfig
+    fields = {field.name for field in dataclasses.fields(kind)}
+    shape = {name: value for name, value in overrides.items() if name in fields}
+    recipe = {name: value for name, value in overrides.items() if name not in fields}
+    if model == HarmonicConfig.kind:
+        if preset is not None:
+            raise InputError(f"--preset {preset}: a harmonic instrument has no presets")
+        return HarmonicConfig.from_dict(shape), training_config(HarmonicConfig.kind, **recipe)
+    styles = n_instruments if n_instruments > 1 else 0
+    preset = preset or DEFAULT_PRESET
+    return preset_config(model or DEFAULT_MODEL, preset, styles=styles, **shape), training_config(preset, **recipe)
 
 
 @dataclass(frozen=True)
@@ -205,7 +219,7 @@ def choose_device(name: str) -> torch.device:
 def train_run(
     folder: Path,
     corpora: Sequence[Corpus],
-    config: ModelConfig,
+    config: ModelConfig | HarmonicConfig,
     training: TrainingConfig,
     span: Span,
     *,
@@ -233,21 +247,13 @@ def train_run(
             raise InputError(
                 f"{corpus.folder}: no validation piece, and training is judged by one; build it again with --valid NAME"
             )
-    dataset = SliceDataset(
-        corpora,
-        "train",
-        n_predicted=training.n_predicted,
-        n_context=config.receptive_field - 1,
-        seed=training.seed,
-        dithered=config.dither,
-        velocity=config.velocity,
-    )
+    task = TASKS[config.kind](corpora, config, training, evaluation_seconds)
     folder.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(
         folder,
-        config,
+        task.config,
         training,
-        dataset,
+        task.dataset,
         sample_rate_hz=corpora[0].sample_rate_hz,
         instruments=tuple(corpus.instrument for corpus in corpora),
         provenance=provenance(corpora) | ({} if start is None else {"started_from": dict(start.origin)}),
@@ -255,13 +261,13 @@ def train_run(
         resume=resume,
         span=dataclasses.asdict(span),
         workers=workers,
-        start=None if start is None else start.checkpoint.weights,
+        start=task.start if start is None else start.checkpoint.weights,
     )
     steps_an_epoch = max(1, round(training_samples(corpora) / (training.n_predicted * trainer.slices_per_step)))
     if evaluate_every is None:
         by_epochs = span.epochs is not None
         evaluate_every = Span(epochs=PAPER_EVALUATION_EPOCHS) if by_epochs else Span(minutes=EVALUATION_MINUTES)
-    monitor = Monitor(corpora, trainer, span, evaluate_every, evaluation_seconds, steps_an_epoch, config.dither, say)
+    monitor = Monitor(task, trainer, span, evaluate_every, steps_an_epoch, say)
     try:
         trainer.run(
             until_step=span.in_steps(steps_an_epoch),
@@ -316,26 +322,117 @@ def provenance(corpora: Sequence[Corpus]) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class Task:
+    """What a kind of model needs to be trained on some corpora.
+
+    Attributes:
+        config: of the model, completed by what was measured in the corpora.
+        dataset: makes the training slices.
+        validate: figures of the model as it is, and a line about them; among them "rmse_cqt_db".
+        remark: about the loss, for the line that begins a run.
+        floor_nats: below which no loss can be; 0 where there is none.
+        start: the state of a fresh model, by name, if something in it was measured; else None.
+    """
+
+    config: Any
+    dataset: Dataset[dict[str, Tensor]]
+    validate: Callable[[Any], tuple[dict[str, float], str]]
+    remark: str
+    floor_nats: float = 0.0
+    start: Mapping[str, np.ndarray] | None = None
+
+
+def autoregressive_task(
+    corpora: Sequence[Corpus], config: ModelConfig, training: TrainingConfig, evaluation_seconds: int
+) -> Task:
+    """Slices of classes and rolls; validation by fit and by free-running seconds."""
+    dataset = SliceDataset(
+        corpora,
+        "train",
+        n_predicted=training.n_predicted,
+        n_context=config.receptive_field - 1,
+        seed=training.seed,
+        dithered=config.dither,
+        velocity=config.velocity,
+    )
+    floor = {split: split_floor_nats(corpora, split, config.dither) for split in ("train", "valid")}
+
+    def validate(network: Network) -> tuple[dict[str, float], str]:
+        found = fit(network, corpora, n_slices=16)
+        runs = []
+        for number, corpus in enumerate(corpora):
+            style = np.eye(len(corpora))[number] if config.styles else None
+            runs.append(free_run(network, corpus, evaluation_seconds, style=style))
+        figures = {
+            "valid_nll": found.nll,
+            "dither_floor": floor["valid"],
+            "valid_excess": found.nll - floor["valid"],
+            "score_gain": found.score_gain,
+            "rmse_cqt_db": float(np.mean([run.sample_rmse_db.mean() for run in runs])),
+            "rmse_cqt_expectation_db": float(np.mean([run.expectation_rmse_db.mean() for run in runs])),
+        }
+        return figures, (
+            f"validation {found.nll:.3f} nats, {figures['valid_excess']:+.3f} over the floor, score gain "
+            f"{found.score_gain:.2f}; free-running RMSE-CQT {figures['rmse_cqt_db']:.1f} dB "
+            f"(mean {figures['rmse_cqt_expectation_db']:.1f})"
+        )
+
+    remark = f"dither floor {floor['train']:.3f} nats a sample: no loss can be lower"
+    return Task(config, dataset, validate, remark, floor["train"])
+
+
+def harmonic_task(
+    corpora: Sequence[Corpus], config: HarmonicConfig, training: TrainingConfig, evaluation_seconds: int
+) -> Task:
+    """Slices of audio and notes; frequencies are measured first; validation by what it plays.
+
+    Raises:
+        InputError: more than one corpus.
+    """
+    if len(corpora) != 1:
+        raise InputError("a harmonic instrument learns one instrument; several in one network: --model synthnet")
+    (corpus,) = corpora
+    recordings = recordings_of(corpus, "train")
+    config, measured = measure(recordings, corpus.sample_rate_hz, config)
+    torch.manual_seed(training.seed)
+    start = arrays_of(build_model(config).state_dict()) | measured
+    dataset = NoteSlices(corpus, "train", training.n_predicted, training.seed)
+    rate, piece = corpus.sample_rate_hz, corpus.split("valid")[0]
+    reference = corpus.read_samples(piece)[: VALIDATED_S * rate].astype(np.float32) / FULL_SCALE
+    part = Part(piece_notes(corpus, piece, rate))
+
+    def validate(network: Any) -> tuple[dict[str, float], str]:
+        sound = HarmonicPlayer(config, arrays_of(network.state_dict()), rate).play(part, 0, len(reference))
+        at_80, at_50 = rmse_cqt_at_floors(reference, sound, rate).mean(axis=1).tolist()
+        figures = {"rmse_cqt_db": at_80, "rmse_cqt_50_db": at_50}
+        return figures, f"{piece.name}: RMSE-CQT {at_80:.2f} dB, {at_50:.2f} dB with the floor at -50 dB"
+
+    return Task(config, dataset, validate, "the loss is a distance of spectra", start=start)
+
+
+TASKS: dict[str, Callable[..., Task]] = {
+    ModelConfig.kind: autoregressive_task,
+    HarmonicConfig.kind: harmonic_task,
+}
+
+
 class Monitor:
     """Shows a run's progress and validates it; silent on all processes but the first."""
 
     def __init__(
         self,
-        corpora: Sequence[Corpus],
+        task: Task,
         trainer: Trainer,
         span: Span,
         evaluate_every: Span,
-        evaluation_seconds: int,
         steps_an_epoch: int,
-        dithered: bool,
         say: Callable[[str], None],
     ) -> None:
-        self.corpora, self.trainer, self.say = corpora, trainer, say
-        self.evaluation_seconds = evaluation_seconds
+        self.task, self.trainer, self.say = task, trainer, say
         self.every_steps = evaluate_every.in_steps(steps_an_epoch)
         self.every_s = None if evaluate_every.minutes is None else 60 * evaluate_every.minutes
         self.next_s = self.every_s + trainer.elapsed_s if self.every_s else math.inf
-        self.floor = {split: split_floor_nats(corpora, split, dithered) for split in ("train", "valid")}
         self.begun: tuple[Progress, int] | None = None
         self.bar: tqdm | None = None
         if trainer.rank == 0:
@@ -344,7 +441,7 @@ class Monitor:
             length = f"{span.minutes:g} minutes" if steps is None else f"{steps} steps"
             say(
                 f"{trainer.config.model}, {n_parameters:,} parameters, for {length} ({steps_an_epoch} steps an epoch); "
-                f"dither floor {self.floor['train']:.3f} nats a sample: no loss can be lower"
+                f"{task.remark}"
             )
             self.bar = tqdm(
                 total=100,
@@ -365,9 +462,9 @@ class Monitor:
         passed_s = max(progress.elapsed_s - first.elapsed_s, 1e-9)
         rate = (self.trainer.samples - samples) / passed_s
         left_s = passed_s * (1 - progress.share_done) / max(progress.share_done - first.share_done, 1e-9)
+        over = f"{progress.error - self.task.floor_nats:+.3f} over the floor, " if self.task.floor_nats else ""
         self.bar.set_postfix_str(
-            f"step {progress.step}, loss {progress.loss:.3f}, {progress.error - self.floor['train']:+.3f} over the "
-            f"floor, {rate:,.0f} samples/s, {clock(left_s)} left",
+            f"step {progress.step}, loss {progress.loss:.3f}, {over}{rate:,.0f} samples/s, {clock(left_s)} left",
             refresh=False,
         )
         self.bar.update(100 * progress.share_done - self.bar.n)
@@ -381,32 +478,16 @@ class Monitor:
         self.next_s = elapsed_s + (self.every_s or math.inf)
         return True
 
-    def validate(self, network: Network) -> dict[str, float]:
-        """Fit and free-running seconds on the validation pieces."""
+    def validate(self, network: Any) -> dict[str, float]:
+        """The task's figures of the network as it is."""
         begun = time.monotonic()
         network.eval()
-        told = fit(network, self.corpora, n_slices=16)
-        runs = []
-        for number, corpus in enumerate(self.corpora):
-            style = np.eye(len(self.corpora))[number] if network.config.styles else None
-            runs.append(free_run(network, corpus, self.evaluation_seconds, style=style))
-        figures = {
-            "valid_nll": told.nll,
-            "dither_floor": self.floor["valid"],
-            "valid_excess": told.nll - self.floor["valid"],
-            "score_gain": told.score_gain,
-            "rmse_cqt_db": float(np.mean([run.sample_rmse_db.mean() for run in runs])),
-            "rmse_cqt_expectation_db": float(np.mean([run.expectation_rmse_db.mean() for run in runs])),
-        }
+        figures, told = self.task.validate(network)
         figures["evaluation_s"] = time.monotonic() - begun  # which training had to wait
         network.train()
         if self.bar is not None:
             self.bar.clear()
-        self.say(
-            f"step {self.trainer.step}: validation {told.nll:.3f} nats, {figures['valid_excess']:+.3f} over the floor, "
-            f"score gain {told.score_gain:.2f}; free-running RMSE-CQT {figures['rmse_cqt_db']:.1f} dB "
-            f"(mean {figures['rmse_cqt_expectation_db']:.1f})"
-        )
+        self.say(f"step {self.trainer.step}: {told}")
         return figures
 
     def close(self) -> None:

@@ -23,6 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -30,7 +31,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.tensorboard import SummaryWriter
 
-from synthnet.checkpoint import Checkpoint, load_tensors, save_checkpoint, save_tensors
+from synthnet.checkpoint import Checkpoint, arrays_of, load_tensors, save_checkpoint, save_tensors
 from synthnet.files import InputError
 from synthnet.models import Config, Losses, Model, build_model
 from synthnet.optimiser import Muon, matrices_of
@@ -107,7 +108,21 @@ CPU = TrainingConfig(
     ema_decay=0.98,
     anneal_minutes=12.0,
 )
-RECIPES = {"cpu": CPU, "tiny": dataclasses.replace(CPU, n_predicted=1_000, warmup_steps=10, anneal_minutes=1.0)}
+HARMONIC = TrainingConfig(
+    learning_rate=3e-3,
+    muon=True,
+    weight_decay=0.0,
+    batch=4,
+    n_predicted=44_100,
+    warmup_steps=50,
+    ema_decay=0.98,
+    anneal_minutes=10.0,
+)
+RECIPES = {
+    "cpu": CPU,
+    "harmonic": HARMONIC,
+    "tiny": dataclasses.replace(CPU, n_predicted=1_000, warmup_steps=10, anneal_minutes=1.0),
+}
 
 
 def training_config(preset: str, **changes: Any) -> TrainingConfig:
@@ -156,7 +171,7 @@ class Trainer:
         sample_rate_hz, instruments, provenance: for the checkpoints; resuming checks the last two.
         span: how long the run is meant to be, for whoever resumes it.
         workers: processes that prepare slices.
-        start: a trained network's state, by name, of the same shape, to begin with; None: fresh weights.
+        start: a state, by name, to begin with; None: fresh weights.
 
     Raises:
         InputError: when resuming, the state is missing, damaged, or of another network or recipe.
@@ -176,7 +191,7 @@ class Trainer:
         resume: bool,
         span: dict[str, Any] | None = None,
         workers: int = 0,
-        start: Mapping[str, Tensor] | None = None,
+        start: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self.folder, self.config, self.training, self.dataset = folder, config, training, dataset
         self.sample_rate_hz, self.instruments, self.provenance = sample_rate_hz, instruments, provenance
@@ -186,7 +201,7 @@ class Trainer:
         torch.manual_seed(training.seed)
         self.network: Model = build_model(config).to(device)
         if start is not None:
-            self.network.load_state_dict(start)
+            self.network.load_state_dict({name: torch.from_numpy(x) for name, x in start.items()})
         self.average = copy.deepcopy(self.network) if training.ema_decay else self.network
         matrices = matrices_of(self.network) if training.muon else []
         rest = set(self.network.parameters()) - set(matrices)
@@ -287,6 +302,7 @@ class Trainer:
             num_workers=self.workers,
             pin_memory=self.device.type == "cuda",
             worker_init_fn=leave_signals_to_parent,
+            collate_fn=getattr(self.dataset, "collate", None),
         )
         yield from loader
 
@@ -353,7 +369,7 @@ class Trainer:
             "elapsed_s": round(self.elapsed_s, 1),
             "settings": dataclasses.asdict(self.training),
         }
-        weights = self.average.state_dict()
+        weights = arrays_of(self.average.state_dict())
         kept = {"validation": figures} if figures else {}
         return Checkpoint(self.config, self.sample_rate_hz, self.instruments, training, weights, kept)
 
@@ -378,7 +394,7 @@ class Trainer:
             "elapsed_s": self.elapsed_s,
             "best": None if math.isinf(self.best) else self.best,
         }
-        save_tensors(self.folder / "state.safetensors", tensors, facts)
+        save_tensors(self.folder / "state.safetensors", arrays_of(tensors), facts)
 
     def load_state(self) -> None:
         """Go on where `save` left off."""
@@ -402,7 +418,7 @@ class Trainer:
         self.provenance = {**facts.get("provenance", {}), **self.provenance}
 
         def part(prefix: str) -> dict[str, Tensor]:
-            return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+            return {name[len(prefix) :]: torch.from_numpy(x) for name, x in tensors.items() if name.startswith(prefix)}
 
         try:
             self.network.load_state_dict(part("network."))

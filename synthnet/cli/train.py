@@ -128,7 +128,7 @@ def train(
     if resume and start_text:
         raise InputError("--from is for a new run; --resume goes on with the run's own weights")
     if not resume:  # a slip is told before a corpus is built
-        fresh_settings(model, preset or DEFAULT_PRESET, 1, overrides)
+        fresh_settings(model, preset, 1, overrides)
         if start_text and start_text != NEAREST:
             peek_checkpoint(read_library().starting_point(start_text, program=0)[0])
     rank, world = join_processes(device_name)
@@ -155,7 +155,7 @@ def train(
         if rank == 0:
             say(f"starts from {path}" + (f", {instrument}" if instrument else ""))
     else:
-        config, training = fresh_settings(model, preset or DEFAULT_PRESET, len(corpora), overrides)
+        config, training = fresh_settings(model, preset, len(corpora), overrides)
         span = default_span(training)
     if any(length is not None for length in (minutes, epochs, steps)):
         span = Span(minutes, epochs, steps)

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from synthnet.corpus import DEFAULT_SCORES, FULL_SCALE, Corpus
+from synthnet.dynamics import add_dynamics
 from synthnet.evaluation.baselines import Play
 from synthnet.evaluation.distances import Distances, distances, fitted_level, mean_distances
 from synthnet.evaluation.notes import HeldNotes, NoteLevels, held_notes, note_levels, tried_keys
-from synthnet.evaluation.pieces import PIECE_S, add_dynamics, compose_piece
+from synthnet.evaluation.pieces import PIECE_S, compose_piece
 from synthnet.instruments import Instrument
 from synthnet.score import Note, Score, read_score
 from synthnet.teacher import Teacher, find_soundfont

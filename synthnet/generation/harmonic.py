@@ -11,16 +11,16 @@ every 5 ms; `gain` on the amplitude, smoothed over 10 ms.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from synthnet.controllers import Controls
 from synthnet.kernels.voices import TABLE_SAMPLES, Breakpoints, add_voices, find_breakpoints, noise_tables
+from synthnet.models.config import HarmonicConfig
 from synthnet.models.envelopes import (
     WOBBLE_S,
-    HarmonicConfig,
     Notes,
     fade,
     fold,
@@ -43,7 +43,7 @@ class Part:
     """What one instrument plays: notes and the controls of their channel."""
 
     notes: Notes
-    controls: Controls = Controls()
+    controls: Controls = field(default_factory=Controls)
 
 
 class HarmonicPlayer:
@@ -106,7 +106,7 @@ class HarmonicPlayer:
         folded = fold(points.time_s, longest_s)
         level = self.log_amplitudes(notes, folded, points.release_s)
         if (points.time_s > longest_s).any():
-            ends = np.repeat(np.float32([[longest_s - WOBBLE_S, longest_s]]), len(notes.pitch), axis=0)
+            ends = np.tile(np.array([longest_s - WOBBLE_S, longest_s], np.float32), (len(notes.pitch), 1))
             tips = self.log_amplitudes(notes, ends, np.full_like(ends, -1))
             slope = np.minimum((tips[:, 1:] - tips[:, :1]) / WOBBLE_S, 0)
             level += slope * (points.time_s - folded)[..., None]

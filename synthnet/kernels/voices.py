@@ -1,10 +1,11 @@
 """Voices as sums of partials and noise bands: numba kernels and their gradient.
 
 A *voice* is a note that sounds. Its envelopes have breakpoints, at samples counted from its onset. Between two of them
-amplitudes move in a straight line and the frequency is constant. Every segment starts from a phase given in closed form,
-so that a sample is the same wherever a block begins:
+amplitudes move in a straight line and the frequency is constant. Every segment starts from a phase given in closed
+form, so that a sample is the same wherever a block begins:
 
-    y(j) = sum over partials h of a_h(j) sin(2 pi (phase + j cycles) ratio_h) + sum over bands b of g_b(j) noise_b(position + j)
+    y(j) = sum over partials h of a_h(j) sin(2 pi (phase + j cycles) ratio_h)
+         + sum over bands b of g_b(j) noise_b(position + j)
 
 j counts from the segment's first sample; phases are in cycles of the fundamental, `cycles` in cycles a sample. Noise
 comes from tables of periodic band-limited noise, read at the sample's own position, so that it depends on nothing else.
@@ -28,7 +29,7 @@ _TURN = 2.0 * math.pi
 
 
 @nb.njit(**_options)
-def _sine_cosine(phase, ratio):
+def _sine_cosine(phase: float, ratio: float) -> Any:
     """sin and cos of a partial's phase; `phase` is the fundamental's, in cycles."""
     turns = phase * ratio
     angle = (turns - math.floor(turns)) * _TURN
@@ -36,7 +37,10 @@ def _sine_cosine(phase, ratio):
 
 
 @nb.njit(**_options)
-def _add_partials(out, start, first, last, length, low, high, phase, cycles, ratio, scratch):
+def _add_partials(
+    out: Any, start: int, first: int, last: int, length: int, low: Any, high: Any, phase: float, cycles: float,
+    ratio: Any, scratch: Any,
+) -> None:  # fmt: skip
     """Add samples `first` to `last` of a segment to out[start + first : start + last]."""
     sine, cosine, dsine, dcosine, amplitude, slope, base, heard = scratch
     n = 0
@@ -66,7 +70,9 @@ def _add_partials(out, start, first, last, length, low, high, phase, cycles, rat
 
 
 @nb.njit(**_options)
-def _add_noise(out, start, first, last, length, low, high, position, tables):
+def _add_noise(
+    out: Any, start: int, first: int, last: int, length: int, low: Any, high: Any, position: int, tables: Any
+) -> None:
     """As `_add_partials`; `position` is that of the segment's first sample in the tables."""
     period = tables.shape[1]
     for b in range(tables.shape[0]):
@@ -83,7 +89,10 @@ def _add_noise(out, start, first, last, length, low, high, position, tables):
 
 
 @nb.njit(parallel=True, **_options)
-def add_voices(out, tones, noises, onset, breakpoints, phases, cycles, ratios, tables, positions):
+def add_voices(
+    out: Any, tones: Any, noises: Any, onset: Any, breakpoints: Any, phases: Any, cycles: Any, ratios: Any, tables: Any,
+    positions: Any,
+) -> None:  # fmt: skip
     """Add each voice to its row of `out`.
 
     Args:
@@ -117,7 +126,10 @@ def add_voices(out, tones, noises, onset, breakpoints, phases, cycles, ratios, t
 
 
 @nb.njit(parallel=True, **_options)
-def voices_gradient(gradient, d_tones, d_noises, onset, breakpoints, phases, cycles, ratios, tables, positions):
+def voices_gradient(
+    gradient: Any, d_tones: Any, d_noises: Any, onset: Any, breakpoints: Any, phases: Any, cycles: Any, ratios: Any,
+    tables: Any, positions: Any,
+) -> None:  # fmt: skip
     """Add the gradients of `add_voices` by tones and noises to d_tones [N, K, H] and d_noises [N, K, B].
 
     `gradient` is float32 [N, L], that of a loss by each voice's samples. Inaudible partials count, too: else they could
@@ -205,7 +217,8 @@ def find_breakpoints(
     """
     points = grid(sample_rate_hz, int(max(n_samples - onset.min(), 1)))
     ends = np.round(end_s * sample_rate_hz).astype(np.int64)
-    count = max(1, _place(onset, release, ends, n_samples, points, *_no_room(len(onset))))
+    none = np.zeros((len(onset), 0), np.int64)  # no room: the breakpoints are only counted
+    count = max(1, _place(onset, release, ends, n_samples, points, none, none, none, none.astype(np.float32)))
     at, source = np.zeros((len(onset), count), np.int64), np.zeros((len(onset), count), np.int64)
     after, share = np.full((len(onset), count), -1, np.int64), np.ones((len(onset), count), np.float32)
     _place(onset, release, ends, n_samples, points, at, source, after, share)
@@ -213,13 +226,10 @@ def find_breakpoints(
     return Breakpoints(at, source.astype(np.float32) * seconds, after.astype(np.float32) * seconds, share)
 
 
-def _no_room(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Arrays without a place for breakpoints, to count them."""
-    return (*(np.zeros((n, 0), np.int64) for _ in range(3)), np.ones((n, 0), np.float32))
-
-
 @nb.njit(cache=True, nogil=True)
-def _place(onset, release, ends, n_samples, points, at, source, after, share):
+def _place(
+    onset: Any, release: Any, ends: Any, n_samples: int, points: Any, at: Any, source: Any, after: Any, share: Any
+) -> int:
     """Fill in the breakpoints of each note as far as there is room; the largest number that a note needs."""
     most = 0
     for i in range(len(onset)):
@@ -268,7 +278,7 @@ def noise_tables(n_bands: int, sample_rate_hz: int, seed: int = 0) -> np.ndarray
     Bands overlap as triangles of power on a logarithmic scale of frequency.
     """
     hz = np.fft.rfftfreq(TABLE_SAMPLES, 1 / sample_rate_hz)
-    centres = np.linspace(*np.log(BANDS_HZ), n_bands)
+    centres = np.linspace(math.log(BANDS_HZ[0]), math.log(BANDS_HZ[1]), n_bands)
     place = (np.log(np.maximum(hz, 1e-3)) - centres[0]) / (centres[1] - centres[0])
     rng = np.random.default_rng(seed)
     tables = np.zeros((n_bands, TABLE_SAMPLES), np.float32)

@@ -1,15 +1,22 @@
-"""The shape of a network: one validated dataclass, and the named presets (the paper's Table 2 and our own)."""
+"""The shapes of models: a validated dataclass for each kind, and the presets (the paper's Table 2 and our own)."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from synthnet.files import InputError
 
 KEYS = 128  # rows of the piano roll
 CLASSES = 256  # 8-bit mu-law
+
+# Of a harmonic instrument, what `synthnet.models.envelopes` shows of a note beside its key, and of a time.
+NOTE_FEATURES, TIME_BUMPS, RELEASE_BUMPS = 6, 20, 10
+HARMONIC_FEATURES = NOTE_FEATURES + TIME_BUMPS + 1 + RELEASE_BUMPS + 1
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -85,15 +92,86 @@ class ModelConfig:
         }
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
+    def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
         """The inverse of `as_dict`; an unknown or missing key raises InputError."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        if unknown := set(values) - known:
-            raise InputError(f"unknown model setting {sorted(unknown)[0]!r}; known: {', '.join(sorted(known))}")
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise InputError(f"incomplete model settings: {error}") from None
+        return _from_values(cls, values)
+
+
+@dataclass(frozen=True)
+class HarmonicConfig:
+    """The shape of a harmonic instrument (`synthnet.models.harmonic`).
+
+    Args:
+        partials: H, at most so many a note; those near half the sample rate and above are left out.
+        bands: B, of noise.
+        width: of the three hidden layers.
+        embedding: numbers that describe a key.
+        longest_s: length in seconds of the longest note that it learned; beyond it envelopes go on as they tend.
+
+    Raises:
+        InputError: a value outside its range.
+    """
+
+    kind: ClassVar[str] = "harmonic"
+
+    partials: int = 160
+    bands: int = 40
+    width: int = 256
+    embedding: int = 64
+    longest_s: float = 12.0
+
+    def __post_init__(self) -> None:
+        ranges = {"partials": (1, 1024), "bands": (2, 256), "width": (4, 4096), "embedding": (1, 1024)}
+        for name, (low, high) in ranges.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+                raise InputError(f"{name} must be a whole number from {low} to {high}, not {value!r}")
+        if not isinstance(self.longest_s, int | float) or not 0.01 <= self.longest_s <= 3600:
+            raise InputError(f"longest_s must lie between 0.01 and 3600 s, not {self.longest_s!r}")
+
+    @property
+    def model(self) -> str:
+        """Name of the architecture, for a person."""
+        return self.kind
+
+    @property
+    def styles(self) -> int:
+        """It is of one instrument."""
+        return 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return dataclasses.asdict(self)
+
+    def facts(self, sample_rate_hz: int) -> dict[str, Any]:
+        """Nothing that is not in the config."""
+        return {}
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the weights, by name; the same as `synthnet.models.harmonic.HarmonicInstrument` has."""
+        outputs, width = self.partials + self.bands, self.width
+        shapes: dict[str, tuple[int, ...]] = {"key.weight": (KEYS, self.embedding)}
+        for number, inputs in ((0, self.embedding + HARMONIC_FEATURES), (2, width), (4, width)):
+            shapes |= {f"hidden.{number}.weight": (width, inputs), f"hidden.{number}.bias": (width,)}
+        shapes |= {"out.weight": (outputs, width), "out.bias": (outputs,), "slopes.weight": (outputs, 3)}
+        shapes |= {f"{table}.weight": (KEYS, outputs) for table in ("gain", "fall")}
+        shapes |= dict.fromkeys(("cents", "stretch", "release_s", "nearest"), (KEYS,))
+        return {**shapes, "ratios": (self.partials,)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> HarmonicConfig:
+        """The inverse of `as_dict`; an unknown or missing key raises InputError."""
+        return _from_values(cls, values)
+
+
+def _from_values(kind: type[T], values: Mapping[str, Any]) -> T:
+    known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    if unknown := set(values) - known:
+        raise InputError(f"unknown model setting {sorted(unknown)[0]!r}; known: {', '.join(sorted(known))}")
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise InputError(f"incomplete model settings: {error}") from None
 
 
 # L24, L26, L48 are the paper's. `cpu` is the scale of the comparing recipes on two CPU cores: music at 8 kHz, of which

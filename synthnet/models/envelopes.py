@@ -7,44 +7,20 @@ definitions.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from synthnet.kernels.voices import Breakpoints
+from synthnet.models.config import RELEASE_BUMPS, TIME_BUMPS
+from synthnet.roll import RollEvents
 
 N_KEYS = 128
 EARLIEST_S = 0.002  # where the logarithmic scales of time begin
 LONGEST_RELEASE_S = 3.0
-N_TIMES, N_RELEASES = 20, 10  # bumps along the scales of time since onset and release
-NOTE_FEATURES, TIME_FEATURES = 6, N_TIMES + 1 + N_RELEASES + 1
 LEGATO_S = 0.1  # a gap of this length between two notes is hardly legato any more
 WOBBLE_S = 2.0  # of the longest note, which go on for ever
 FADE_SHARE = 0.2  # of the time after a release: at its end the note fades to nothing
-
-
-@dataclass(frozen=True)
-class HarmonicConfig:
-    """Shape of a harmonic instrument.
-
-    Args:
-        partials: H, at most so many a note; those near half the sample rate and above are left out.
-        bands: B, of noise.
-        width: of the three hidden layers.
-        embedding: numbers that describe a key.
-        longest_s: length of the longest note that it learned; beyond it envelopes go on as they tend.
-    """
-
-    partials: int = 160
-    bands: int = 40
-    width: int = 256
-    embedding: int = 64
-    longest_s: float = 12.0
-
-    def as_dict(self) -> dict[str, Any]:
-        """The fields, as plain values."""
-        return asdict(self)
 
 
 class Notes(NamedTuple):
@@ -90,6 +66,11 @@ def make_notes(
     return Notes(pitch, velocity, onset, release, touch, step)
 
 
+def notes_of(events: RollEvents) -> Notes:
+    """The notes of a score's events: keys struck again are let go 5 ms before, as networks learned them."""
+    return make_notes(events.pitch, events.velocity, events.onset, events.release, events.sample_rate_hz)
+
+
 def note_features(notes: Notes) -> np.ndarray:
     """What the network is shown of each note beside its key, float32 [N, 6]."""
     v = notes.velocity / 127
@@ -101,9 +82,9 @@ def time_features(time_s: np.ndarray, release_s: np.ndarray, longest_s: float) -
     """What it is shown of times since onset and release (negative: held), float32 [N, K] to [N, K, 32]."""
     gone = (release_s >= 0)[..., None].astype(np.float32)
     columns = [
-        _bumps(time_s, N_TIMES, longest_s),
+        _bumps(time_s, TIME_BUMPS, longest_s),
         time_s[..., None] / 4,
-        _bumps(release_s, N_RELEASES, LONGEST_RELEASE_S) * gone,
+        _bumps(release_s, RELEASE_BUMPS, LONGEST_RELEASE_S) * gone,
         gone,
     ]
     return np.concatenate(columns, axis=-1).astype(np.float32)

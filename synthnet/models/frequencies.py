@@ -1,7 +1,7 @@
 """Frequencies of an instrument's partials, measured in its recordings: detuning, stretch, and the ratios of bars.
 
-Notes are measured in their steady part. Of each, the spectrum's peaks are found, but for those of other notes. Three things
-come out, all that a harmonic instrument is not taught by gradients:
+Notes are measured in their steady part: the peaks of each spectrum, but for those of other notes. Three things come
+out, all that a harmonic instrument is not taught by gradients:
 
 - `cents` [128]: how far each key is from equal temperament at A4 = 440 Hz;
 - `stretch` [128]: inharmonicity B of strings, f_h = h f_1 sqrt((1 + B h^2) / (1 + B)) (Fletcher 1964, written so that
@@ -104,7 +104,9 @@ def measure_frequencies(notes: Iterable[Peaks], partials: int) -> Frequencies:
     alone = [note for note in notes if note.alone]
     if alone and np.median([_harmonic_share(note) for note in alone]) < HARMONIC_SHARE:
         ratios = _modes(alone, partials)
-        return Frequencies(_fill({k: _key_cents(v, ratios) for k, v in _by_key(alone).items()}), np.zeros(128), ratios)
+        return Frequencies(
+            fill_keys({k: _key_cents(v, ratios) for k, v in _by_key(alone).items()}), np.zeros(128), ratios
+        )
     cents, stretch, gain = {}, {}, []
     for pitch, group in _by_key(notes).items():
         orders, off = _harmonics(group)
@@ -121,9 +123,9 @@ def measure_frequencies(notes: Iterable[Peaks], partials: int) -> Frequencies:
             gain.append(error[0] - error[best])
     if not gain or np.median(gain) < 1.0:  # cent: nothing is stretched
         cents = {k: float(np.median(_harmonics(v)[1])) for k, v in _by_key(notes).items() if len(_harmonics(v)[0])}
-        return Frequencies(_fill(cents), np.zeros(128), np.arange(1.0, partials + 1))
-    smooth = median_filter(_fill(stretch), 7, mode="nearest")  # B varies little from string to string
-    return Frequencies(_fill(cents), smooth, np.arange(1.0, partials + 1))
+        return Frequencies(fill_keys(cents), np.zeros(128), np.arange(1.0, partials + 1))
+    smooth = median_filter(fill_keys(stretch), 7, mode="nearest")  # B varies little from string to string
+    return Frequencies(fill_keys(cents), smooth, np.arange(1.0, partials + 1))
 
 
 def _by_key(notes: Iterable[Peaks]) -> dict[int, list[Peaks]]:
@@ -192,7 +194,7 @@ def _key_cents(group: list[Peaks], ratios: NDArray) -> float:
     return float(np.median([cents for cents, a in off if a > 0.1 * strong]))
 
 
-def _fill(values: dict[int, float]) -> NDArray:
+def fill_keys(values: dict[int, float]) -> NDArray:
     """[128], keys without a value take the nearest one's."""
     if not values:
         return np.zeros(128)

@@ -15,19 +15,24 @@ network plays at any sample rate. `synthnet.generation.harmonic` plays without t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from synthnet.kernels.voices import TABLE_SAMPLES, Breakpoints, add_voices, find_breakpoints, noise_tables, voices_gradient
+from synthnet.kernels.voices import (
+    Breakpoints,
+    add_voices,
+    find_breakpoints,
+    noise_tables,
+    voices_gradient,
+)
+from synthnet.models.config import HARMONIC_FEATURES, HarmonicConfig
 from synthnet.models.envelopes import (
     N_KEYS,
-    NOTE_FEATURES,
-    TIME_FEATURES,
     WOBBLE_S,
-    HarmonicConfig,
     Notes,
     fade,
     fold,
@@ -36,12 +41,16 @@ from synthnet.models.envelopes import (
     note_features,
     time_features,
 )
+from synthnet.models.losses import spectral_distance
+from synthnet.models.model import Losses, Model
 
 TABLE_SCALE = 3.0  # of the values in tables by key: they learn so much faster than weights
 
 
-class HarmonicInstrument(nn.Module):
+class HarmonicInstrument(Model):
     """Envelopes of notes, and their sound."""
+
+    error_name = "distance"
 
     def __init__(self, config: HarmonicConfig) -> None:
         super().__init__()
@@ -49,7 +58,7 @@ class HarmonicInstrument(nn.Module):
         h, outputs = config.partials, config.partials + config.bands
         self.key = nn.Embedding(N_KEYS, config.embedding)
         self.hidden = nn.Sequential(
-            nn.Linear(config.embedding + NOTE_FEATURES + TIME_FEATURES, config.width), nn.LeakyReLU(0.1),
+            nn.Linear(config.embedding + HARMONIC_FEATURES, config.width), nn.LeakyReLU(0.1),
             nn.Linear(config.width, config.width), nn.LeakyReLU(0.1),
             nn.Linear(config.width, config.width), nn.LeakyReLU(0.1),
         )  # fmt: skip
@@ -87,7 +96,7 @@ class HarmonicInstrument(nn.Module):
         longest_s = self.config.longest_s
         level = self.log_amplitudes(notes, fold(points.time_s, longest_s), points.release_s)
         if (points.time_s > longest_s).any():  # what fell at the end of the longest note goes on falling
-            ends = np.repeat(np.float32([[longest_s - WOBBLE_S, longest_s]]), len(notes.pitch), axis=0)
+            ends = np.tile(np.array([longest_s - WOBBLE_S, longest_s], np.float32), (len(notes.pitch), 1))
             before, last = self.log_amplitudes(notes, ends, np.full_like(ends, -1)).unbind(1)
             slope = ((last - before) / WOBBLE_S).clamp(max=0)
             level = level + slope[:, None] * torch.from_numpy(points.time_s - fold(points.time_s, longest_s))[..., None]
@@ -116,6 +125,20 @@ class HarmonicInstrument(nn.Module):
         fixed = (notes.onset, points.at, points.at * cycles, cycles, ratios, tables, positions)
         voices = _Voices.apply(tones.contiguous(), noises.contiguous(), n_samples, fixed)
         return torch.zeros(n_rows, n_samples).index_add(0, torch.from_numpy(row), voices)
+
+    def loss(self, batch: Mapping[str, Tensor]) -> Losses:
+        """The spectral distance of a batch of `synthnet.note_slices.NoteSlices`, in nats."""
+        audio = batch["audio"]
+        notes = Notes(*(column.numpy() for column in batch["notes"].unbind(0)))
+        whole = {name: getattr(notes, name).astype(np.int64) for name in ("pitch", "velocity", "onset", "release")}
+        notes = notes._replace(**whole)
+        rate = int(batch["sample_rate_hz"][0])
+        tails = np.ceil(self.release_s.numpy() * rate).astype(np.int64)
+        heard = notes.sounding(0, audio.shape[1], tails)
+        row, noise = batch["row"].numpy()[heard], batch["noise"].numpy()[heard]
+        signal = self(notes.take(heard), row, *audio.shape, rate, noise)
+        distance = spectral_distance(rate)(signal, audio)
+        return Losses(distance, distance)
 
 
 class _Voices(torch.autograd.Function):

@@ -12,12 +12,13 @@ music counts as much as loud music.
 
 from __future__ import annotations
 
+import functools
 import math
+from typing import Any
 
 import numba as nb
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -30,7 +31,7 @@ SILENCE = 1e-3  # a reference's maximum counts as this at least
 
 
 @nb.njit(parallel=True, fastmath=True, cache=True, nogil=True)
-def _distance(spectrum, reference, scale, gradient, weight_log, weight_linear):
+def _distance(spectrum: Any, reference: Any, scale: Any, gradient: Any, weight_log: Any, weight_linear: Any) -> float:
     """The distance of [R, F, B] complex spectra, each row's part of it, and its gradient by `spectrum`."""
     n_rows, n_frames, n_bins = spectrum.shape
     part = np.zeros((n_rows, n_frames))
@@ -65,7 +66,7 @@ class _STFTDistance(torch.autograd.Function):
     """Distance of two signals [R, T] at one window length; its gradient is computed with it."""
 
     @staticmethod
-    def forward(ctx, signal: Tensor, reference: Tensor, window: Tensor) -> Tensor:
+    def forward(ctx: Any, signal: Tensor, reference: Tensor, window: Tensor) -> Tensor:
         n = len(window)
         hop = n // 2
         spectra = []
@@ -73,7 +74,9 @@ class _STFTDistance(torch.autograd.Function):
             frames = x.unfold(1, n, hop) * window
             spectra.append(torch.fft.rfft(frames).numpy())
         gradient = np.empty_like(spectra[0])
-        value = _distance(spectra[0], spectra[1], np.float32(n**-0.5), gradient, np.float32(1), np.float32(LINEAR_WEIGHT))
+        value = _distance(
+            spectra[0], spectra[1], np.float32(n**-0.5), gradient, np.float32(1), np.float32(LINEAR_WEIGHT)
+        )
         g = torch.from_numpy(gradient)
         g[..., 1:-1] *= 0.5  # the inverse transform counts these bins twice
         frames = torch.fft.irfft(g, n) * (n * window)  # [R, F, n]
@@ -87,7 +90,7 @@ class _STFTDistance(torch.autograd.Function):
         return signal.new_tensor(value)
 
     @staticmethod
-    def backward(ctx, upstream: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
         return gradient * upstream, None, None
 
@@ -108,7 +111,7 @@ class SpectralDistance(nn.Module):
         ).requires_grad_(False)  # fmt: skip
         taps = torch.arange(32 * self.factor + 1) - 16 * self.factor
         low = torch.sinc(taps * 0.92 / self.factor) * torch.kaiser_window(len(taps), False, 8.0)
-        self.register_buffer("low", (low / low.sum())[None, None])
+        self.low = nn.Buffer((low / low.sum())[None, None])
         self.windows = [torch.hann_window(2 ** round(math.log2(s * sample_rate_hz))) for s in WINDOWS_S]
 
     def cqt_magnitudes(self, x: Tensor) -> Tensor:
@@ -125,3 +128,9 @@ class SpectralDistance(nn.Module):
         for window in self.windows:
             total = total + _STFTDistance.apply(signal, reference, window)
         return total
+
+
+@functools.lru_cache(maxsize=4)
+def spectral_distance(sample_rate_hz: int) -> SpectralDistance:
+    """The distance for one sample rate; it has no parameters to train."""
+    return SpectralDistance(sample_rate_hz)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from synthnet.evaluation.measure import PRELUDE
-from synthnet.evaluation.pieces import LAST_END_S, add_dynamics, compose_piece
+from synthnet.dynamics import add_dynamics
+from synthnet.evaluation.pieces import LAST_END_S, compose_piece
 from synthnet.instruments import INSTRUMENTS, Instrument
 from synthnet.score import Note, Score, read_score
 
