@@ -7,12 +7,13 @@ then moved to where the keyboard has sounded least so far, which is what balance
 themselves. Onsets follow no grid: they are multiples of 1 ms, which a MIDI file keeps exactly.
 
 There are two kinds. *Wide* études are for instruments that hear velocity: velocities 15 to 127, each figure louder or
-softer as it goes, and some notes of 8 to 14 s. The others are for binary piano rolls, where loudness is a guess. Their louder and softer figures are therefore few and near: four of five have the velocity of the training movements,
-100, the others 90 or 110. On FluidR3's seven presets that is 1.9 dB down or 1.7 dB up and nearly the same tone; 64
-would be 8 to 15 dB down, and on five of them duller. A figure keeps its velocity, so that what has just sounded tells
-the loudness of what comes next. Chords are never above 100, because the loudest chord sets the level of a whole
-corpus. With the études it is lower than with Bach's suite alone, in four seeds of a former mix of figures by 0 dB
-(cello), up to 0.9 (guitar, flute), 1.7 (trumpet, square), 2.3 (piano) and 2.6 dB (glockenspiel).
+softer as it goes, and some notes of 8 to 14 s. The others are for binary piano rolls, where loudness is a guess. Their
+louder and softer figures are therefore few and near: four of five have the velocity of the training movements, 100,
+the others 90 or 110. On FluidR3's seven presets that is 1.9 dB down or 1.7 dB up and nearly the same tone; 64 would be
+8 to 15 dB down, and on five of them duller. A figure keeps its velocity, so that what has just sounded tells the
+loudness of what comes next. Chords are never above 100, because the loudest chord sets the level of a whole corpus.
+With the études it is lower than with Bach's suite alone, in four seeds of a former mix of figures by 0 dB (cello), up
+to 0.9 (guitar, flute), 1.7 (trumpet, square), 2.3 (piano) and 2.6 dB (glockenspiel).
 
 Chords have two to six voices on instruments that play chords. The others play double stops and chords of up to four
 voices, as Bach's suite does, for a twelfth of the time. Low chords are wide: see `NARROWEST`.

@@ -18,16 +18,12 @@ SMALLEST_SIDE = 8
 def matrices_of(network: nn.Module) -> list[nn.Parameter]:
     """The weights that Muon is for: those of linear maps and full convolutions between vectors of at least 8 values.
 
-    Not tables, of which a row or column is looked up at a time (the audio's entry is one), depthwise taps, and biases.
+    Not the tables that audio enters by (their columns are looked up, one at a time), depthwise taps, and biases.
     """
-    tables = {module.weight for module in network.modules() if isinstance(module, nn.Embedding)}
     return [
         parameter
         for name, parameter in network.named_parameters()
-        if parameter.ndim >= 2
-        and min(parameter.shape[:2]) >= SMALLEST_SIDE
-        and parameter not in tables
-        and not name.startswith("audio.")
+        if parameter.ndim >= 2 and min(parameter.shape[:2]) >= SMALLEST_SIDE and not name.startswith("audio.")
     ]
 
 

@@ -34,7 +34,7 @@ from torch.utils.tensorboard import SummaryWriter
 from synthnet.checkpoint import Checkpoint, arrays_of, load_tensors, save_checkpoint, save_tensors
 from synthnet.files import InputError
 from synthnet.models import Config, Losses, Model, build_model
-from synthnet.optimiser import Muon, matrices_of
+from synthnet.optimiser import Muon
 
 ADAM_BETAS = (0.9, 0.999)
 ADAM_EPSILON = 1e-8
@@ -203,7 +203,7 @@ class Trainer:
         if start is not None:
             self.network.load_state_dict({name: torch.from_numpy(x) for name, x in start.items()})
         self.average = copy.deepcopy(self.network) if training.ema_decay else self.network
-        matrices = matrices_of(self.network) if training.muon else []
+        matrices = self.network.matrices() if training.muon else []
         rest = set(self.network.parameters()) - set(matrices)
         adam = torch.optim.Adam(
             [parameter for parameter in self.network.parameters() if parameter in rest],

@@ -27,8 +27,9 @@ LONGEST_RELEASE_S = 2.0
 FINISHED = 0.1  # of its amplitude is left where a release is as good as over
 FADE_S = 0.005
 LEVEL_S = 0.5  # of the beginning of a sample, whose level is measured
-# How far a sample is from a note, in steps of velocity: a semitone, all of its length missing, a second note as loud.
-SEMITONE, MISSING, DISTURBED = 12.0, 300.0, 60.0
+# How far a sample is from a note, in steps of velocity: a semitone, all of its length missing, a
+# second note all along, a release that is cut off at once.
+SEMITONE, MISSING, DISTURBED, UNFINISHED = 30.0, 300.0, 180.0, 60.0
 GENERAL_MIDI_POWER = 2.0  # amplitude = (velocity / 127)^2
 
 
@@ -38,8 +39,8 @@ class Samples:
 
     Attributes:
         audio: int16 from each onset to the end of its release, `held` samples of it with the key down.
-        disturbed: share of the held time in which other keys are down, added up over them; and what still rings before
-            the onset, as a share of the note's amplitude.
+        disturbed: share of the held time in which other keys are down, added up over them; and a third of
+            what still rings before the onset, as a share of the note's amplitude: it dies away.
         unfinished: amplitude where the recording of the release ends, as a share of that where it begins;
             1 for a note that had died away before.
     """
@@ -86,7 +87,7 @@ class Sampler:
                 alone = int(min(max(later - stop, 0), longest, len(recording) - stop))
                 loud = _level(recording[start : min(stop, start + after)]) + 1
                 rings = _level(recording[max(0, start - before) : start]) / loud
-                share = float(shared[others].clip(0).sum()) / held_here + rings
+                share = float(shared[others].clip(0).sum()) / held_here + rings / 3
                 audio.append(recording[start : stop + alone])
                 at_release = _level(recording[max(start, stop - before) : stop])
                 left = _level(audio[-1][-before:]) / at_release if at_release > FINISHED * loud else 1.0
@@ -123,7 +124,7 @@ class Sampler:
         if held == length and samples.unfinished[best] < FINISHED:
             return _faded(sound, fade)
         sound = sound[: min(held, length)]
-        best = int(np.argmin(far + DISTURBED * (samples.disturbed + samples.unfinished)))
+        best = int(np.argmin(far + DISTURBED * samples.disturbed + UNFINISHED * samples.unfinished))
         release = self._voice(best, pitch, velocity)
         cut = round(samples.held[best] * len(release) / len(samples.audio[best]))
         overlap = min(fade, cut, len(sound))

@@ -9,6 +9,8 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
+from synthnet.optimiser import matrices_of
+
 
 class Config(Protocol):
     """A frozen dataclass that says how a model is built; its class also has `from_dict`, which raises InputError."""
@@ -54,6 +56,10 @@ class Model(nn.Module, abc.ABC):
     @abc.abstractmethod
     def loss(self, batch: Mapping[str, Tensor]) -> Losses:
         """The losses of a batch as the model's own dataset makes it."""
+
+    def matrices(self) -> list[nn.Parameter]:
+        """The weights that Muon is for."""
+        return matrices_of(self)
 
     def training_threads(self) -> AbstractContextManager[None]:
         """Within it training steps run: a model that uses the processor's threads in its own way arranges them."""
