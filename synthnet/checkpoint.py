@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from synthnet.files import InputError, written_whole
-from synthnet.instruments import INSTRUMENTS
+from synthnet.instruments import KNOWN_INSTRUMENTS
 from synthnet.models import build_model, config_from, shapes_of
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Checkpoint:
     @property
     def programs(self) -> tuple[int | None, ...]:
         """General MIDI program of each instrument, 0 to 127: its corpus's, else that of its name, else None."""
-        by_name = {who.name: who.program for who in INSTRUMENTS}
+        by_name = {who.name: who.program for who in KNOWN_INSTRUMENTS}
         programs = []
         for number, name in enumerate(self.instruments):
             program = fact(self.training, "corpora", number, "program")

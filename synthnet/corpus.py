@@ -40,7 +40,7 @@ PEAK = 0.9
 TAIL_S = 0.5  # after the last note, so that its release is heard
 VALIDATION_PIECE = "prelude"
 ETUDES = "etudes"  # the folder within the corpus's
-WIDE_MINUTES = 18.0  # of études in a default corpus of wide velocities
+WIDE_MINUTES = 24.0  # of études in a default corpus of wide velocities
 FULL_SCALE = 32_768
 NOTE_COLUMNS = ("pitch", "velocity", "start_s", "end_s")  # as `Note` takes them
 
@@ -347,7 +347,7 @@ def default_corpus(
 ) -> Corpus:
     """The corpus of an instrument in its default folder, built if it is not there yet.
 
-    From BWV 1007; with wide velocities, played with dynamics, and beside 18 minutes of études.
+    From BWV 1007; with wide velocities, played with dynamics, and beside 24 minutes of études.
     """
     folder = default_folder(instrument.name, sample_rate_hz, wide)
     if (folder / "manifest.json").exists():

@@ -41,7 +41,8 @@ VELOCITIES, VELOCITY_SHARES = (100, 90, 110), (0.8, 0.1, 0.1)
 LOUDEST_CHORD = 100  # velocity of its notes
 SOFTEST, LOUDEST = 15, 127  # velocities of wide études
 VELOCITY_SLOPE, VELOCITY_JITTER = 25.0, 6.0  # of a wide figure: largest change from end to end, deviation of a note
-HELD_SHARE, HELD_S = 0.15, (8.0, 14.0)  # of the single long notes of wide études
+HELD_S = 8.0, 14.0  # of a note in the étude of held notes
+HELD_SHARE = 0.25  # of wide études
 SILENCE_SHARE = 0.12  # of the figures have a longer silence after them
 WIDEST_CHORD = 31  # semitones: six strings under one hand, or two hands near each other
 
@@ -92,23 +93,26 @@ def compose_etudes(
         chord_share, chords = 0.35, partial(_chord, most_voices=6, longest_s=LONGEST_S)
     else:
         chord_share, chords = 0.08, partial(_chord, most_voices=4, longest_s=4.0)
-    rest = 1.0 - chord_share
+    held_share = HELD_SHARE if wide else 0.0
+    rest = 1.0 - chord_share - held_share
     # Figures of many keys come first: those of one key, last, can go wherever the keyboard has sounded too little. But
     # for the lengths: every key is to be heard long and short, the middle ones, too, which the others fill.
     kinds: dict[str, tuple[float, Callable[[Generator], Figure]]] = {
         "scales": (0.25 * rest, _scale),
         "leaps": (0.15 * rest, partial(_leaps, widest=instrument.highest_pitch - instrument.lowest_pitch)),
         "chords": (chord_share, chords),
-        "lengths": (0.4 * rest, partial(_long_or_short, held=wide)),
+        "lengths": (0.4 * rest, _long_or_short),
         "repeats": (0.2 * rest, _repeats),
     }
+    if wide:
+        kinds["held"] = (held_share, _held)
     rng = np.random.default_rng((seed, instrument.program))
     heard_s = np.zeros(instrument.highest_pitch + 1)
     etudes = {}
     for number, (kind, (share, figure)) in enumerate(kinds.items(), start=1):
         name = f"etude_{number}_{kind}"
         touch = _wide_velocities if wide else partial(_near_velocities, chords=kind == "chords")
-        guide_s = np.zeros_like(heard_s) if kind == "lengths" else heard_s
+        guide_s = np.zeros_like(heard_s) if kind in ("lengths", "held") else heard_s
         notes = _compose(figure, round(60.0 * minutes * share, 3), touch, instrument, guide_s, rng)
         if kind == "lengths":
             heard_s += guide_s
@@ -238,14 +242,18 @@ def _repeats(rng: Generator) -> Figure:
     return [Tone(0, start_s, start_s + length_s) for start_s in starts_s]
 
 
-def _long_or_short(rng: Generator, held: bool) -> Figure:
-    """One note of 1 to 5 s; or three to eight of 60 to 150 ms, near each other, with silence between them.
+def _held(rng: Generator) -> Figure:
+    """Two notes of 8 to 14 s, an octave to two apart: every key is to be heard for so long."""
+    later_s = rng.uniform(0.3, 2.0)
+    return [
+        Tone(0, 0.0, rng.uniform(*HELD_S)),
+        Tone(int(rng.integers(12, 25)), later_s, later_s + rng.uniform(*HELD_S)),
+    ]
 
-    `held`: the one note may also last 8 to 14 s.
-    """
+
+def _long_or_short(rng: Generator) -> Figure:
+    """One note of 1 to 5 s; or three to eight of 60 to 150 ms, near each other, with silence between them."""
     if rng.random() < 0.7:
-        if held and rng.random() < HELD_SHARE:
-            return [Tone(0, 0.0, rng.uniform(*HELD_S))]
         return [Tone(0, 0.0, _between(1.0, LONGEST_S, rng))]
     now_s, figure = 0.0, []
     for _ in range(rng.integers(3, 9)):

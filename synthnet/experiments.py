@@ -18,13 +18,15 @@ import torch
 from filelock import FileLock, Timeout
 
 from synthnet import machine
-from synthnet.checkpoint import load_checkpoint
+from synthnet.checkpoint import Checkpoint, load_checkpoint
 from synthnet.corpus import DEFAULT_SCORES, ETUDES, Corpus, build_corpus, default_corpus
 from synthnet.etudes import compose_etudes
 from synthnet.evaluation import evaluate, evaluate_piece, piece_lengths, play_piece
+from synthnet.evaluation.baselines import Sampler, harmonic_play, static_play
+from synthnet.evaluation.measure import measure_instrument
 from synthnet.files import InputError, written_whole
 from synthnet.instruments import find_instrument, partials_of
-from synthnet.models import ModelConfig, Network, build_model
+from synthnet.models import HarmonicConfig, ModelConfig, Network, build_model
 from synthnet.recipes import Recipe, Run
 from synthnet.runs import Span, has_run, provenance, train_run, training_samples
 from synthnet.training import Interrupted
@@ -119,18 +121,42 @@ def train_one(
             say=say,
         )
         checkpoint = load_checkpoint(folder / "last.safetensors")
-        network = checkpoint.build(device)
-        final = {
-            corpus.instrument: measure(
-                network, corpus, settings.final_seconds, checkpoint.voice(corpus.instrument).style
-            )
-            for corpus in corpora
-        }
+        final = MEASURES[run.config.kind](checkpoint, corpora, settings.final_seconds, device)
         return {**outcome, "status": FINISHED, "final": final}
     except (InputError, RuntimeError, MemoryError) as fault:
         reason = " ".join(str(fault).split()) or type(fault).__name__
         say(f"failed: {reason}")
         return {**outcome, "status": FAILED, "fault": reason}
+
+
+def measure_autoregressive(
+    checkpoint: Checkpoint, corpora: Sequence[Corpus], n_seconds: int, device: torch.device
+) -> dict[str, Any]:
+    """Figures by instrument, see `measure`."""
+    network = checkpoint.build(device)
+    return {
+        corpus.instrument: measure(network, corpus, n_seconds, checkpoint.voice(corpus.instrument).style)
+        for corpus in corpora
+    }
+
+
+def measure_harmonic(
+    checkpoint: Checkpoint, corpora: Sequence[Corpus], n_seconds: int, device: torch.device
+) -> dict[str, Any]:
+    """Figures of the instrument beside its two baselines, see `synthnet.evaluation.measure`."""
+    (corpus,) = corpora
+    players = {
+        "network": harmonic_play(checkpoint),
+        "static partials": static_play(checkpoint),
+        "sampler": Sampler.from_corpus(corpus).play,
+    }
+    return {corpus.instrument: measure_instrument(corpus, find_instrument(corpus.instrument), players).as_dict()}
+
+
+MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
+    ModelConfig.kind: measure_autoregressive,
+    HarmonicConfig.kind: measure_harmonic,
+}
 
 
 def measure(network: Network, corpus: Corpus, n_seconds: int, style: np.ndarray | None) -> dict[str, Any]:
@@ -205,12 +231,9 @@ def write_outcome(folder: Path, outcome: Mapping[str, Any]) -> None:
         beside.write_text(json.dumps(outcome, indent=2) + "\n", "utf-8")
 
 
-def facts_about(config: ModelConfig) -> dict[str, Any]:
-    """What a network is before it has learned anything."""
+def facts_about(config: ModelConfig | HarmonicConfig) -> dict[str, Any]:
+    """What a network is before it has learned anything: parameters, layers, receptive field in samples (0: none)."""
     with torch.device("meta"):
         network = build_model(config)
-    return {
-        "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "layers": len(config.layer_dilations),
-        "receptive_field_samples": config.receptive_field,
-    }
+    n_parameters = sum(parameter.numel() for parameter in network.parameters())
+    return {"parameters": n_parameters, "layers": config.layers, "receptive_field_samples": config.receptive_field}

@@ -47,15 +47,30 @@ INSTRUMENTS: tuple[Instrument, ...] = (
     Instrument("square", "S80", 80, 36, 96, chords=False),
 )
 
+# One for each family of General MIDI that a pitched instrument can stand for and that the seven leave out, and more of
+# the families that songs use most.
+MORE_INSTRUMENTS: tuple[Instrument, ...] = (
+    Instrument("organ", "S19", 19, 36, 96, chords=True),
+    Instrument("bass", "S33", 33, 28, 67, chords=False),
+    Instrument("violin", "S40", 40, 55, 100, chords=False),
+    Instrument("strings", "S48", 48, 36, 96, chords=True),
+    Instrument("choir", "S52", 52, 41, 84, chords=True),
+    Instrument("saxophone", "S65", 65, 44, 84, chords=False),
+    Instrument("clarinet", "S71", 71, 50, 91, chords=False),
+    Instrument("concert-flute", "S73", 73, 60, 98, chords=False),
+    Instrument("pad", "S89", 89, 36, 96, chords=True),
+)
+KNOWN_INSTRUMENTS = (*INSTRUMENTS, *MORE_INSTRUMENTS)
+
 
 def partials_of(name: str) -> tuple[float, ...]:
     """The partials of the instrument of this name; harmonics for one that is not known."""
-    return next((who.partials for who in INSTRUMENTS if who.name == name), HARMONICS)
+    return next((who.partials for who in KNOWN_INSTRUMENTS if who.name == name), HARMONICS)
 
 
 def known_instrument(name: str) -> Instrument | None:
-    """The instrument of this name or code, in upper or lower case; None if it is none of the seven."""
-    return next((who for who in INSTRUMENTS if name.lower() in (who.name, who.code.lower())), None)
+    """The instrument of this name or code, in upper or lower case; None if it is not known by name."""
+    return next((who for who in KNOWN_INSTRUMENTS if name.lower() in (who.name, who.code.lower())), None)
 
 
 def plain_name(name: str) -> str:
@@ -71,7 +86,7 @@ def find_instrument(name: str) -> Instrument:
     """As `known_instrument`; InputError that lists them all if there is none."""
     instrument = known_instrument(name)
     if instrument is None:
-        known = ", ".join(f"{who.name} ({who.code})" for who in INSTRUMENTS)
+        known = ", ".join(f"{who.name} ({who.code})" for who in KNOWN_INSTRUMENTS)
         own = "one of your own: synthnet corpus build --instrument NAME --program N"
         raise InputError(f"{name}: no such instrument; there are {known}; {own}")
     return instrument

@@ -25,7 +25,7 @@ from synthnet.generation.voices import (
     mixture,
     mixture_parts,
 )
-from synthnet.instruments import INSTRUMENTS, plain_name
+from synthnet.instruments import KNOWN_INSTRUMENTS, plain_name
 from synthnet.score import Score, program_name
 
 SHIPPED = Path(__file__).parent / "shipped"
@@ -251,7 +251,7 @@ def sources_of(paths: Iterable[Path], shipped: bool, faults: list[str]) -> list[
 def players_of(source: Source) -> list[Player]:
     """The instruments of a source, in the order of its network."""
     checkpoint, players = source.checkpoint, []
-    ranges = {who.name: (who.lowest_pitch, who.highest_pitch) for who in INSTRUMENTS}
+    ranges = {who.name: (who.lowest_pitch, who.highest_pitch) for who in KNOWN_INSTRUMENTS}
     for number, (name, program) in enumerate(zip(checkpoint.instruments, checkpoint.programs, strict=True)):
         learned = [fact(checkpoint.training, "ranges", number, end) for end in ("lowest_pitch", "highest_pitch")]
         lowest, highest = ranges.get(name, [key if isinstance(key, int) else None for key in learned])

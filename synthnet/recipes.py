@@ -28,7 +28,7 @@ from typing import Any
 
 from synthnet.files import InputError
 from synthnet.instruments import INSTRUMENTS, find_instrument
-from synthnet.models import MODELS, ModelConfig, preset_rate_hz
+from synthnet.models import MODELS, HarmonicConfig, ModelConfig, preset_rate_hz
 from synthnet.runs import fresh_settings
 from synthnet.training import TrainingConfig
 
@@ -43,7 +43,7 @@ class RunSettings:
     At most one of epochs, samples and minutes is given; without any, nothing is trained.
 
     Args:
-        model, preset: as in `synthnet train`.
+        model, preset: as in `synthnet train`; a harmonic instrument has no preset.
         instrument: one, several with commas for one network, or "all".
         variant: a label and nothing else: an axis whose settings stand under `where`.
         epochs, samples, minutes: how long to train; samples are those predicted, minutes go by the clock.
@@ -57,8 +57,8 @@ class RunSettings:
     """
 
     model: str
-    preset: str
     instrument: str
+    preset: str | None = None
     variant: str = ""
     epochs: float | None = None
     samples: int | None = None
@@ -73,7 +73,11 @@ class RunSettings:
 
 
 OWN = {field.name: field for field in dataclasses.fields(RunSettings)}
-SHAPE = {field.name for field in dataclasses.fields(ModelConfig)} - {"model", "styles"}
+SHAPE = {field.name for kind in (ModelConfig, HarmonicConfig) for field in dataclasses.fields(kind)} - {
+    "model",
+    "styles",
+    "longest_s",
+}
 LEARNING = {field.name for field in dataclasses.fields(TrainingConfig)} - {"anneal_steps", "anneal_minutes"}
 KNOWN = {*OWN, *SHAPE, *LEARNING}
 PAPER_FACTS = ("parameters", "receptive_field_samples", "layers", "seconds_per_epoch", "all")
@@ -93,7 +97,7 @@ class Run:
     axes: Mapping[str, str]
     instruments: tuple[str, ...]
     settings: RunSettings
-    config: ModelConfig
+    config: ModelConfig | HarmonicConfig
     training: TrainingConfig
 
     @property
@@ -131,7 +135,7 @@ class Run:
     def folder_name(self) -> str:
         """Readable, and different for different settings."""
         digest = hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()[:10]
-        return "-".join([self.config.model, self.settings.preset, self.learner, digest])
+        return "-".join(filter(None, [self.config.model, self.settings.preset, self.learner, digest]))
 
 
 @dataclass(frozen=True)
@@ -213,7 +217,8 @@ def runs_of(settings: dict[str, Any]) -> tuple[Run, ...]:
     where = table(settings, "where")
     settings = {name: value for name, value in settings.items() if name != "where"}
     only_known(settings, KNOWN, "setting")
-    for needed in ("model", "preset", "instrument"):
+    harmonic = settings.get("model") == HarmonicConfig.kind
+    for needed in ("model", "instrument") if harmonic else ("model", "preset", "instrument"):
         if needed not in settings:
             raise InputError(f"{needed} is missing")
     axes: dict[str, list[Any]] = {name: values for name, values in settings.items() if isinstance(values, list)}
@@ -270,12 +275,13 @@ def one_run(settings: Mapping[str, Any], axes: Mapping[str, str]) -> Run:
     names = [who.name for who in INSTRUMENTS] if own.instrument == "all" else own.instrument.split(",")
     instruments = tuple(find_instrument(name.strip()).name for name in names)
     overrides = {name: value for name, value in settings.items() if name in SHAPE | LEARNING}
-    if own.model not in MODELS:
-        raise InputError(f"unknown model {own.model!r}; known: {', '.join(MODELS)}")
+    known = *MODELS, HarmonicConfig.kind
+    if own.model not in known:
+        raise InputError(f"unknown model {own.model!r}; known: {', '.join(known)}")
     config, training = fresh_settings(own.model, own.preset, len(instruments), overrides)
     network = " ".join(value for name, value in axes.items() if name != "instrument")
     training = dataclasses.replace(training, anneal_minutes=None)
-    return Run(network or f"{own.model} {own.preset}", axes, instruments, own, config, training)
+    return Run(network or " ".join(filter(None, [own.model, own.preset])), axes, instruments, own, config, training)
 
 
 def paper_figures(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

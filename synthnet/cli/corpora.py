@@ -22,7 +22,7 @@ from synthnet.corpus import (
 )
 from synthnet.etudes import LONGEST_MINUTES, SHORTEST_MINUTES, compose_etudes
 from synthnet.files import InputError
-from synthnet.instruments import INSTRUMENTS, find_instrument, known_instrument, own_instrument
+from synthnet.instruments import INSTRUMENTS, KNOWN_INSTRUMENTS, find_instrument, known_instrument, own_instrument
 from synthnet.models.config import PAPER_RATE_HZ
 
 
@@ -35,7 +35,7 @@ def corpus() -> None:
 @click.option(
     "--instrument",
     required=True,
-    help=f"Who plays: {', '.join(who.name for who in INSTRUMENTS)}; or any name of yours, with --program.",
+    help=f"Who plays: {', '.join(who.name for who in KNOWN_INSTRUMENTS)}; or any name of yours, with --program.",
 )
 @click.option("--program", type=click.IntRange(0, 127), help="General MIDI program of an instrument of your own.")
 @click.option("--lowest-pitch", type=click.IntRange(0, 127), help="Its lowest key, 60 is C4.  [default: 36]")

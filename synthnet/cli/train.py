@@ -13,7 +13,7 @@ from synthnet.checkpoint import peek_checkpoint
 from synthnet.cli.corpora import corpora_for
 from synthnet.cli.options import path_type, positive, say, say_nothing
 from synthnet.files import InputError
-from synthnet.instruments import INSTRUMENTS
+from synthnet.instruments import KNOWN_INSTRUMENTS
 from synthnet.library import DEFAULT_RUNS, NEAREST, read_library
 from synthnet.models import MODELS, PRESETS, preset_rate_hz
 from synthnet.runs import (
@@ -55,8 +55,8 @@ class SpanType(click.ParamType):
 @click.option(
     "--instrument",
     "instruments",
-    help=f"Who is learned: {', '.join(who.name for who in INSTRUMENTS)}; one of your own, if it has a corpus; several "
-    "with commas, or all, for one network.",
+    help=f"Who is learned: {', '.join(who.name for who in KNOWN_INSTRUMENTS)}; one of your own, if it has a "
+    "corpus; several with commas, or all, for one network.",
 )
 @click.option("--model", help=f"Architecture: {', '.join(MODELS)}.  [default: {DEFAULT_MODEL}]")
 @click.option("--preset", help=f"Size and recipe: {', '.join(PRESETS)}.  [default: {DEFAULT_PRESET}]")

@@ -1,9 +1,12 @@
-"""A sampler cut from a corpus: what a learned instrument must beat.
+"""What a learned instrument must beat: a sampler cut from its corpus, and its own partials held still.
 
-Every training note is a sample. A note of a score is played by the sample that is nearest in key, velocity and length
-and sounds most nearly alone; it is repitched by resampling where the key differs, and scaled by the corpus's own law of
-level and velocity. A note that ends earlier than its sample goes on with a release that is cut out of the recordings. A
-note longer than all samples near it ends with its sample: nothing is looped.
+`static_play` takes time and noise away from a harmonic instrument: each note has the partials of its 300th millisecond
+from its onset to its release. What is left of the instrument's lead over it is what envelopes and noise are worth.
+
+Of the sampler: every training note is a sample. A note of a score is played by the sample that is nearest in key,
+velocity and length and sounds most nearly alone; it is repitched by resampling where the key differs, and scaled by
+the corpus's own law of level and velocity. A note that ends earlier than its sample goes on with a release that is cut
+out of the recordings. A note longer than all samples near it ends with its sample: nothing is looped.
 """
 
 from __future__ import annotations
@@ -14,13 +17,20 @@ from dataclasses import dataclass
 import numpy as np
 import soxr
 
+from synthnet.checkpoint import Checkpoint
 from synthnet.corpus import FULL_SCALE, Corpus
 from synthnet.files import InputError
-from synthnet.roll import to_samples
+from synthnet.generation.harmonic import HarmonicPlayer, Part
+from synthnet.models import HarmonicConfig
+from synthnet.models.envelopes import Notes, notes_of
+from synthnet.roll import roll_events, to_samples
 from synthnet.score import Note
 
 Play = Callable[[Sequence[Note], int, int], np.ndarray]
 """An instrument: notes, number of samples and sample rate in Hz to float32 audio [n_samples]."""
+
+STATIC_S = 0.3  # after the onset
+SILENT_LOG = -30.0
 
 BEFORE_S, AFTER_S = 0.02, 0.2  # around an onset: what still rings before it, and the note
 LONGEST_RELEASE_S = 2.0
@@ -173,3 +183,31 @@ def _faded(sound: np.ndarray, fade: int) -> np.ndarray:
     faded = sound.copy()
     faded[len(sound) - fade :] *= np.linspace(1, 0, fade, dtype=np.float32)
     return faded
+
+
+class StaticPlayer(HarmonicPlayer):
+    """A harmonic instrument without time and without noise."""
+
+    def log_amplitudes(self, notes: Notes, time_s: np.ndarray, release_s: np.ndarray) -> np.ndarray:
+        """Those of one moment of a held note, whatever the times."""
+        level = super().log_amplitudes(notes, np.full_like(time_s, STATIC_S), np.full_like(release_s, -1.0))
+        level[..., self.config.partials :] = SILENT_LOG
+        return level
+
+
+def harmonic_play(checkpoint: Checkpoint, kind: type[HarmonicPlayer] = HarmonicPlayer) -> Play:
+    """A harmonic instrument at the level of its corpus."""
+
+    config = checkpoint.config
+    assert isinstance(config, HarmonicConfig)
+
+    def play(notes: Sequence[Note], n_samples: int, sample_rate_hz: int) -> np.ndarray:
+        player = kind(config, checkpoint.weights, sample_rate_hz)
+        return player.play(Part(notes_of(roll_events(notes, sample_rate_hz))), 0, n_samples)
+
+    return play
+
+
+def static_play(checkpoint: Checkpoint) -> Play:
+    """The instrument's partials held still."""
+    return harmonic_play(checkpoint, StaticPlayer)

@@ -22,6 +22,7 @@ from synthnet.models.config import HarmonicConfig
 from synthnet.models.envelopes import (
     WOBBLE_S,
     Notes,
+    bent_time,
     fade,
     fold,
     frequencies_of,
@@ -128,7 +129,7 @@ class HarmonicPlayer:
             x = np.maximum(x, np.float32(0.1) * x) @ w[f"{name}.weight"].T + w[f"{name}.bias"]
         x += linear_features(notes, time_s) @ w["slopes.weight"].T
         x += TABLE_SCALE * w["gain.weight"][key][:, None]
-        x += TABLE_SCALE * w["fall.weight"][key][:, None] * time_s[..., None]
+        x += TABLE_SCALE * w["fall.weight"][key][:, None] * bent_time(time_s)[..., None]
         return x
 
     def _bend(

@@ -9,7 +9,7 @@ import numpy as np
 
 from synthnet.checkpoint import Checkpoint, Voice
 from synthnet.files import InputError
-from synthnet.instruments import INSTRUMENTS
+from synthnet.instruments import KNOWN_INSTRUMENTS
 from synthnet.score import Score, program_name
 
 PROGRAMS_IN_A_FAMILY = 8  # General MIDI: 0-7 pianos, 8-15 chromatic percussion, ...
@@ -150,6 +150,6 @@ def learned_name(text: str, checkpoint: Checkpoint) -> str | None:
     """
     if text in checkpoint.instruments:
         return text
-    names = {who.code.lower(): who.name for who in INSTRUMENTS if who.name in checkpoint.instruments}
+    names = {who.code.lower(): who.name for who in KNOWN_INSTRUMENTS if who.name in checkpoint.instruments}
     names |= {name.lower(): name for name in checkpoint.instruments}
     return names.get(text.lower())

@@ -70,6 +70,11 @@ class ModelConfig:
         return tuple(2**r for _ in range(self.blocks) for r in range(self.dilations))
 
     @property
+    def layers(self) -> int:
+        """How many."""
+        return len(self.layer_dilations)
+
+    @property
     def receptive_field(self) -> int:
         """Past samples that an output depends on: 1 + (F - 1)(1 + B(2^R - 1))."""
         return 1 + (self.filter_width - 1) * (1 + sum(self.layer_dilations))
@@ -139,6 +144,21 @@ class HarmonicConfig:
         """It is of one instrument."""
         return 0
 
+    @property
+    def velocity(self) -> bool:
+        """It hears velocity."""
+        return True
+
+    @property
+    def layers(self) -> int:
+        """The hidden ones."""
+        return 3
+
+    @property
+    def receptive_field(self) -> int:
+        """It does not hear itself."""
+        return 0
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return dataclasses.asdict(self)
@@ -185,12 +205,13 @@ PRESETS: dict[str, dict[str, int]] = {
 }
 
 PAPER_RATE_HZ = 16_000
+HARMONIC_RATE_HZ = 44_100  # of a harmonic instrument's default corpora
 PRESET_RATES_HZ = {"cpu": 8_000, "tiny": 8_000}  # of the default corpora; of the other presets the paper's
 
 
-def preset_rate_hz(preset: str) -> int:
-    """Sample rate of the corpora that a preset is meant for, in Hz."""
-    return PRESET_RATES_HZ.get(preset, PAPER_RATE_HZ)
+def preset_rate_hz(preset: str | None) -> int:
+    """Sample rate of the corpora that a preset is meant for, in Hz; None: of a harmonic instrument's."""
+    return HARMONIC_RATE_HZ if preset is None else PRESET_RATES_HZ.get(preset, PAPER_RATE_HZ)
 
 
 def preset_config(model: str, preset: str, **changes: Any) -> ModelConfig:

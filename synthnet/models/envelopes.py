@@ -19,6 +19,7 @@ N_KEYS = 128
 EARLIEST_S = 0.002  # where the logarithmic scales of time begin
 LONGEST_RELEASE_S = 3.0
 LEGATO_S = 0.1  # a gap of this length between two notes is hardly legato any more
+BENT_S = 4.0
 WOBBLE_S = 2.0  # of the longest note, which go on for ever
 FADE_SHARE = 0.2  # of the time after a release: at its end the note fades to nothing
 
@@ -83,7 +84,7 @@ def time_features(time_s: np.ndarray, release_s: np.ndarray, longest_s: float) -
     gone = (release_s >= 0)[..., None].astype(np.float32)
     columns = [
         _bumps(time_s, TIME_BUMPS, longest_s),
-        time_s[..., None] / 4,
+        bent_time(time_s)[..., None] / BENT_S,
         _bumps(release_s, RELEASE_BUMPS, LONGEST_RELEASE_S) * gone,
         gone,
     ]
@@ -98,9 +99,14 @@ def _bumps(time_s: np.ndarray, n: int, longest_s: float) -> np.ndarray:
 
 
 def linear_features(notes: Notes, time_s: np.ndarray) -> np.ndarray:
-    """Log velocity, velocity and time, which also reach the outputs directly, float32 [N, K, 3]."""
+    """Log velocity, velocity and bent time, which also reach the outputs directly, float32 [N, K, 3]."""
     v = (notes.velocity / 127).astype(np.float32)[:, None]
-    return np.stack(np.broadcast_arrays(np.log(v), v, time_s), axis=-1)
+    return np.stack(np.broadcast_arrays(np.log(v), v, bent_time(time_s)), axis=-1)
+
+
+def bent_time(time_s: np.ndarray) -> np.ndarray:
+    """Time that slows down after some seconds: what falls in a straight line in it cannot run away in a long note."""
+    return (BENT_S * (1 - np.exp(-time_s / BENT_S))).astype(np.float32)
 
 
 def fold(time_s: np.ndarray, longest_s: float) -> np.ndarray:

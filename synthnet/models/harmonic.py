@@ -34,6 +34,7 @@ from synthnet.models.envelopes import (
     N_KEYS,
     WOBBLE_S,
     Notes,
+    bent_time,
     fade,
     fold,
     frequencies_of,
@@ -88,7 +89,7 @@ class HarmonicInstrument(Model):
         times = torch.from_numpy(time_features(time_s, release_s, self.config.longest_s))
         x = torch.cat([note[:, None].expand(-1, time_s.shape[1], -1), times], -1)
         level = self.out(self.hidden(x)) + self.slopes(torch.from_numpy(linear_features(notes, time_s)))
-        fall = self.fall(key)[:, None] * torch.from_numpy(time_s)[..., None]
+        fall = self.fall(key)[:, None] * torch.from_numpy(bent_time(time_s))[..., None]
         return level + TABLE_SCALE * (self.gain(key)[:, None] + fall)
 
     def amplitudes(self, notes: Notes, points: Breakpoints) -> Tensor:
@@ -128,7 +129,7 @@ class HarmonicInstrument(Model):
 
     def matrices(self) -> list[nn.Parameter]:
         """The hidden layers' weights: tables and outputs, which have far to go, are slower by Muon than by Adam."""
-        return [layer.weight for layer in self.hidden if isinstance(layer, nn.Linear)]
+        return [parameter for parameter in self.hidden.parameters() if parameter.ndim == 2]
 
     def loss(self, batch: Mapping[str, Tensor]) -> Losses:
         """The spectral distance of a batch of `synthnet.note_slices.NoteSlices`, in nats."""
