@@ -15,11 +15,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.distributed as dist
+from torch import Tensor
+from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from synthnet import __version__
@@ -65,6 +67,75 @@ def fresh_settings(
     )
     recipe = {name: value for name, value in overrides.items() if name not in shape}
     return config, training_config(preset, **recipe)
+
+
+class Task(NamedTuple):
+    """What models of a kind learn from, and what they are judged by while they learn.
+
+    Attributes:
+        slices: the training data of corpora, for a config and a recipe.
+        floors: by split, "train" and "valid", the lowest possible error (`Model.error_name`) on corpora; may be empty.
+        validate: figures of a model on the corpora's validation pieces, with so many seconds generated for each
+            instrument; "rmse_cqt_db" is among them.
+        describe: these figures in a line.
+    """
+
+    slices: Callable[[Sequence[Corpus], Any, TrainingConfig], Dataset[dict[str, Tensor]]]
+    floors: Callable[[Sequence[Corpus], Any], dict[str, float]]
+    validate: Callable[[Any, Sequence[Corpus], int], dict[str, float]]
+    describe: Callable[[Mapping[str, float]], str]
+
+
+def autoregressive_slices(
+    corpora: Sequence[Corpus], config: ModelConfig, training: TrainingConfig
+) -> Dataset[dict[str, Tensor]]:
+    """See `Task.slices`."""
+    return SliceDataset(
+        corpora,
+        "train",
+        n_predicted=training.n_predicted,
+        n_context=config.receptive_field - 1,
+        seed=training.seed,
+        dithered=config.dither,
+        velocity=config.velocity,
+    )
+
+
+def dither_floors(corpora: Sequence[Corpus], config: ModelConfig) -> dict[str, float]:
+    """See `Task.floors`: what the dither leaves of the likelihood."""
+    return {split: split_floor_nats(corpora, split, config.dither) for split in ("train", "valid")}
+
+
+def validate_autoregressive(network: Network, corpora: Sequence[Corpus], n_seconds: int) -> dict[str, float]:
+    """Fit, and free-running seconds of each instrument; see `Task.validate`."""
+    told = fit(network, corpora, n_slices=16)
+    runs = []
+    for number, corpus in enumerate(corpora):
+        style = np.eye(len(corpora))[number] if network.config.styles else None
+        runs.append(free_run(network, corpus, n_seconds, style=style))
+    floor = split_floor_nats(corpora, "valid", network.config.dither)
+    return {
+        "valid_nll": told.nll,
+        "dither_floor": floor,
+        "valid_excess": told.nll - floor,
+        "score_gain": told.score_gain,
+        "rmse_cqt_db": float(np.mean([run.sample_rmse_db.mean() for run in runs])),
+        "rmse_cqt_expectation_db": float(np.mean([run.expectation_rmse_db.mean() for run in runs])),
+    }
+
+
+def describe_autoregressive(figures: Mapping[str, float]) -> str:
+    """See `Task.describe`."""
+    return (
+        f"validation {figures['valid_nll']:.3f} nats, {figures['valid_excess']:+.3f} over the floor, "
+        f"score gain {figures['score_gain']:.2f}; free-running RMSE-CQT {figures['rmse_cqt_db']:.1f} dB "
+        f"(mean {figures['rmse_cqt_expectation_db']:.1f})"
+    )
+
+
+TASKS: dict[str, Task] = {
+    ModelConfig.kind: Task(autoregressive_slices, dither_floors, validate_autoregressive, describe_autoregressive),
+}
 
 
 @dataclass(frozen=True)
@@ -205,7 +276,7 @@ def choose_device(name: str) -> torch.device:
 def train_run(
     folder: Path,
     corpora: Sequence[Corpus],
-    config: ModelConfig,
+    config: Any,
     training: TrainingConfig,
     span: Span,
     *,
@@ -233,21 +304,13 @@ def train_run(
             raise InputError(
                 f"{corpus.folder}: no validation piece, and training is judged by one; build it again with --valid NAME"
             )
-    dataset = SliceDataset(
-        corpora,
-        "train",
-        n_predicted=training.n_predicted,
-        n_context=config.receptive_field - 1,
-        seed=training.seed,
-        dithered=config.dither,
-        velocity=config.velocity,
-    )
+    task = TASKS[config.kind]
     folder.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(
         folder,
         config,
         training,
-        dataset,
+        task.slices(corpora, config, training),
         sample_rate_hz=corpora[0].sample_rate_hz,
         instruments=tuple(corpus.instrument for corpus in corpora),
         provenance=provenance(corpora) | ({} if start is None else {"started_from": dict(start.origin)}),
@@ -261,7 +324,7 @@ def train_run(
     if evaluate_every is None:
         by_epochs = span.epochs is not None
         evaluate_every = Span(epochs=PAPER_EVALUATION_EPOCHS) if by_epochs else Span(minutes=EVALUATION_MINUTES)
-    monitor = Monitor(corpora, trainer, span, evaluate_every, evaluation_seconds, steps_an_epoch, config.dither, say)
+    monitor = Monitor(corpora, trainer, task, span, evaluate_every, evaluation_seconds, steps_an_epoch, say)
     try:
         trainer.run(
             until_step=span.in_steps(steps_an_epoch),
@@ -323,19 +386,19 @@ class Monitor:
         self,
         corpora: Sequence[Corpus],
         trainer: Trainer,
+        task: Task,
         span: Span,
         evaluate_every: Span,
         evaluation_seconds: int,
         steps_an_epoch: int,
-        dithered: bool,
         say: Callable[[str], None],
     ) -> None:
-        self.corpora, self.trainer, self.say = corpora, trainer, say
+        self.corpora, self.trainer, self.task, self.say = corpora, trainer, task, say
         self.evaluation_seconds = evaluation_seconds
         self.every_steps = evaluate_every.in_steps(steps_an_epoch)
         self.every_s = None if evaluate_every.minutes is None else 60 * evaluate_every.minutes
         self.next_s = self.every_s + trainer.elapsed_s if self.every_s else math.inf
-        self.floor = {split: split_floor_nats(corpora, split, dithered) for split in ("train", "valid")}
+        self.floors = task.floors(corpora, trainer.config)
         self.begun: tuple[Progress, int] | None = None
         self.bar: tqdm | None = None
         if trainer.rank == 0:
@@ -343,8 +406,8 @@ class Monitor:
             n_parameters = sum(parameter.numel() for parameter in trainer.network.parameters())
             length = f"{span.minutes:g} minutes" if steps is None else f"{steps} steps"
             say(
-                f"{trainer.config.model}, {n_parameters:,} parameters, for {length} ({steps_an_epoch} steps an epoch); "
-                f"dither floor {self.floor['train']:.3f} nats a sample: no loss can be lower"
+                f"{trainer.config.model}, {n_parameters:,} parameters, for {length} ({steps_an_epoch} steps an epoch)"
+                + (f"; floor {self.floors['train']:.3f} nats a sample: no loss can be lower" if self.floors else "")
             )
             self.bar = tqdm(
                 total=100,
@@ -365,9 +428,9 @@ class Monitor:
         passed_s = max(progress.elapsed_s - first.elapsed_s, 1e-9)
         rate = (self.trainer.samples - samples) / passed_s
         left_s = passed_s * (1 - progress.share_done) / max(progress.share_done - first.share_done, 1e-9)
+        over_floor = f"{progress.error - self.floors['train']:+.3f} over the floor, " if self.floors else ""
         self.bar.set_postfix_str(
-            f"step {progress.step}, loss {progress.loss:.3f}, {progress.error - self.floor['train']:+.3f} over the "
-            f"floor, {rate:,.0f} samples/s, {clock(left_s)} left",
+            f"step {progress.step}, loss {progress.loss:.3f}, {over_floor}{rate:,.0f} samples/s, {clock(left_s)} left",
             refresh=False,
         )
         self.bar.update(100 * progress.share_done - self.bar.n)
@@ -381,33 +444,16 @@ class Monitor:
         self.next_s = elapsed_s + (self.every_s or math.inf)
         return True
 
-    def validate(self, network: Network) -> dict[str, float]:
-        """Fit and free-running seconds on the validation pieces."""
+    def validate(self, model: Any) -> dict[str, float]:
+        """The task's figures, and the seconds that training had to wait for them."""
         begun = time.monotonic()
-        network.eval()
-        told = fit(network, self.corpora, n_slices=16)
-        runs = []
-        for number, corpus in enumerate(self.corpora):
-            style = np.eye(len(self.corpora))[number] if network.config.styles else None
-            runs.append(free_run(network, corpus, self.evaluation_seconds, style=style))
-        figures = {
-            "valid_nll": told.nll,
-            "dither_floor": self.floor["valid"],
-            "valid_excess": told.nll - self.floor["valid"],
-            "score_gain": told.score_gain,
-            "rmse_cqt_db": float(np.mean([run.sample_rmse_db.mean() for run in runs])),
-            "rmse_cqt_expectation_db": float(np.mean([run.expectation_rmse_db.mean() for run in runs])),
-        }
-        figures["evaluation_s"] = time.monotonic() - begun  # which training had to wait
-        network.train()
+        model.eval()
+        figures = self.task.validate(model, self.corpora, self.evaluation_seconds)
+        model.train()
         if self.bar is not None:
             self.bar.clear()
-        self.say(
-            f"step {self.trainer.step}: validation {told.nll:.3f} nats, {figures['valid_excess']:+.3f} over the floor, "
-            f"score gain {told.score_gain:.2f}; free-running RMSE-CQT {figures['rmse_cqt_db']:.1f} dB "
-            f"(mean {figures['rmse_cqt_expectation_db']:.1f})"
-        )
-        return figures
+        self.say(f"step {self.trainer.step}: {self.task.describe(figures)}")
+        return {**figures, "evaluation_s": time.monotonic() - begun}
 
     def close(self) -> None:
         if self.bar is not None:
