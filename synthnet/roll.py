@@ -1,4 +1,4 @@
-"""Piano rolls: note events in samples, and what a network is told about a slice of them.
+"""Piano rolls: note events in samples, and the roll of a slice of them.
 
 Seconds become samples here and nowhere else. A roll is kept as events and rasterised slice by slice: a dense
 roll at the audio rate would be 128 bytes a sample. Sample t of a roll belongs to sample t of the audio.

@@ -13,12 +13,21 @@ import pytest
 import soundfile
 from conftest import melody
 
+from synthnet import corpus as corpora
 from synthnet.audio import dithered_class_probabilities
 from synthnet.controllers import Controls
-from synthnet.corpus import DEFAULT_SCORES, Corpus, build_corpus, corpus_info, format_info, read_corpus
+from synthnet.corpus import (
+    DEFAULT_SCORES,
+    Corpus,
+    build_corpus,
+    corpus_info,
+    default_corpus,
+    format_info,
+    read_corpus,
+)
 from synthnet.etudes import compose_etudes
 from synthnet.files import InputError
-from synthnet.instruments import find_instrument
+from synthnet.instruments import Instrument, find_instrument
 from synthnet.score import Note, Score, Track, read_score, write_midi
 from synthnet.teacher import Teacher, find_soundfont
 
@@ -420,3 +429,29 @@ def test_info_reads_well() -> None:
             f"  C#4   61    112  {'#' * 56}",
         ]
     )
+
+
+def test_a_default_corpus_is_named_by_rate_and_velocities_and_built_once(
+    tiny_scores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def etudes(instrument: Instrument, *, wide: bool) -> dict[str, Score]:
+        asked.append(wide)
+        return {"etude_1_made": melody(3)}
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(corpora, "DEFAULT_SCORES", tiny_scores)
+    monkeypatch.setattr(corpora, "compose_etudes", etudes)
+    flute = find_instrument("flute")
+    narrow, wide = default_corpus(flute, 8_000, False), default_corpus(flute, 16_000, True)
+    assert (narrow.folder, wide.folder) == (
+        Path("data/corpora/flute-8000-narrow"),
+        Path("data/corpora/flute-16000-wide"),
+    )
+    assert [piece.name for piece in narrow.pieces] == ["tiny_gigue", "tiny_prelude"]
+    assert [piece.name for piece in wide.pieces] == ["etude_1_made", "tiny_gigue", "tiny_prelude"]
+    assert (narrow.sample_rate_hz, wide.sample_rate_hz) == (8_000, 16_000)
+    lines: list[str] = []
+    assert default_corpus(flute, 16_000, True, lines.append) == wide
+    assert (asked, lines) == ([True], [])

@@ -50,7 +50,7 @@ class Kind(NamedTuple):
 
     config: Any  # the class of its configs
     build: Callable[[Any], Any]
-    shapes: Callable[[Any], dict[str, tuple[int, ...]]]  # of its weights, by name
+    shapes: Callable[[Any], dict[str, tuple[int, ...]]] = _shapes_by_torch  # of its weights, by name
 
 
 KINDS: dict[str, Kind] = {

@@ -14,8 +14,8 @@ from synthnet.models.network import Network
 
 STEPS = (
     "ablation-1-embedding",  # audio enters as tanh(embedding), not as a convolution of one-hot vectors
-    "ablation-2-first-layer",  # the score steers the first layer alone, not every layer
-    "ablation-3-no-skips",  # the head sees the last layer, not the sum of skips
+    "ablation-2-first-layer",  # the score conditions the first layer alone, not every layer
+    "ablation-3-no-skips",  # the head takes the last layer, not the sum of skips
     "ablation-4-separable",  # depthwise convolutions; the residual 1x1 is their pointwise half
     "ablation-5-selu",  # SELU in the head, not ReLU
 )

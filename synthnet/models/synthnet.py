@@ -1,4 +1,4 @@
-"""SynthNet (Schimbinschi, Walder, Erfani, Bailey; IJCAI 2019): the score steers the first layer alone.
+"""SynthNet (Schimbinschi, Walder, Erfani, Bailey; IJCAI 2019): the score conditions the first layer alone.
 
 Audio enters as tanh(embedding); the score as v = tanh(Vh tanh(V0 * y)), added once. Layers are depthwise separable: a
 dilated depthwise convolution to filter and gate, then the pointwise half, which is the residual 1x1. No skip

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from synthnet.evaluation.measure import PRELUDE
 from synthnet.dynamics import add_dynamics
+from synthnet.evaluation.measure import PRELUDE
 from synthnet.evaluation.pieces import LAST_END_S, compose_piece
 from synthnet.instruments import INSTRUMENTS, Instrument
 from synthnet.score import Note, Score, read_score
