@@ -76,13 +76,7 @@ class _Autoregressive:
     """Blocks of one of the paper's networks."""
 
     def __init__(
-        self,
-        checkpoint: Checkpoint,
-        instrument: str | None,
-        seed: int,
-        temperature: float,
-        expectation: bool,
-        engine: str,
+        self, checkpoint: Checkpoint, instrument: str | None, seed: int, expectation: bool, **options: Any
     ) -> None:
         from synthnet.generation.streams import Generator, Stream  # they load torch
 
