@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from synthnet import machine
+from synthnet.evaluation.measure import HEADER, markdown_row
 from synthnet.experiments import FINISHED, facts_about, networks_folder, read_outcome
 from synthnet.files import written_whole
 from synthnet.instruments import INSTRUMENTS
@@ -44,11 +45,26 @@ def write_results(recipe: Recipe, out: Path) -> dict[str, Any]:
         beside.write_text(as_csv(results), "utf-8", newline="")
     with written_whole(folder / "results.md") as beside:
         beside.write_text(as_markdown(results), "utf-8")
-    learned = [run for run in results["runs"] if run["evaluations"] and run["epochs"]]
+    learned = [
+        run for run in results["runs"] if run["epochs"] and any("valid_nll" in row for row in run["evaluations"])
+    ]
     if learned:
         plot_networks(folder / RMSE_FIGURE, learned, results["paper"], results["title"])
         plot_learning(folder / CURVES_FIGURE, learned, results["title"])
     return results
+
+
+PLAYERS_EXPLAINED = (
+    "RMSE-CQT in dB with the floor at -80 / -50 dB, then the log-spectral distance of the whole band, of the Prelude with "
+    "dynamics and of six generated pieces; for single notes the largest differences from the teacher: level over "
+    "velocities 20 to 127 (dB), spectral centroid, level of a held note (dB)."
+)
+
+
+def players_rows(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Rows of the table of instruments beside their baselines, of runs that were measured so."""
+    finals = [(name, final) for run in runs for name, final in run["final"].items() if "players" in final]
+    return [markdown_row(name, player) for name, final in finals for player in final["players"]]
 
 
 def collect(recipe: Recipe, out: Path) -> dict[str, Any]:
@@ -147,6 +163,8 @@ def as_markdown(results: Mapping[str, Any]) -> str:
     ]
     if not trains:
         return "\n\n".join([*parts, facts_table(results)]) + "\n"
+    if rows := players_rows(runs):
+        return "\n\n".join([*parts, PLAYERS_EXPLAINED, "\n".join([HEADER, *rows])]) + "\n"
     small = results["scale"] != "paper"
     at_the_end = [
         "## At the end of training",
