@@ -51,6 +51,7 @@ lint: setup
 bench: setup
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/generation.py
+	$(BIN)/python benchmarks/harmonic.py
 
 clean:
 	rm -rf .venv demo

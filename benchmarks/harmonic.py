@@ -1,0 +1,127 @@
+"""Speed of harmonic instruments: how many times real time, blocks of live playing, and the whole command.
+
+Plays the shipped piano and trumpet: Bach's Prelude from beginning to end at 16 and 44.1 kHz, beside the same in torch
+(the slow twin); blocks of 5 ms at 44.1 kHz with 32 voices sounding; and `synthnet render` of 20 s as a process, with
+compiled code cached. Figures are medians of the repeats, which take turns.
+
+    python benchmarks/harmonic.py [--repeats N] [--json PATH]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from synthnet.checkpoint import Checkpoint, load_checkpoint
+from synthnet.corpus import DEFAULT_SCORES
+from synthnet.dynamics import add_dynamics
+from synthnet.generation.harmonic import HarmonicPlayer, Part
+from synthnet.generation.live import LiveInstrument
+from synthnet.kernels.voices import TABLE_SAMPLES
+from synthnet.library import SHIPPED
+from synthnet.machine import machine, machine_line
+from synthnet.models.envelopes import notes_of
+from synthnet.roll import roll_events
+from synthnet.score import Score, read_score
+
+PRELUDE = DEFAULT_SCORES / "bwv1007_1_prelude.mid"
+INSTRUMENTS = ("trumpet", "piano")
+RATES_HZ = (16_000, 44_100)
+TWIN_S = 20  # of the Prelude by the slow twin
+VOICES, BLOCK_SAMPLES, BLOCKS = 32, 220, 600
+
+
+def whole_piece(checkpoint: Checkpoint, score: Score, rate: int) -> float:
+    """Times real time of a whole piece."""
+    player = HarmonicPlayer(checkpoint.config, checkpoint.weights, rate)
+    part = Part(notes_of(roll_events(score.notes, rate)))
+    player.play(part, 0, rate)
+    begun = time.perf_counter()
+    player.play(part, 0, round(score.end_s * rate))
+    return score.end_s / (time.perf_counter() - begun)
+
+
+def twin(checkpoint: Checkpoint, score: Score, rate: int) -> float:
+    """Times real time of the torch model, in blocks of a second."""
+    model = checkpoint.build()
+    notes = notes_of(roll_events(score.notes, rate))
+    tails = np.ceil(checkpoint.weights["release_s"].astype(np.float64) * rate).astype(np.int64)
+    begun = time.perf_counter()
+    with torch.no_grad():
+        for start in range(0, TWIN_S * rate, rate):
+            chosen = notes.take(notes.sounding(start, start + rate, tails), start)
+            if len(chosen.pitch):
+                row = np.zeros(len(chosen.pitch), np.int64)
+                model(chosen, row, 1, rate, rate, (chosen.pitch * 7 + start) % TABLE_SAMPLES)
+    return TWIN_S / (time.perf_counter() - begun)
+
+
+def live_blocks(checkpoint: Checkpoint) -> tuple[float, float]:
+    """Median and 99th percentile of the milliseconds of a block of 5 ms with 32 voices sounding."""
+    live = LiveInstrument(checkpoint, block_samples=BLOCK_SAMPLES)
+    for number in range(VOICES):
+        live.note_on(40 + number, velocity=80)
+    live.read()
+    spent = []
+    for _ in range(BLOCKS):
+        begun = time.perf_counter()
+        live.read()
+        spent.append(1e3 * (time.perf_counter() - begun))
+    return statistics.median(spent), float(np.percentile(spent, 99))
+
+
+def whole_command(name: str) -> float:
+    """Seconds of `synthnet render` of 20 s."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "synthnet", "render", str(PRELUDE), "--duration", "20", "--instrument", name]
+        begun = time.perf_counter()
+        subprocess.run([*command, "-o", f"{folder}/o.wav"], check=True, capture_output=True)
+        return time.perf_counter() - begun
+
+
+def measure(name: str, score: Score) -> dict[str, Any]:
+    """All figures of one instrument, once."""
+    checkpoint = load_checkpoint(SHIPPED / f"{name}.safetensors")
+    median_ms, most_ms = live_blocks(checkpoint)
+    return {
+        **{f"times real time at {rate} Hz": whole_piece(checkpoint, score, rate) for rate in RATES_HZ},
+        f"torch, times real time at {RATES_HZ[-1]} Hz": twin(checkpoint, score, RATES_HZ[-1]),
+        "live block of 5 ms, 32 voices, median ms": median_ms,
+        "live block of 5 ms, 32 voices, 99th percentile ms": most_ms,
+        "synthnet render of 20 s, seconds": whole_command(name),
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    score = add_dynamics(read_score(PRELUDE))
+    repeats: dict[str, list[dict[str, Any]]] = {name: [] for name in INSTRUMENTS}
+    for _ in range(arguments.repeats):
+        for name in INSTRUMENTS:
+            repeats[name].append(measure(name, score))
+    figures = {
+        name: {what: statistics.median(row[what] for row in rows) for what in rows[0]} for name, rows in repeats.items()
+    }
+    print(machine_line(machine()))
+    for what in figures[INSTRUMENTS[0]]:
+        print(f"{what:52}" + "".join(f"{name} {figures[name][what]:8.2f}   " for name in INSTRUMENTS))
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"machine": machine(), "figures": figures}, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
