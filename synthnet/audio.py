@@ -103,25 +103,25 @@ def write_audio(path: Path, samples: np.ndarray, sample_rate_hz: int) -> None:
     """
     # Encoded in memory: libsndfile reports a full disk as an error without a number, or not at all.
     encoded = io.BytesIO()
-    with _open_pcm16(path, encoded, sample_rate_hz) as file:
+    with _open_sound(path, encoded, sample_rate_hz, 16) as file:
         file.write(to_pcm16(samples))
     with written_whole(path) as beside:
         beside.write_bytes(encoded.getvalue())
 
 
-def _open_pcm16(path: Path, stream: io.BytesIO | _Sink, sample_rate_hz: int) -> soundfile.SoundFile:
+def _open_sound(path: Path, stream: io.BytesIO | _Sink, sample_rate_hz: int, bits: int) -> soundfile.SoundFile:
     """An encoder into `stream`, of the format that the ending of `path` names."""
     file_format = _FORMATS.get(Path(path).suffix.lower())
     if file_format is None:
         raise InputError(f"{path}: the name of a sound file to write must end in .wav or .flac")
     try:
-        return soundfile.SoundFile(stream, "w", sample_rate_hz, 1, subtype="PCM_16", format=file_format)
+        return soundfile.SoundFile(stream, "w", sample_rate_hz, 1, subtype=f"PCM_{bits}", format=file_format)
     except soundfile.LibsndfileError as error:
         raise InputError(f"{path}: can't write {file_format} at {sample_rate_hz} Hz") from error
 
 
 class AudioWriter:
-    """Write a 16-bit WAV or FLAC (by the ending) block by block in constant memory.
+    """Write a WAV or FLAC (by the ending) of 16 or 24 bits, block by block in constant memory.
 
     A context manager. The blocks go to `partial_path` (NAME.partial.wav) beside `path`, which takes the name
     `path` only when the `with` block ends well. When it ends by an exception, KeyboardInterrupt included, what
@@ -132,24 +132,24 @@ class AudioWriter:
     when it refuses.
     """
 
-    def __init__(self, path: Path, sample_rate_hz: int) -> None:
-        self.path = Path(path)
+    def __init__(self, path: Path, sample_rate_hz: int, bits: int = 16) -> None:
+        self.path, self.bits = Path(path), bits
         self.partial_path = self.path.with_name(f"{self.path.stem}.partial{self.path.suffix}")
         self.sample_rate_hz = sample_rate_hz
         self._n_written = 0
-        _open_pcm16(self.path, io.BytesIO(), sample_rate_hz).close()  # a bad ending or rate fails here
+        _open_sound(self.path, io.BytesIO(), sample_rate_hz, bits).close()  # a bad ending or rate fails here
         if self.path.is_dir():
             raise InputError(f"{path}: is a folder")
 
     def __enter__(self) -> AudioWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._sink = _Sink(self.partial_path, "w")
-        self._file = _open_pcm16(self.path, self._sink, self.sample_rate_hz)
+        self._file = _open_sound(self.path, self._sink, self.sample_rate_hz, self.bits)
         return self
 
     def write(self, block: np.ndarray) -> None:
         """Append samples [n], full scale +-1; what is beyond is clipped."""
-        self._sink.run(self._file.write, to_pcm16(block))
+        self._sink.run(self._file.write, to_pcm16(block) if self.bits == 16 else np.clip(block, -1.0, 1.0 - 2.0**-23))
         self._n_written += len(block)
 
     def __exit__(
@@ -173,7 +173,7 @@ class AudioWriter:
 
 
 def scale_audio(path: Path, gain: float) -> None:
-    """Multiply a mono file that `AudioWriter` wrote by a gain, in place, whole or not at all, in constant memory."""
+    """Multiply a mono file that `AudioWriter` wrote by a gain, in place, whole or not at all; it has 16 bits then."""
     with AudioWriter(path, soundfile.info(path).samplerate) as writer, soundfile.SoundFile(path) as file:
         for block in file.blocks(_VALUES_PER_BLOCK, dtype="float32"):
             writer.write(block * np.float32(gain))

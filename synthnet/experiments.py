@@ -24,12 +24,11 @@ from synthnet.etudes import compose_etudes
 from synthnet.evaluation import evaluate, evaluate_piece, piece_lengths, play_piece
 from synthnet.evaluation.baselines import Sampler, harmonic_play, static_play
 from synthnet.evaluation.measure import measure_instrument
-from synthnet.files import InputError, written_whole
+from synthnet.files import InputError, Interrupted, written_whole
 from synthnet.instruments import find_instrument, partials_of
 from synthnet.models import HarmonicConfig, ModelConfig, Network, build_model
 from synthnet.recipes import Recipe, Run
 from synthnet.runs import Span, has_run, provenance, train_run, training_samples
-from synthnet.training import Interrupted
 
 FINISHED, FAILED, UNFINISHED, NOT_RUN = "finished", "failed", "unfinished", "not run"
 

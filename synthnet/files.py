@@ -16,6 +16,10 @@ class InputError(ValueError):
     """
 
 
+class Interrupted(Exception):
+    """Work was stopped by a signal, after saving; the text says how to go on."""
+
+
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` on success, remove it on any failure.

@@ -132,17 +132,13 @@ class Library:
         shipped one that is nearest (`nearest`).
 
         Raises:
-            InputError: see `assign_voices`; also networks of different sample rates, or nobody who can play.
+            InputError: see `assign_voices`; also nobody who can play.
         """
         asked = asked_by_track(spec, len(score.tracks), lambda text: self.find(text) is not None)
         parts = [
             self.part_for_program(track.program) if text is None else self.asked_part(text)
             for track, text in zip(score.tracks, asked, strict=True)
         ]
-        told = [f"{part.voice.name} ({part.source.where}) at {part.source.rate_hz} Hz" for part in parts]
-        for number, part in enumerate(parts):
-            if part.source.rate_hz != parts[0].source.rate_hz:
-                raise InputError(f"{told[number]}, but {told[0]}; a piece has one rate: --instrument chooses who plays")
         return parts
 
     def find(self, text: str) -> Player | None:

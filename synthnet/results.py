@@ -22,7 +22,8 @@ from synthnet.instruments import INSTRUMENTS
 from synthnet.metrics import mean_and_ci95
 from synthnet.plots import plot_learning, plot_networks
 from synthnet.recipes import Recipe, Run
-from synthnet.runs import clock, training_rows
+from synthnet.runs import training_rows
+from synthnet.text import clock
 
 RMSE_FIGURE, CURVES_FIGURE = "rmse.png", "curves.png"
 MISSING = "-"

@@ -36,6 +36,7 @@ from synthnet.models import HarmonicConfig, ModelConfig, Network, build_model, c
 from synthnet.models.measuring import measure
 from synthnet.note_slices import NoteSlices, piece_notes, recordings_of
 from synthnet.plots import plot_training
+from synthnet.text import clock
 from synthnet.training import Progress, Trainer, TrainingConfig, training_config
 
 DEFAULT_MODEL, DEFAULT_PRESET = "synthnet", "cpu"
@@ -493,10 +494,3 @@ class Monitor:
     def close(self) -> None:
         if self.bar is not None:
             self.bar.close()
-
-
-def clock(seconds: float) -> str:
-    """Minutes and seconds, or hours and minutes, to read at a glance."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes}:{rest:02d}"

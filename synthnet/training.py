@@ -32,7 +32,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.tensorboard import SummaryWriter
 
 from synthnet.checkpoint import Checkpoint, arrays_of, load_tensors, save_checkpoint, save_tensors
-from synthnet.files import InputError
+from synthnet.files import InputError, Interrupted
 from synthnet.models import Config, Losses, Model, build_model
 from synthnet.optimiser import Muon
 
@@ -154,10 +154,6 @@ class Progress:
     loss: float  # minimised, in nats, mean of the last 200 steps
     error: float  # the audio's part of it, likewise
     share_done: float  # of what this call was asked to reach
-
-
-class Interrupted(Exception):
-    """Training was stopped by a signal, after saving."""
 
 
 class Trainer:

@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from synthnet.checkpoint import load_checkpoint
 from synthnet.cli.options import FiniteRange, path_type, positive, progress_bar, say
 from synthnet.files import InputError
-from synthnet.generation.chunks import chunks_that_pay
-from synthnet.generation.rendering import render_score, rendering_samples
-from synthnet.generation.streams import ENGINES
+from synthnet.generation.rendering import MIX_RATE_HZ, Sampling, Seat, render_score, rendering_samples
 from synthnet.generation.voices import assign_voices
 from synthnet.library import read_library
-from synthnet.runs import clock
 from synthnet.score import read_score
+from synthnet.text import clock
 
 
 class ChunksType(click.ParamType):
@@ -67,9 +66,18 @@ class ChunksType(click.ParamType):
     "of its noise, as in the paper.",
 )
 @click.option("--stems", type=path_type, help="A folder in which to keep each track by itself.")
-@click.option("--engine", default="auto", help=f"How samples are computed: {', '.join(ENGINES)}; auto is the fastest.")
+@click.option("--engine", default="auto", help="How samples are computed: auto, torch, compiled; auto is the fastest.")
 @click.option("--chunks", default="auto", type=ChunksType(), help="How many stretches to make side by side; off: none.")
+@click.option(
+    "--rate",
+    default=MIX_RATE_HZ,
+    show_default=True,
+    type=click.IntRange(8_000, 96_000),
+    help="Samples a second of the sound file.",
+)
+@click.pass_context
 def render(
+    context: click.Context,
     song: Path,
     out: Path | None,
     checkpoint_path: Path | None,
@@ -82,6 +90,7 @@ def render(
     stems: Path | None,
     engine: str,
     chunks: int | None,
+    rate: int,
 ) -> None:
     """Play a MIDI file.
 
@@ -90,8 +99,7 @@ def render(
     such as trumpet-synthnet, plays only when --instrument or --checkpoint asks for it.
     """
     score = read_score(song)
-    if line := score.left_out_line(score.tracks):
-        say(f"{song}: {line}")
+    whole = score
     if start_s or duration_s is not None:
         try:
             score = score.excerpt(start_s, duration_s)
@@ -102,42 +110,35 @@ def render(
     out = out or Path(f"{song.stem}.wav")
     if checkpoint_path:
         checkpoint = load_checkpoint(checkpoint_path)
-        voices = assign_voices(score, checkpoint, spec)
-        rate, network = checkpoint.sample_rate_hz, checkpoint.build()
-        networks, players = [network] * len(voices), ["" for _ in voices]
+        seats = [Seat(checkpoint, voice) for voice in assign_voices(score, checkpoint, spec)]
+        players = ["" for _ in seats]
     else:
         parts = read_library().assign(score, spec)
-        voices, rate = [part.voice for part in parts], parts[0].source.rate_hz
-        built = {path: load_checkpoint(path).build() for path in {part.source.path for part in parts}}
-        networks = [built[part.source.path] for part in parts]
+        loaded = {path: load_checkpoint(path) for path in {part.source.path for part in parts}}
+        seats = [Seat(loaded[part.source.path], part.voice) for part in parts]
         players = [f" [{part.source.where}]" for part in parts]
-    n_samples = rendering_samples(score, rate, duration_s)
-    n_chunks = {
-        network: chunks_that_pay(network, networks.count(network), n_samples, rate) if chunks is None else chunks
-        for network in networks
-    }
+    if all(seat.harmonic for seat in seats):
+        refuse_sampling_options(context)
+    deaf = [track for track, seat in zip(score.tracks, seats, strict=True) if not seat.harmonic]
+    if line := whole.left_out_line(deaf):
+        say(f"{song}: {line}")
+    n_samples = rendering_samples(score, seats, rate, duration_s)
     by = f" for {checkpoint_path}" if checkpoint_path else ""
     say(f"{song}: {n_samples / rate:.1f} s{by} at {rate} Hz, into {out}")
     labels = [f"track {n}" + (f", {track.name}" if track.name else "") for n, track in enumerate(score.tracks)]
-    for label, track, voice, player in zip(labels, score.tracks, voices, players, strict=True):
-        say(f"  {label} ({len(track.notes)} notes): {voice.name}, {voice.why}{player}")
-    if (most := max(n_chunks.values())) > 1:
-        say(f"  {most} chunks side by side; --chunks off makes the piece in one go")
+    for label, track, seat, player in zip(labels, score.tracks, seats, players, strict=True):
+        say(f"  {label} ({len(track.notes)} notes): {seat.voice.name}, {seat.voice.why}{player}")
     begun = time.monotonic()
     with progress_bar(n_samples) as advance:
         rendering = render_score(
-            networks,
+            seats,
             score,
             out,
             sample_rate_hz=rate,
             n_samples=n_samples,
-            styles=[voice.style for voice in voices],
             seed=seed,
-            temperature=temperature,
-            expectation=output == "expectation",
+            sampling=Sampling(temperature, output == "expectation", engine, chunks),
             stems=stems,
-            engine=engine,
-            n_chunks=n_chunks,
             progress=advance,
         )
     passed_s = time.monotonic() - begun
@@ -146,3 +147,10 @@ def render(
         say(f"the mix was turned down by {-20 * math.log10(rendering.gain):.1f} dB to keep it from clipping")
     for number in rendering.silent_tracks:
         say(f"warning: {labels[number]}: silent while its notes sound; this network has not learned to play them")
+
+
+def refuse_sampling_options(context: click.Context) -> None:
+    """Raise InputError for an option that speaks to the paper's networks alone, when none of them plays."""
+    for name in ("output", "temperature", "engine", "chunks"):
+        if context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+            raise InputError(f"--{name} is for the paper's networks; a harmonic instrument draws no samples")

@@ -10,11 +10,13 @@ every 5 ms; `gain` on the amplitude, smoothed over 10 ms.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 from synthnet.controllers import Controls
 from synthnet.kernels.voices import TABLE_SAMPLES, Breakpoints, add_voices, find_breakpoints, noise_tables
@@ -62,7 +64,7 @@ class HarmonicPlayer:
         weights: Mapping[str, NDArray],
         sample_rate_hz: int,
         level: float = 1.0,
-        seed: int = 0,
+        seed: int | tuple[int, ...] = 0,
     ) -> None:
         self.config, self.sample_rate_hz, self.level = config, sample_rate_hz, level
         self.weights = {name: np.asarray(value, np.float32) for name, value in weights.items() if name != "nearest"}
@@ -75,11 +77,12 @@ class HarmonicPlayer:
         """Samples `start` to `stop` of a part, float32."""
         out = np.zeros(stop - start, np.float32)
         step = round(BLOCK_S * self.sample_rate_hz)
-        for begin in range(start, stop, step):
-            block = out[begin - start : begin - start + step]
-            sounding = part.notes.sounding(begin, begin + len(block), self.tails)
-            if len(sounding):
-                self._add(part.notes.take(sounding, begin), part.controls, begin, block)
+        with blas_threads().limit(limits=1, user_api="blas"):  # several would mostly wait for each other
+            for begin in range(start, stop, step):
+                block = out[begin - start : begin - start + step]
+                sounding = part.notes.sounding(begin, begin + len(block), self.tails)
+                if len(sounding):
+                    self._add(part.notes.take(sounding, begin), part.controls, begin, block)
         return out
 
     def _add(self, notes: Notes, controls: Controls, begin: int, out: NDArray[np.float32]) -> None:
@@ -161,6 +164,12 @@ class HarmonicPlayer:
         longest = max(len(row[0]) for row in rows)
         padded = [np.stack([_extend(column, longest) for column in columns]) for columns in zip(*rows, strict=True)]
         return padded[0], padded[1], padded[2], padded[3]
+
+
+@functools.cache
+def blas_threads() -> ThreadpoolController:
+    """The libraries loaded by now, of which numpy's is to be limited."""
+    return ThreadpoolController()
 
 
 def _extend(column: NDArray, n: int) -> NDArray:
