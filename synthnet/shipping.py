@@ -28,8 +28,9 @@ from synthnet.machine import machine_line
 from synthnet.plots import plot_players
 from synthnet.recipes import Recipe, Run
 from synthnet.results import table
-from synthnet.runs import clock, training_rows
+from synthnet.runs import training_rows
 from synthnet.score import program_name
+from synthnet.text import clock
 
 LARGEST_BYTES = 1_000_000  # of a shipped harmonic instrument
 MEASURED_WEIGHTS = ("cents", "stretch", "ratios", "release_s", "nearest")  # keep their precision
@@ -64,8 +65,8 @@ LEGEND = """\
 - **Levels, centroid**: the greatest difference of single notes from the teacher, velocities 20 to 127, three keys: of
   the level in dB, relative to velocity 127, and of the spectral centroid.
 - **Held**: the greatest difference in dB of a note held for 1, 2, 4, 6 and 8 s, where the teacher is above -50 dB.
-- **Static partials** are the network without noise and without time. The **sampler** is cut from the same corpus; a note
-  longer than its recordings falls silent.
+- **Static partials** are the network without noise and without time. The **sampler** is cut from the same corpus; its
+  notes end with their recordings.
 - The reference is the sound font FluidR3 GM, played by FluidSynth at 44.1 kHz."""
 NSF_NOTE = """\
 - **NSF** is the network that shipped before. It was measured on the first 60 s of the Prelude, at 16 kHz and with one
