@@ -33,7 +33,7 @@ from synthnet.evaluation.distances import rmse_cqt_at_floors
 from synthnet.files import InputError, sha256
 from synthnet.generation.harmonic import HarmonicPlayer, Part
 from synthnet.models import HarmonicConfig, ModelConfig, Network, build_model, config_from, preset_config
-from synthnet.models.measuring import measure
+from synthnet.models.measuring import MEASURED, measure
 from synthnet.note_slices import NoteSlices, piece_notes, recordings_of
 from synthnet.plots import plot_training
 from synthnet.text import clock
@@ -105,7 +105,7 @@ def read_start(path: Path, instrument: str | None, corpora: Sequence[Corpus]) ->
     """
     checkpoint = load_checkpoint(path)
     rate = corpora[0].sample_rate_hz
-    if checkpoint.sample_rate_hz != rate:
+    if checkpoint.sample_rate_hz != rate and not isinstance(checkpoint.config, HarmonicConfig):
         raise InputError(f"{path}: at {checkpoint.sample_rate_hz} Hz, the corpus {corpora[0].folder} at {rate} Hz")
     if len(corpora) == 1:
         checkpoint = checkpoint.of_one(instrument)
@@ -119,15 +119,19 @@ def read_start(path: Path, instrument: str | None, corpora: Sequence[Corpus]) ->
 
 def started_settings(
     start: Start, model: str | None, preset: str | None, overrides: Mapping[str, Any]
-) -> tuple[ModelConfig, TrainingConfig]:
+) -> tuple[ModelConfig | HarmonicConfig, TrainingConfig]:
     """The network that a run starts from, and the recipe of a preset, None: the default; `overrides` as above.
 
     Raises:
         InputError: the model, the preset or an override asks for a network of another shape.
     """
     config = start.checkpoint.config
-    if not isinstance(config, ModelConfig):
-        raise InputError(f"{start.origin['file']}: holds a model of kind {config.kind!r}, not {ModelConfig.kind!r}")
+    wanted = HarmonicConfig.kind if model == HarmonicConfig.kind else ModelConfig.kind
+    if config.kind != wanted:
+        raise InputError(f"{start.origin['file']}: holds a model of kind {config.kind!r}, not {wanted!r}")
+    if isinstance(config, HarmonicConfig):
+        return fresh_settings(model, preset, 1, {**config.as_dict(), **overrides})
+    assert isinstance(config, ModelConfig)
     shape = {field.name for field in dataclasses.fields(ModelConfig)}
     asked = {} if preset is None else preset_config(config.model, preset, styles=config.styles).as_dict()
     asked |= {} if model is None else {"model": model}
@@ -262,7 +266,7 @@ def train_run(
         resume=resume,
         span=dataclasses.asdict(span),
         workers=workers,
-        start=task.start if start is None else start.checkpoint.weights,
+        start=task.start if start is None else started_from(start, task),
     )
     steps_an_epoch = max(1, round(training_samples(corpora) / (training.n_predicted * trainer.slices_per_step)))
     if evaluate_every is None:
@@ -281,6 +285,23 @@ def train_run(
         monitor.close()
         if trainer.rank == 0 and (rows := training_rows(folder)):
             plot_training(folder / "curves.png", rows)
+
+
+def started_from(start: Start, task: Task) -> dict[str, np.ndarray]:
+    """The state to begin with: what another network learned, and what was measured in today's corpora.
+
+    Raises:
+        InputError: a weight has another shape.
+    """
+    weights = {name: value.astype(np.float32) for name, value in start.checkpoint.weights.items()}
+    if task.start is not None:
+        weights |= {name: task.start[name] for name in MEASURED}
+        for name, fresh in task.start.items():
+            if weights[name].shape != fresh.shape:
+                raise InputError(
+                    f"{start.origin['file']}: {name} has the shape {weights[name].shape}, not {fresh.shape}"
+                )
+    return weights
 
 
 def training_rows(folder: Path) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from synthnet.cli.options import path_type, positive, say, say_nothing
 from synthnet.files import InputError
 from synthnet.instruments import KNOWN_INSTRUMENTS
 from synthnet.library import DEFAULT_RUNS, NEAREST, read_library
-from synthnet.models import MODELS, PRESETS, preset_rate_hz
+from synthnet.models import MODELS, PRESETS, HarmonicConfig, preset_rate_hz
 from synthnet.runs import (
     DEFAULT_MODEL,
     DEFAULT_PRESET,
@@ -32,6 +32,8 @@ from synthnet.runs import (
     started_settings,
     train_run,
 )
+
+GPU_PRESET = "L24"
 
 
 class SpanType(click.ParamType):
@@ -51,6 +53,33 @@ class SpanType(click.ParamType):
         return Span(minutes=number) if match[2] == "min" else Span(epochs=number)
 
 
+def choose_model(model: str | None, preset: str | None, device: torch.device) -> tuple[str | None, str | None, str]:
+    """Model and preset (None: a harmonic instrument) of a run, and a line that says why, if nobody asked for them."""
+    if model is None and preset is None:
+        if device.type == "cuda":
+            return (
+                DEFAULT_MODEL,
+                GPU_PRESET,
+                (
+                    "a GPU is here: training SynthNet L24, the paper's network, for 200 epochs; --model harmonic "
+                    "learns a harmonic instrument on the processor in ten minutes instead"
+                ),
+            )
+        return (
+            HarmonicConfig.kind,
+            None,
+            (
+                "no GPU is here: training a harmonic instrument, for ten minutes unless you say otherwise; "
+                "--model synthnet --preset L24 trains the paper's network instead, which wants a GPU"
+            ),
+        )
+    if model == HarmonicConfig.kind:
+        if preset is not None:
+            raise InputError(f"--preset {preset}: a harmonic instrument has no presets")
+        return model, None, ""
+    return model, preset or DEFAULT_PRESET, ""
+
+
 @click.command()
 @click.option(
     "--instrument",
@@ -58,13 +87,24 @@ class SpanType(click.ParamType):
     help=f"Who is learned: {', '.join(who.name for who in KNOWN_INSTRUMENTS)}; one of your own, if it has a "
     "corpus; several with commas, or all, for one network.",
 )
-@click.option("--model", help=f"Architecture: {', '.join(MODELS)}.  [default: {DEFAULT_MODEL}]")
-@click.option("--preset", help=f"Size and recipe: {', '.join(PRESETS)}.  [default: {DEFAULT_PRESET}]")
 @click.option(
-    "--corpus", "folders", multiple=True, type=path_type, help="Corpus folder; repeat for more.  [default: BWV 1007]"
+    "--model",
+    help=f"Architecture: harmonic, {', '.join(MODELS)}.  [default: harmonic; synthnet with a GPU or --preset]",
 )
 @click.option(
-    "--rate", type=int, help="Samples a second of the default corpus.  [default: 16000; of cpu and tiny 8000]"
+    "--preset", help=f"Size and recipe of the paper's networks: {', '.join(PRESETS)}.  [default: cpu; L24 on a GPU]"
+)
+@click.option(
+    "--corpus",
+    "folders",
+    multiple=True,
+    type=path_type,
+    help="Corpus folder; repeat for more.  [default: of --instrument, built if missing]",
+)
+@click.option(
+    "--rate",
+    type=int,
+    help="Samples a second of the default corpus.  [default: 44100 of harmonic; 16000; of cpu and tiny 8000]",
 )
 @click.option(
     "--from",
@@ -73,8 +113,10 @@ class SpanType(click.ParamType):
     help="Start from a trained network, with its shape: the shipped instrument nearest to the corpus's MIDI program, "
     "an instrument that synthnet instruments lists, or a FILE.safetensors.  [default: fresh weights]",
 )
-@click.option("--out", type=path_type, help="Folder of the run.  [default: runs/INSTRUMENT-PRESET]")
-@click.option("--minutes", type=positive, help="Train this long, resumed parts included.  [default of cpu: 12]")
+@click.option("--out", type=path_type, help="Folder of the run.  [default: runs/INSTRUMENT-PRESET, or -harmonic]")
+@click.option(
+    "--minutes", type=positive, help="Train this long, resumed parts included.  [default of harmonic: 10, of cpu: 12]"
+)
 @click.option(
     "--epochs", type=positive, help="Train until the corpus was seen so often.  [default of L24, L26, L48: 200]"
 )
@@ -127,23 +169,34 @@ def train(
         raise InputError("--minutes, --epochs and --steps: give one of them")
     if resume and start_text:
         raise InputError("--from is for a new run; --resume goes on with the run's own weights")
+    rank, world = join_processes(device_name)
+    device = choose_device(device_name)
+    if not resume or out is None:
+        model, preset, why = choose_model(model, preset, device)
+        if why and rank == 0:
+            say(why)
+    kind = resumed_settings(out, {})[0].kind if resume and out else HarmonicConfig.kind if preset is None else ""
+    harmonic = kind == HarmonicConfig.kind
+    if harmonic:
+        if device_name not in ("auto", "cpu"):
+            raise InputError(f"--device {device_name}: a harmonic instrument learns on the processor")
+        device = torch.device("cpu")
     if not resume:  # a slip is told before a corpus is built
         fresh_settings(model, preset, 1, overrides)
         if start_text and start_text != NEAREST:
             peek_checkpoint(read_library().starting_point(start_text, program=0)[0])
-    rank, world = join_processes(device_name)
-    device = choose_device(device_name)
-    wanted = instruments, folders, rate or preset_rate_hz(preset or DEFAULT_PRESET), overrides.get("velocity", False)
+    wanted = instruments, folders, rate or preset_rate_hz(preset), harmonic or overrides.get("velocity", False)
     if rank == 0:
         corpora = corpora_for(*wanted)
     if world > 1:
         torch.distributed.barrier()  # the first process builds the corpora, the others find them
     if rank > 0:
         corpora = corpora_for(*wanted)
-    folder = out or DEFAULT_RUNS / f"{'-'.join(corpus.instrument for corpus in corpora)}-{preset or DEFAULT_PRESET}"
+    name = "-".join(corpus.instrument for corpus in corpora)
+    folder = out or DEFAULT_RUNS / f"{name}-{preset or HarmonicConfig.kind}"
     start = None
     if resume:
-        overrides |= {} if model is None else {"model": model}
+        overrides |= {} if model is None or harmonic else {"model": model}
         config, training, span = resumed_settings(folder, overrides)
     elif has_run(folder):
         raise InputError(f"{folder}: holds a run already; --resume goes on with it, --out NAME starts another")

@@ -61,10 +61,18 @@ def make_notes(
     chord = np.searchsorted(onset, onset, side="left")  # of each note, the first that is struck with it
     latest = np.maximum.accumulate(release) if len(release) else release
     for i in np.flatnonzero(chord > 0):
-        gap = max(0, onset[i] - latest[chord[i] - 1]) / sample_rate_hz
-        touch[i] = math.exp(-gap / LEGATO_S)
-        step[i] = pitch[i] - pitch[chord[i] - 1]
+        last = chord[i] - 1
+        touch[i], step[i] = legato(onset[i], pitch[i], latest[last], pitch[last], sample_rate_hz)
     return Notes(pitch, velocity, onset, release, touch, step)
+
+
+def legato(
+    onset: int, pitch: int, latest_release: int | None, last_pitch: int | None, sample_rate_hz: int
+) -> tuple[float, float]:
+    """Touch and step of a note, from the latest release of the notes struck before it and the last one's key."""
+    if latest_release is None or last_pitch is None:
+        return 0.0, 0.0
+    return math.exp(-max(0, onset - latest_release) / sample_rate_hz / LEGATO_S), float(pitch - last_pitch)
 
 
 def notes_of(events: RollEvents) -> Notes:

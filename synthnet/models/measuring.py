@@ -13,6 +13,7 @@ from synthnet.models.config import HarmonicConfig
 from synthnet.models.envelopes import LONGEST_RELEASE_S, N_KEYS, WOBBLE_S, Notes
 from synthnet.models.frequencies import fill_keys, measure_frequencies, note_peaks, steady_windows
 
+MEASURED = ("cents", "stretch", "ratios", "release_s", "nearest")  # weights of `HarmonicInstrument`
 WINDOW_S = 0.025  # of levels after a release
 FALL_DB = 50.0  # a note that has fallen so far is gone; 20% of the time more, for the fade
 SHORTEST_RELEASE_S, UNKNOWN_RELEASE_S = 0.1, 1.0
