@@ -27,7 +27,7 @@ from synthnet.instruments import INSTRUMENTS, Instrument, find_instrument
 from synthnet.machine import machine_line
 from synthnet.plots import plot_players
 from synthnet.recipes import Recipe, Run
-from synthnet.results import table
+from synthnet.results import PLAYER_HEAD, PLAYERS_LEGEND, both_floors, player_cells, table
 from synthnet.runs import training_rows
 from synthnet.score import program_name
 from synthnet.text import clock
@@ -35,9 +35,10 @@ from synthnet.text import clock
 LARGEST_BYTES = 1_000_000  # of a shipped harmonic instrument
 MEASURED_WEIGHTS = ("cents", "stretch", "ratios", "release_s", "nearest")  # keep their precision
 NETWORK, NSF, SAMPLER, STATIC = "network", "NSF", "sampler", "static partials"
+NOT_MEASURED = "Not measured yet."
 BASELINES = (STATIC, SAMPLER)
 PLAYERS = (NETWORK, *BASELINES, NSF)
-MARKERS = "<!-- figures -->", "<!-- /figures -->"  # what lies between them in README.md is written here
+MARKERS = "<!-- figures -->", "<!-- /figures -->"  # what lies between them in a page is written here
 
 Figures = Mapping[str, Mapping[str, float]]
 """Of a player: the figures below, by part and name."""
@@ -49,7 +50,6 @@ PARTS = {
     "levels": ("worst_level_db", "worst_centroid"),
     "held": ("worst_db",),
 }
-HEAD = ("Prelude -80 / -50", "spectra", "pieces -80 / -50", "spectra", "levels", "centroid", "held")
 MUSIC = {"prelude": "the Prelude", "pieces_mean": "the pieces"}
 FLOORS = {"rmse_cqt_db": "-80 dB", "rmse_cqt_50_db": "-50 dB"}
 
@@ -58,16 +58,6 @@ MEAN_AIMS = {"prelude": (7.8, 5.8), "pieces_mean": (8.0, 4.5)}
 NOTE_AIMS = {("levels", "worst_level_db"): 3.0, ("levels", "worst_centroid"): 0.10, ("held", "worst_db"): 3.0}
 FARTHER_THAN_NSF_DB = 1.0
 
-LEGEND = """\
-- **Prelude, pieces**: RMSE-CQT in dB with the floor at -80 / at -50 dB; lower is nearer to the teacher. The Prelude of
-  BWV 1007 has velocities 40 to 115. The pieces are six of 12 s, one to three voices, velocities 50 to 124.
-- **Spectra**: multi-resolution log-spectral distance of the whole band, in dB.
-- **Levels, centroid**: the greatest difference of single notes from the teacher, velocities 20 to 127, three keys: of
-  the level in dB, relative to velocity 127, and of the spectral centroid.
-- **Held**: the greatest difference in dB of a note held for 1, 2, 4, 6 and 8 s, where the teacher is above -50 dB.
-- **Static partials** are the network without noise and without time. The **sampler** is cut from the same corpus; its
-  notes end with their recordings.
-- The reference is the sound font FluidR3 GM, played by FluidSynth at 44.1 kHz."""
 NSF_NOTE = """\
 - **NSF** is the network that shipped before. It was measured on the first 60 s of the Prelude, at 16 kHz and with one
   gain for each piece, which favours it."""
@@ -139,7 +129,9 @@ def ship(recipe: Recipe, out: Path, shipped: Path, results: Path, readme: Path |
         by_instrument = {one.instrument.name: one.figures for one in finished}
         plot_players(results / "figures.png", by_instrument, PLAYERS, "RMSE-CQT on the Prelude with dynamics, dB")
         if readme is not None:
-            write_text(readme, between_markers(readme.read_text("utf-8"), readme_table(finished)))
+            fill(readme, readme_table(finished))
+    if (page := recipe.folder / "README.md").exists():
+        fill(page, "\n\n".join([*conclusions_of(finished), *missing_line(missing)]) or NOT_MEASURED)
     return [f"{name}: {status}" for name, status in missing.items()]
 
 
@@ -191,20 +183,6 @@ def halved(value: np.ndarray) -> np.ndarray:
 # --------------------------------------------------------------------------------------------------- text
 
 
-def cells(figures: Figures) -> list[str]:
-    """A player's figures as cells below `HEAD`."""
-    row = []
-    for part in ("prelude", "pieces_mean"):
-        row += [both_floors(figures, part), f"{figures[part]['log_spectral_db']:.2f}"]
-    levels, held = figures["levels"], figures["held"]
-    return [*row, f"{levels['worst_level_db']:.1f}", f"{levels['worst_centroid']:.0%}", f"{held['worst_db']:.1f}"]
-
-
-def both_floors(figures: Figures, part: str) -> str:
-    """RMSE-CQT at both floors."""
-    return f"{figures[part]['rmse_cqt_db']:.2f} / {figures[part]['rmse_cqt_50_db']:.2f}"
-
-
 def nearer_baselines(one: Finished) -> str:
     """A sentence on the baselines that are nearer to the teacher than the network; empty if none is."""
     network, found = one.figures[NETWORK], []
@@ -244,6 +222,7 @@ def card(one: Finished) -> str:
     corpus, rate = outcome["corpora"][0], one.checkpoint.sample_rate_hz
     n_parameters = sum(one.checkpoint.weights[n].size for n in one.checkpoint.weights if n not in MEASURED_WEIGHTS)
     warning, missed = nearer_baselines(one), not_reached(one)
+    rows = [[player, *player_cells(one.figures[player])] for player in PLAYERS if player in one.figures]
     low, high = (f"{key} ({pitch_name(key)})" for key in (who.lowest_pitch, who.highest_pitch))
     parts = [
         f"# {who.name}",
@@ -262,10 +241,8 @@ def card(one: Finished) -> str:
             f"{machine_line(outcome['machine'])}. `synthnet recipe run recipes/shipped --only instrument={who.name}`",
             "**Licence**: MIT. The sound font FluidR3 GM by Frank Wen is MIT, too.",
         ),
-        table(
-            ("player", *HEAD), [[player, *cells(one.figures[player])] for player in PLAYERS if player in one.figures]
-        ),
-        "\n".join([LEGEND, *([NSF_NOTE] if NSF in one.figures else [])]),
+        table(("player", *PLAYER_HEAD), rows),
+        "\n".join([PLAYERS_LEGEND, *([NSF_NOTE] if NSF in one.figures else [])]),
         wrapped(f"**Not reached**, in brackets the aim: {'; '.join(missed)}." if missed else "All aims are reached."),
     ]
     return "\n\n".join(parts) + "\n"
@@ -285,31 +262,36 @@ def results_page(recipe: Recipe, finished: Sequence[Finished], missing: Mapping[
     """The table of all instruments, with the means of the paper's seven."""
     seven = [one for one in finished if one.of_the_seven]
     rows = [
-        [one.instrument.name, player, *cells(one.figures[player])]
+        [one.instrument.name, player, *player_cells(one.figures[player])]
         for one in finished
         for player in PLAYERS
         if player in one.figures
     ]
     means = means_of(seven)
     label = "mean of the paper's seven" if len(seven) == len(INSTRUMENTS) else f"mean of {len(seven)} of the seven"
-    rows += [[label, player, *cells(figures)] for player, figures in means.items()]
-    parts = [f"# {recipe.title}", *conclusions(seven, means)]
-    if missing:
-        waiting = ", ".join(f"{name} ({status})" for name, status in missing.items())
-        parts.append(wrapped(f"Missing: {waiting}."))
+    rows += [[label, player, *player_cells(figures)] for player, figures in means.items()]
+    parts = [f"# {recipe.title}", *conclusions_of(finished), *missing_line(missing)]
     parts += [
-        table(("instrument", "player", *HEAD), rows),
-        "\n".join([LEGEND, NSF_NOTE]),
+        table(("instrument", "player", *PLAYER_HEAD), rows),
+        "\n".join([PLAYERS_LEGEND, NSF_NOTE]),
         "![RMSE-CQT of all players](figures.png)",
         "```\nsynthnet recipe run recipes/shipped\npython recipes/shipped/ship.py\n```",
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def conclusions(seven: Sequence[Finished], means: Mapping[str, Figures]) -> list[str]:
-    """What the figures of the paper's seven say, beside what was aimed at."""
+def missing_line(missing: Mapping[str, str]) -> list[str]:
+    """A paragraph on the instruments that are missing; none if none is."""
+    waiting = ", ".join(f"{name} ({status})" for name, status in missing.items())
+    return [wrapped(f"Missing: {waiting}.")] if missing else []
+
+
+def conclusions_of(finished: Sequence[Finished]) -> list[str]:
+    """What the figures of the paper's seven say, beside what was aimed at, as paragraphs."""
+    seven = [one for one in finished if one.of_the_seven]
     if not seven:
         return []
+    means = means_of(seven)
     network, texts = means[NETWORK], []
     for part, aims in MEAN_AIMS.items():
         aim = " / ".join(f"{value}" for value in aims)
@@ -354,13 +336,13 @@ def prelude_cells(by_player: Mapping[str, Figures]) -> list[str]:
     return [both_floors(by_player[player], "prelude") if player in by_player else "" for player in PLAYERS]
 
 
-def between_markers(text: str, inserted: str) -> str:
-    """The text with what lies between its two markers replaced; InputError where they are not there."""
-    before, begin, rest = text.partition(MARKERS[0])
+def fill(page: Path, inserted: str) -> None:
+    """Replace what lies between the two markers of a page; InputError where they are not there."""
+    before, begin, rest = page.read_text("utf-8").partition(MARKERS[0])
     _, end, after = rest.partition(MARKERS[1])
     if not begin or not end:
-        raise InputError(f"README.md: the markers {' and '.join(MARKERS)} are missing")
-    return f"{before}{begin}\n{inserted}\n{end}{after}"
+        raise InputError(f"{page}: the markers {' and '.join(MARKERS)} are missing")
+    write_text(page, f"{before}{begin}\n{inserted}\n{end}{after}")
 
 
 # --------------------------------------------------------------------------------------------------- data

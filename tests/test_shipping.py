@@ -14,7 +14,8 @@ from synthnet.experiments import networks_folder, write_outcome
 from synthnet.files import InputError
 from synthnet.models import build_model
 from synthnet.recipes import Recipe, Run, read_recipe
-from synthnet.shipping import MARKERS, MEASURED_WEIGHTS, between_markers, cells, chosen, ship
+from synthnet.results import player_cells, write_results
+from synthnet.shipping import MARKERS, MEASURED_WEIGHTS, chosen, fill, ship
 
 RECIPE = """\
 title = "Shipped: made up"
@@ -83,6 +84,7 @@ def recipe(tmp_path: Path) -> Recipe:
     (folder / "recipe.toml").write_text(RECIPE, "utf-8")
     nsf = {"instruments": {"trumpet": {"NSF": player("NSF", -0.5)}}}
     (folder / "nsf.json").write_text(json.dumps(nsf), "utf-8")
+    (folder / "README.md").write_text(f"{MARKERS[0]}\n{MARKERS[1]}\n", "utf-8")
     return read_recipe(folder)
 
 
@@ -97,7 +99,7 @@ def shipped(recipe: Recipe, tmp_path: Path) -> dict[str, bytes]:
     for _ in range(2):
         missing = ship(recipe, tmp_path / "runs", tmp_path / "networks", tmp_path / "results", readme)
         assert missing == ["cello: not run"]
-        made = [*tmp_path.glob("networks/*"), *tmp_path.glob("results/**/*"), readme]
+        made = [*tmp_path.glob("networks/*"), *tmp_path.glob("results/**/*"), readme, recipe.folder / "README.md"]
         now = {path.relative_to(tmp_path).as_posix(): path.read_bytes() for path in made if path.is_file()}
         assert not files or now == files  # the same again
         files = now
@@ -107,9 +109,10 @@ def shipped(recipe: Recipe, tmp_path: Path) -> dict[str, bytes]:
 def test_the_files_of_each_finished_run_are_there(shipped: dict[str, bytes]) -> None:
     names = [f"networks/{name}.{end}" for name in ("trumpet", "organ") for end in ("safetensors", "md")]
     names += [f"results/training/{name}.jsonl" for name in ("trumpet", "organ")]
-    names += ["results/results.json", "results/results.md", "results/figures.png", "README.md"]
+    names += ["results/results.json", "results/results.md", "results/figures.png", "README.md", "shipped/README.md"]
     assert sorted(shipped) == sorted(names)
-    assert b"Missing: cello (not run)" in shipped["results/results.md"]
+    for page in ("results/results.md", "shipped/README.md"):
+        assert b"Missing: cello (not run)" in shipped[page]
     rows = [json.loads(line) for line in shipped["results/training/trumpet.jsonl"].splitlines()]
     assert rows[1] == {"step": 2, "elapsed_s": 61.0, "rmse_cqt_db": 7.123, "rmse_cqt_50_db": 5.5, "evaluation_s": 1.0}
 
@@ -142,7 +145,7 @@ def test_cards_and_tables_show_the_figures_of_the_json(shipped: dict[str, bytes]
         card = shipped[f"networks/{name}.md"].decode()
         assert facts["bytes"] == len(shipped[f"networks/{name}.safetensors"])
         for figures in facts["players"]:
-            row = f"{figures['player']} | {' | '.join(cells(chosen(figures)))} |"
+            row = f"{figures['player']} | {' | '.join(player_cells(chosen(figures)))} |"
             assert f"| {row}" in card
             assert f"| {name} | {row}" in page
         first, second = (line for line in card.splitlines()[:3] if line)
@@ -165,6 +168,16 @@ def test_without_finished_runs_nothing_ships(recipe: Recipe, tmp_path: Path) -> 
     assert json.loads((tmp_path / "results" / "results.json").read_text())["instruments"] == {}
 
 
-def test_a_readme_needs_both_markers() -> None:
+def test_a_page_needs_both_markers(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"text {MARKERS[1]} {MARKERS[0]}", "utf-8")
     with pytest.raises(InputError, match="markers"):
-        between_markers(f"text {MARKERS[1]} {MARKERS[0]}", "table")
+        fill(page, "table")
+
+
+def test_the_recipe_itself_tells_its_figures_while_runs_are_missing(recipe: Recipe, tmp_path: Path) -> None:
+    finish(recipe.runs[0], tmp_path / "runs")
+    write_results(recipe, tmp_path / "runs")
+    page = (tmp_path / "runs" / "shipped-cpu" / "results.md").read_text("utf-8")
+    assert "| trumpet | network | 8.12 / 6.50 |" in page
+    assert "| cello | not run | - |" in page

@@ -2,7 +2,8 @@
 
 python recipes/shipped/compare.py TEACHER.flac RENDERING.wav DURATION
 
-For demo/harmonic.wav it writes demo/harmonic.png, and demo/harmonic_teacher_first.flac: the teacher, then the rendering.
+For demo/harmonic.wav it writes demo/harmonic.png, and demo/harmonic_teacher_first.flac with the teacher, then the
+rendering.
 """
 
 from __future__ import annotations
