@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from synthnet import machine
+from synthnet.evaluation.measure import HEADER, markdown_row
 from synthnet.experiments import FINISHED, facts_about, networks_folder, read_outcome
 from synthnet.files import written_whole
 from synthnet.instruments import INSTRUMENTS
@@ -44,11 +45,26 @@ def write_results(recipe: Recipe, out: Path) -> dict[str, Any]:
         beside.write_text(as_csv(results), "utf-8", newline="")
     with written_whole(folder / "results.md") as beside:
         beside.write_text(as_markdown(results), "utf-8")
-    learned = [run for run in results["runs"] if run["evaluations"] and run["epochs"] and not is_harmonic(run)]
+    learned = [
+        run for run in results["runs"] if run["epochs"] and any("valid_nll" in row for row in run["evaluations"])
+    ]
     if learned:
         plot_networks(folder / RMSE_FIGURE, learned, results["paper"], results["title"])
         plot_learning(folder / CURVES_FIGURE, learned, results["title"])
     return results
+
+
+PLAYERS_EXPLAINED = (
+    "RMSE-CQT in dB with the floor at -80 / -50 dB, then the log-spectral distance of the whole band, of the Prelude with "
+    "dynamics and of six generated pieces; for single notes the largest differences from the teacher: level over "
+    "velocities 20 to 127 (dB), spectral centroid, level of a held note (dB)."
+)
+
+
+def players_rows(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Rows of the table of instruments beside their baselines, of runs that were measured so."""
+    finals = [(name, final) for run in runs for name, final in run["final"].items() if "players" in final]
+    return [markdown_row(name, player) for name, final in finals for player in final["players"]]
 
 
 def collect(recipe: Recipe, out: Path) -> dict[str, Any]:
@@ -110,11 +126,6 @@ def run_results(run: Run, folder: Path) -> dict[str, Any]:
     }
 
 
-def is_harmonic(run: Mapping[str, Any]) -> bool:
-    """Whether a run is of a harmonic instrument, which has other figures than the paper's networks."""
-    return "partials" in run["settings"]["config"]
-
-
 # -------------------------------------------------------------------------------------------------- tables
 
 
@@ -152,10 +163,8 @@ def as_markdown(results: Mapping[str, Any]) -> str:
     ]
     if not trains:
         return "\n\n".join([*parts, facts_table(results)]) + "\n"
-    if all(is_harmonic(run) for run in runs):
-        parts += ["## At the end of training", PLAYERS_LEGEND, players_table(runs)]
-        parts += ["## Training", "Times are without the evaluations.", effort_table(results)]
-        return "\n\n".join([*parts, *failed_list(runs)]) + "\n"
+    if rows := players_rows(runs):
+        return "\n\n".join([*parts, PLAYERS_EXPLAINED, "\n".join([HEADER, *rows])]) + "\n"
     small = results["scale"] != "paper"
     at_the_end = [
         "## At the end of training",
@@ -180,54 +189,11 @@ def as_markdown(results: Mapping[str, Any]) -> str:
         "Times are without the evaluations. In brackets the paper's seconds an epoch, with 512 channels on a P100.",
         effort_table(results),
     ]
-    parts += failed_list(runs)
+    if faults := [f"- {run['network']}, {run['instrument']}: {run['fault']}" for run in runs if run["fault"]]:
+        parts += ["Failed:", "\n".join(faults)]
     if any(run["evaluations"] for run in runs):
         parts += [f"![RMSE-CQT of the networks]({RMSE_FIGURE})", f"![Curves]({CURVES_FIGURE})"]
     return "\n\n".join(parts) + "\n"
-
-
-def failed_list(runs: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The runs that failed, each with its reason, as paragraphs; none if none did."""
-    faults = [f"- {run['network']}, {run['instrument']}: {run['fault']}" for run in runs if run["fault"]]
-    return ["Failed:", "\n".join(faults)] if faults else []
-
-
-PLAYER_HEAD = ("Prelude -80 / -50", "spectra", "pieces -80 / -50", "spectra", "levels", "centroid", "held")
-PLAYERS_LEGEND = """\
-- **Prelude, pieces**: RMSE-CQT in dB with the floor at -80 / at -50 dB; lower is nearer to the teacher. The Prelude of
-  BWV 1007 has velocities 40 to 115. The pieces are six of 12 s, one to three voices, velocities 50 to 124.
-- **Spectra**: multi-resolution log-spectral distance of the whole band, in dB.
-- **Levels, centroid**: the greatest difference of single notes from the teacher, velocities 20 to 127, three keys: of
-  the level in dB, relative to velocity 127, and of the spectral centroid.
-- **Held**: the greatest difference in dB of a note held for 1, 2, 4, 6 and 8 s, where the teacher is above -50 dB.
-- **Static partials** are the network without noise and without time. The **sampler** is cut from the same corpus; its
-  notes end with their recordings.
-- The reference is the sound font FluidR3 GM, played by FluidSynth at 44.1 kHz."""
-
-
-def players_table(runs: Sequence[Mapping[str, Any]]) -> str:
-    """Harmonic instruments beside their baselines, a row a player."""
-    rows = []
-    for run in runs:
-        for instrument, final in run["final"].items():
-            rows += [[instrument, player["player"], *player_cells(player)] for player in final["players"]]
-        if not run["final"]:
-            rows.append([run["instrument"], run["status"], *[MISSING] * len(PLAYER_HEAD)])
-    return table(("instrument", "player", *PLAYER_HEAD), rows)
-
-
-def player_cells(figures: Mapping[str, Any]) -> list[str]:
-    """A player's figures (`PlayerFigures.as_dict`) as cells below `PLAYER_HEAD`."""
-    row = []
-    for part in ("prelude", "pieces_mean"):
-        row += [both_floors(figures, part), f"{figures[part]['log_spectral_db']:.2f}"]
-    levels, held = figures["levels"], figures["held"]
-    return [*row, f"{levels['worst_level_db']:.1f}", f"{levels['worst_centroid']:.0%}", f"{held['worst_db']:.1f}"]
-
-
-def both_floors(figures: Mapping[str, Any], part: str) -> str:
-    """RMSE-CQT at both floors."""
-    return f"{figures[part]['rmse_cqt_db']:.2f} / {figures[part]['rmse_cqt_50_db']:.2f}"
 
 
 def facts_table(results: Mapping[str, Any]) -> str:

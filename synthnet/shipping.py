@@ -27,7 +27,7 @@ from synthnet.instruments import INSTRUMENTS, Instrument, find_instrument
 from synthnet.machine import machine_line
 from synthnet.plots import plot_players
 from synthnet.recipes import Recipe, Run
-from synthnet.results import PLAYER_HEAD, PLAYERS_LEGEND, both_floors, player_cells, table
+from synthnet.results import table
 from synthnet.runs import training_rows
 from synthnet.score import program_name
 from synthnet.text import clock
@@ -50,6 +50,7 @@ PARTS = {
     "levels": ("worst_level_db", "worst_centroid"),
     "held": ("worst_db",),
 }
+PLAYER_HEAD = ("Prelude -80 / -50", "spectra", "pieces -80 / -50", "spectra", "levels", "centroid", "held")
 MUSIC = {"prelude": "the Prelude", "pieces_mean": "the pieces"}
 FLOORS = {"rmse_cqt_db": "-80 dB", "rmse_cqt_50_db": "-50 dB"}
 
@@ -58,6 +59,16 @@ MEAN_AIMS = {"prelude": (7.8, 5.8), "pieces_mean": (8.0, 4.5)}
 NOTE_AIMS = {("levels", "worst_level_db"): 3.0, ("levels", "worst_centroid"): 0.10, ("held", "worst_db"): 3.0}
 FARTHER_THAN_NSF_DB = 1.0
 
+PLAYERS_LEGEND = """\
+- **Prelude, pieces**: RMSE-CQT in dB with the floor at -80 / at -50 dB; lower is nearer to the teacher. The Prelude of
+  BWV 1007 has velocities 40 to 115. The pieces are six of 12 s, one to three voices, velocities 50 to 124.
+- **Spectra**: multi-resolution log-spectral distance of the whole band, in dB.
+- **Levels, centroid**: the greatest difference of single notes from the teacher, velocities 20 to 127, three keys: of
+  the level in dB, relative to velocity 127, and of the spectral centroid.
+- **Held**: the greatest difference in dB of a note held for 1, 2, 4, 6 and 8 s, where the teacher is above -50 dB.
+- **Static partials** are the network without noise and without time. The **sampler** is cut from the same corpus; its
+  notes end with their recordings.
+- The reference is the sound font FluidR3 GM, played by FluidSynth at 44.1 kHz."""
 NSF_NOTE = """\
 - **NSF** is the network that shipped before. It was measured on the first 60 s of the Prelude, at 16 kHz and with one
   gain for each piece, which favours it."""
@@ -181,6 +192,20 @@ def halved(value: np.ndarray) -> np.ndarray:
 
 
 # --------------------------------------------------------------------------------------------------- text
+
+
+def player_cells(figures: Mapping[str, Any]) -> list[str]:
+    """A player's figures as cells below `PLAYER_HEAD`."""
+    row = []
+    for part in ("prelude", "pieces_mean"):
+        row += [both_floors(figures, part), f"{figures[part]['log_spectral_db']:.2f}"]
+    levels, held = figures["levels"], figures["held"]
+    return [*row, f"{levels['worst_level_db']:.1f}", f"{levels['worst_centroid']:.0%}", f"{held['worst_db']:.1f}"]
+
+
+def both_floors(figures: Mapping[str, Any], part: str) -> str:
+    """RMSE-CQT at both floors."""
+    return f"{figures[part]['rmse_cqt_db']:.2f} / {figures[part]['rmse_cqt_50_db']:.2f}"
 
 
 def nearer_baselines(one: Finished) -> str:

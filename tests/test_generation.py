@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from synthnet.audio import decode_mu_law, read_audio
+from synthnet.checkpoint import Checkpoint, Voice, arrays_of
 from synthnet.generation import streams as streams_module
 from synthnet.generation.chunks import generate_in_chunks
 from synthnet.generation.reference import TorchEngine
-from synthnet.generation.rendering import Rendering, in_step, render_score, rendering_samples
+from synthnet.generation.rendering import Rendering, Sampling, Seat, in_step, render_score, rendering_samples
 from synthnet.generation.streams import Stream, generate, rolls_of
 from synthnet.models import MODELS, Network, build_model, preset_config
 from synthnet.roll import rasterise, roll_events
@@ -98,25 +99,23 @@ def test_samples_follow_the_distribution_and_the_expectation_is_its_mean() -> No
     np.testing.assert_allclose(mean, (expected * levels).sum(), atol=1e-5)
 
 
-def render(network: Network | list[Network], score: Score, path: Path, **options) -> Rendering:
+def seat_of(network: Network, rate: int = RATE, **training) -> Seat:
+    return Seat(Checkpoint(network.config, rate, ("x",), training, arrays_of(network.state_dict())), Voice("x", None))
+
+
+def render(network: Network | list[Seat], score: Score, path: Path, **options) -> Rendering:
     """With one network for all tracks, or one for each."""
-    networks = network if isinstance(network, list) else [network] * len(score.tracks)
-    return render_score(
-        networks,
-        score,
-        path,
-        sample_rate_hz=RATE,
-        n_samples=rendering_samples(score, RATE, None),
-        styles=[None] * len(score.tracks),
-        progress=options.pop("progress", lambda n: None),
-        **options,
-    )
+    seats = network if isinstance(network, list) else [seat_of(network)] * len(score.tracks)
+    options = {"sampling": Sampling(expectation=False, n_chunks=1), **options}
+    n_samples = rendering_samples(score, seats, RATE, None)
+    return render_score(seats, score, path, sample_rate_hz=RATE, n_samples=n_samples, **options)
 
 
 def test_a_rendering_ends_half_a_second_after_the_last_note() -> None:
     score = Score((Track((Note(60, 90, 0.0, 1.0),), 0, "a"), Track((Note(67, 90, 0.5, 0.7),), 0, "b")))
-    assert rendering_samples(score, RATE, None) == 1.5 * RATE
-    assert rendering_samples(score, RATE, 0.25) == RATE // 4
+    seats = [seat_of(network_of())] * 2
+    assert rendering_samples(score, seats, RATE, None) == 1.5 * RATE
+    assert rendering_samples(score, seats, RATE, 0.25) == RATE // 4
 
 
 @pytest.mark.parametrize("engine", ["torch", "compiled"])
@@ -151,7 +150,7 @@ def test_mix_is_the_sum_of_the_stems_turned_down_only_if_it_would_clip(tmp_path:
         mix = read_audio(tmp_path / "mix.wav").samples
         stems = [read_audio(tmp_path / "stems" / f"0{number}.wav").samples for number in (1, 2)]
         assert len(mix) == rendering.n_samples == round((0.15 + 0.5) * RATE)
-        np.testing.assert_allclose(stems, level, atol=1e-4)
+        np.testing.assert_allclose(stems, level * rendering.gain, atol=1e-4)
         np.testing.assert_allclose(mix, min(2 * level, 0.99), atol=2e-4)
         assert (rendering.gain < 1) == turned_down
         assert rendering.silent_tracks == ()
@@ -179,28 +178,34 @@ def test_tracks_on_two_networks_are_what_each_network_plays_alone(tmp_path: Path
     first, second = network_of("synthnet"), network_of("wavenet", channels=12, velocity=True)
     third_track = Track((Note(50, 90, 0.1, 0.2),), 0, "c")
     score = Score((*TWO_TRACKS.tracks, third_track))
-    players = [first, second, first]
-    for chunks in ({first: 1, second: 1}, {first: 2, second: 1}, {first: 2, second: 3}):
+    one, other = seat_of(first), seat_of(second)
+    for chunks in (1, 2, 3):
         done: list[int] = []
         together = tmp_path / "together"
         rendering = render(
-            players, score, tmp_path / "mix.wav", stems=together, n_chunks=chunks, seed=4, progress=done.append
+            [one, other, one],
+            score,
+            tmp_path / "mix.wav",
+            stems=together,
+            seed=4,
+            sampling=Sampling(expectation=False, n_chunks=chunks),
+            progress=done.append,
         )
         assert sum(done) == rendering.n_samples
         stems = [read_audio(together / f"0{number}.wav").samples for number in (1, 2, 3)]
         mix = read_audio(tmp_path / "mix.wav").samples
-        np.testing.assert_allclose(mix, sum(stems) * rendering.gain, atol=2e-4)
+        np.testing.assert_allclose(mix, sum(stems), atol=2e-4)
         assert np.std(mix) > 0.05
         streams = [Stream(roll_events(track.notes, RATE), (4, number)) for number, track in enumerate(score.tracks)]
         for network, numbers in ((first, [0, 2]), (second, [1])):
             batch, n = [streams[number] for number in numbers], rendering.n_samples
-            if chunks[network] == 1:
+            if chunks == 1:
                 alone = np.concatenate(list(generate(network, batch, n)), axis=1)
             else:
-                pieces = generate_in_chunks(network, batch, n, chunks[network], progress=lambda n: None)
+                pieces = generate_in_chunks(network, batch, n, chunks, progress=lambda n: None)
                 alone = np.concatenate(list(pieces), axis=1)
             for row, number in enumerate(numbers):
-                np.testing.assert_allclose(stems[number], alone[row], atol=1 / 32_768)
+                np.testing.assert_allclose(stems[number], alone[row] * rendering.gain, atol=1 / 32_768)
 
 
 def test_groups_in_step_never_run_more_than_a_block_ahead() -> None:
@@ -222,3 +227,21 @@ def test_groups_in_step_never_run_more_than_a_block_ahead() -> None:
         assert taken[0] - written < 5
         assert taken[1] - written < 12
     assert written == 20
+
+
+def test_a_network_of_another_rate_is_resampled_into_the_mix(tmp_path: Path) -> None:
+    """A constant stays one, at the length asked for, but for the filter's ringing at its ends."""
+    seats = [seat_of(one_class_network(178), RATE // 2)] * 2
+    n_samples = rendering_samples(TWO_TRACKS, seats, RATE, None)
+    render_score(
+        seats, TWO_TRACKS, tmp_path / "mix.wav", sample_rate_hz=RATE, n_samples=n_samples, sampling=Sampling(n_chunks=1)
+    )
+    mix = read_audio(tmp_path / "mix.wav").samples
+    assert len(mix) == n_samples == round(0.65 * RATE)
+    np.testing.assert_allclose(mix[500:-500], 2 * float(decode_mu_law(np.array(178))), atol=1e-3)
+
+
+def test_the_gain_of_a_corpus_is_divided_out(tmp_path: Path) -> None:
+    seat = seat_of(one_class_network(178), corpora=[{"gain": 4.0}])
+    rendering = render([seat, seat], TWO_TRACKS, tmp_path / "mix.wav")
+    assert rendering.peak == pytest.approx(2 * float(decode_mu_law(np.array(178))) / 4, rel=1e-4)

@@ -14,8 +14,7 @@ from synthnet.experiments import networks_folder, write_outcome
 from synthnet.files import InputError
 from synthnet.models import build_model
 from synthnet.recipes import Recipe, Run, read_recipe
-from synthnet.results import player_cells, write_results
-from synthnet.shipping import MARKERS, MEASURED_WEIGHTS, chosen, fill, ship
+from synthnet.shipping import MARKERS, MEASURED_WEIGHTS, chosen, fill, player_cells, ship
 
 RECIPE = """\
 title = "Shipped: made up"
@@ -173,11 +172,3 @@ def test_a_page_needs_both_markers(tmp_path: Path) -> None:
     page.write_text(f"text {MARKERS[1]} {MARKERS[0]}", "utf-8")
     with pytest.raises(InputError, match="markers"):
         fill(page, "table")
-
-
-def test_the_recipe_itself_tells_its_figures_while_runs_are_missing(recipe: Recipe, tmp_path: Path) -> None:
-    finish(recipe.runs[0], tmp_path / "runs")
-    write_results(recipe, tmp_path / "runs")
-    page = (tmp_path / "runs" / "shipped-cpu" / "results.md").read_text("utf-8")
-    assert "| trumpet | network | 8.12 / 6.50 |" in page
-    assert "| cello | not run | - |" in page

@@ -12,7 +12,7 @@ import torch
 from synthnet.audio import read_audio
 from synthnet.checkpoint import Checkpoint
 from synthnet.files import InputError
-from synthnet.generation.rendering import render_score
+from synthnet.generation.rendering import Sampling, Seat, render_score
 from synthnet.generation.voices import assign_voices
 from synthnet.models import build_model, preset_config
 from synthnet.score import Note, Score, Track
@@ -93,10 +93,11 @@ def test_a_mixture_of_one_with_weight_1_is_that_instrument_to_the_bit(tmp_path: 
     score = score_of(0)
 
     def audio(spec: str) -> np.ndarray:
-        styles = [voice.style for voice in assign_voices(score, MANY, spec)]
+        checkpoint = replace(MANY, weights=arrays_of(network.state_dict()))
+        seats = [Seat(checkpoint, voice) for voice in assign_voices(score, MANY, spec)]
         path = tmp_path / "o.wav"
-        options = {"sample_rate_hz": RATE, "n_samples": 1_000, "styles": styles, "progress": lambda n: None}
-        render_score([network], score, path, **options)
+        sampling = Sampling(expectation=False, n_chunks=1)
+        render_score(seats, score, path, sample_rate_hz=RATE, n_samples=1_000, sampling=sampling)
         return read_audio(path).samples
 
     assert np.array_equal(audio("cello:1.0"), audio("cello"))

@@ -83,11 +83,17 @@ class PlayerFigures:
 
     def markdown_row(self, instrument: str) -> str:
         """A row of the table that begins with `HEADER`."""
-        cells = [instrument, self.player]
-        for one in (self.prelude, self.mean_of_pieces):
-            cells += [f"{one.rmse_cqt_db:.2f} / {one.rmse_cqt_50_db:.2f}", f"{one.log_spectral_db:.2f}"]
-        cells += [f"{self.levels.worst_level_db:.1f}", f"{self.levels.worst_centroid:.0%}", f"{self.held.worst_db:.1f}"]
-        return "| " + " | ".join(cells) + " |"
+        return markdown_row(instrument, self.as_dict())
+
+
+def markdown_row(instrument: str, figures: Mapping[str, Any]) -> str:
+    """A row of the table that begins with `HEADER`, from the plain values of `PlayerFigures`."""
+    cells = [instrument, figures["player"]]
+    for music in (figures["prelude"], figures["pieces_mean"]):
+        cells += [f"{music['rmse_cqt_db']:.2f} / {music['rmse_cqt_50_db']:.2f}", f"{music['log_spectral_db']:.2f}"]
+    levels, held = figures["levels"], figures["held"]
+    cells += [f"{levels['worst_level_db']:.1f}", f"{levels['worst_centroid']:.0%}", f"{held['worst_db']:.1f}"]
+    return "| " + " | ".join(cells) + " |"
 
 
 @dataclass(frozen=True)
