@@ -336,7 +336,8 @@ def conclusions_of(finished: Sequence[Finished]) -> list[str]:
     )
     missed = [f"{one.instrument.name} ({'; '.join(found)})" for one in seven if (found := not_reached_by_notes(one))]
     texts.append(f"Single and held notes beyond their aims: {', '.join(missed) or 'none'}.")
-    return [f"Means of {len(seven)} of the paper's seven instruments.", bullets(*texts)]
+    some = "" if len(seven) == len(INSTRUMENTS) else f"{len(seven)} of "
+    return [f"Means of {some}the paper's seven instruments:", bullets(*texts)]
 
 
 def not_reached_by_notes(one: Finished) -> list[str]:
