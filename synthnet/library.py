@@ -122,11 +122,12 @@ class Library:
         """Those that may play by a track's program: without a qualified name."""
         return [player for player in self.players if plain_name(player.name) == player.name]
 
-    def assign(self, score: Score, spec: str | None) -> list[Part]:
+    def assign(self, score: Score, spec: str | None, kind: str | None = None) -> list[Part]:
         """Who plays each track of the score, in order.
 
         Args:
             spec: as for `voices.assign_voices`. A mixture is of instruments of one network.
+            kind: "harmonic", "synthnet" or another model, which plays the programs that it has an instrument for.
 
         By its General MIDI program a track goes to the instrument, shipped or else own, of that program, else to the
         shipped one that is nearest (`nearest`).
@@ -136,7 +137,7 @@ class Library:
         """
         asked = asked_by_track(spec, len(score.tracks), lambda text: self.find(text) is not None)
         parts = [
-            self.part_for_program(track.program) if text is None else self.asked_part(text)
+            self.part_for_program(track.program, kind) if text is None else self.asked_part(text)
             for track, text in zip(score.tracks, asked, strict=True)
         ]
         return parts
@@ -171,8 +172,12 @@ class Library:
         player = self.named(text)
         return Part(player.source, asked_voice(player.name, player.source.checkpoint))
 
-    def part_for_program(self, program: int) -> Part:
+    def part_for_program(self, program: int, kind: str | None = None) -> Part:
         """The part for a General MIDI program, 0 to 127; raises as `assign`."""
+        for player in self.players:
+            if player.program == program and player.source.checkpoint.config.model == kind:
+                why = f"the {kind} network of program {program}"
+                return Part(player.source, replace(player.source.checkpoint.voice(player.name), why=why))
         exact = [player for player in self.plain_players if player.program == program]
         player, why = (exact[0], f"its program {program}") if exact else self.nearest(program)
         return Part(player.source, replace(player.source.checkpoint.voice(player.name), why=why))

@@ -55,8 +55,8 @@ def write_results(recipe: Recipe, out: Path) -> dict[str, Any]:
 
 
 PLAYERS_EXPLAINED = (
-    "RMSE-CQT in dB with the floor at -80 / -50 dB, then the log-spectral distance of the whole band, of the Prelude with "
-    "dynamics and of six generated pieces; for single notes the largest differences from the teacher: level over "
+    "RMSE-CQT in dB with the floor at -80 / -50 dB, then the log-spectral distance of the whole band, of the Prelude "
+    "with dynamics and of six generated pieces; for single notes the largest differences from the teacher: level over "
     "velocities 20 to 127 (dB), spectral centroid, level of a held note (dB)."
 )
 

@@ -164,8 +164,12 @@ def test_silence_while_notes_sound_is_noticed(tmp_path: Path) -> None:
 
 
 def test_interrupted_rendering_leaves_playable_audio_under_another_name(tmp_path: Path) -> None:
+    calls = []
+
     def interrupt(n: int) -> None:
-        raise KeyboardInterrupt
+        calls.append(n)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         render(one_class_network(200), TWO_TRACKS, tmp_path / "mix.wav", progress=interrupt)

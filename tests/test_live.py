@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from synthnet.checkpoint import Checkpoint
+from synthnet.checkpoint import Checkpoint, arrays_of
 from synthnet.generation.live import LiveInstrument, play_score
 from synthnet.generation.streams import Stream, generate
 from synthnet.models import build_model, preset_config
@@ -24,7 +24,7 @@ def checkpoint() -> Checkpoint:
     network = build_model(preset_config("synthnet", "tiny", velocity=True))
     with torch.no_grad():
         network.head.logits.weight.mul_(8)
-    return Checkpoint(network.config, RATE, ("trumpet",), {}, network.state_dict())
+    return Checkpoint(network.config, RATE, ("trumpet",), {}, arrays_of(network.state_dict()))
 
 
 def test_notes_played_live_sound_as_if_they_had_been_known(checkpoint: Checkpoint) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from synthnet.audio import read_audio
-from synthnet.checkpoint import Checkpoint
+from synthnet.checkpoint import Checkpoint, arrays_of
 from synthnet.files import InputError
 from synthnet.generation.rendering import Sampling, Seat, render_score
 from synthnet.generation.voices import assign_voices

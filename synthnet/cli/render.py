@@ -53,6 +53,11 @@ class ChunksType(click.ParamType):
     "learned both (weights above 0, up to 10, count as written: they need not add up to 1); "
     "0=cello:0.3+flute:0.7,1=trumpet.  [default: by each track's MIDI program]",
 )
+@click.option(
+    "--kind",
+    type=click.Choice(["harmonic", "synthnet", "wavenet", "deepvoice"]),
+    help="Prefer instruments of this kind, where one has a track's program.",
+)
 @click.option("--seed", default=0, type=click.IntRange(min=0), help="The same seed gives the same audio.")
 @click.option("--temperature", default=1.0, type=FiniteRange(0.01, 10.0), help="Below 1 tamer, above 1 wilder.")
 @click.option("--start", "start_s", default=0.0, type=FiniteRange(min=0), help="Second of the song to start from.")
@@ -82,6 +87,7 @@ def render(
     out: Path | None,
     checkpoint_path: Path | None,
     spec: str | None,
+    kind: str | None,
     seed: int,
     temperature: float,
     start_s: float,
@@ -113,7 +119,7 @@ def render(
         seats = [Seat(checkpoint, voice) for voice in assign_voices(score, checkpoint, spec)]
         players = ["" for _ in seats]
     else:
-        parts = read_library().assign(score, spec)
+        parts = read_library().assign(score, spec, kind)
         loaded = {path: load_checkpoint(path) for path in {part.source.path for part in parts}}
         seats = [Seat(loaded[part.source.path], part.voice) for part in parts]
         players = [f" [{part.source.where}]" for part in parts]

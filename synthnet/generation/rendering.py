@@ -241,14 +241,15 @@ def _harmonic_blocks(
     step = round(BLOCK_S * sample_rate_hz)
     for start in range(0, n_samples, step):
         stop = min(start + step, n_samples)
-        yield np.stack([player.play(part, start, stop) for player, part in zip(players, parts, strict=True)])
+        block = np.stack([player.play(part, start, stop) for player, part in zip(players, parts, strict=True)])
         advance(stop - start)
+        yield block
 
 
 def _told(blocks: Iterator[np.ndarray], advance: Callable[[int], None]) -> Iterator[np.ndarray]:
     for block in blocks:
-        yield block
         advance(block.shape[1])
+        yield block
 
 
 def _resampled(
