@@ -3,9 +3,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO_MINUTES ?= 3
-SHIPPED := synthnet/shipped/trumpet.safetensors
-PRELUDE := data/scores/bwv1007_1_prelude
-TEACHER := data/corpora/trumpet/audio/bwv1007_1_prelude.flac
+DEMO_SECONDS := 20
+SONG := demo/song.mid
+TEACHER := data/corpora/trumpet-44100-wide/audio/bwv1007_1_prelude.flac
+BESIDE := $(BIN)/python recipes/shipped/compare.py $(TEACHER)
 
 .PHONY: setup system demo test lint bench clean
 
@@ -21,22 +22,27 @@ setup: .venv/ready
 system:
 	@PYTHON=$(PYTHON) sh .ci/system-packages
 
+# The Prelude with dynamics through a harmonic instrument and through the paper's network, then one trained here.
 demo: setup
-	$(BIN)/synthnet corpus build --instrument trumpet
-	$(BIN)/synthnet render $(PRELUDE).mid --duration 20 --checkpoint $(SHIPPED) -o demo/shipped.wav
-	$(BIN)/synthnet compare $(TEACHER) demo/shipped.wav --plot demo/shipped.png
-	@printf '%s\n' '' 'Listen to demo/shipped.wav, look at demo/shipped.png. Now $(DEMO_MINUTES) minutes of training:' ''
 	rm -rf demo/run
-	$(BIN)/synthnet train --instrument trumpet --minutes $(DEMO_MINUTES) --evaluate-every 2min --out demo/run
-	$(BIN)/synthnet render $(PRELUDE).mid --duration 8 --checkpoint demo/run/last.safetensors -o demo/trained.wav
-	$(BIN)/synthnet compare $(TEACHER) demo/trained.wav --plot demo/trained.png
+	mkdir -p demo
+	$(BIN)/python recipes/shipped/dynamics.py $(SONG)
+	$(BIN)/synthnet render $(SONG) --duration $(DEMO_SECONDS) --checkpoint synthnet/shipped/trumpet.safetensors -o demo/harmonic.wav
+	@printf '%s\n' '' 'Listen to demo/harmonic.wav. Next, eight seconds through the network of the paper, a sample at a time:' ''
+	$(BIN)/synthnet render $(SONG) --duration 8 --instrument trumpet-synthnet --chunks 8 -o demo/synthnet.wav
+	@printf '%s\n' '' 'Listen to demo/synthnet.wav. Now $(DEMO_MINUTES) minutes of training:' ''
+	$(BIN)/synthnet train --instrument trumpet --model harmonic --minutes $(DEMO_MINUTES) --out demo/run
+	$(BIN)/synthnet render $(SONG) --duration $(DEMO_SECONDS) --checkpoint demo/run/last.safetensors -o demo/trained.wav
+	$(BESIDE) demo/harmonic.wav $(DEMO_SECONDS)
+	$(BESIDE) demo/synthnet.wav 8
+	$(BESIDE) demo/trained.wav $(DEMO_SECONDS)
 	@cp demo/run/curves.png demo/curves.png
 	@printf '%s\n' '' \
-	  'Listen to  demo/shipped.wav       the shipped trumpet, 20 s of the Prelude, which it never heard' \
-	  '           demo/trained.wav       what $(DEMO_MINUTES) minutes of training gave' \
-	  '           $(TEACHER)      their teacher, the whole piece' \
-	  'Look at    demo/shipped.png       teacher, network, and where they differ; demo/trained.png likewise' \
-	  '           demo/curves.png        how the training went' \
+	  'Listen to  demo/harmonic_teacher_first.flac   the teacher, then the trumpet that ships, which never heard this piece' \
+	  '           demo/trained_teacher_first.flac    the teacher, then what $(DEMO_MINUTES) minutes of training gave' \
+	  '           demo/synthnet_teacher_first.flac   the teacher, then SynthNet L24, which plays all velocities alike' \
+	  'Look at    demo/harmonic.png, trained.png, synthnet.png   teacher, network, and where they differ' \
+	  '           demo/curves.png                                how the training went' \
 	  '' \
 	  'Play your own music: $(BIN)/synthnet render SONG.mid'
 

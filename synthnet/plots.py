@@ -214,6 +214,40 @@ def plot_learning(path: Path, runs: Sequence[Mapping[str, Any]], title: str = ""
     save(figure, path)
 
 
+def plot_players(
+    path: Path,
+    figures: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]],
+    players: Sequence[str],
+    title: str = "",
+) -> None:
+    """Draw the RMSE-CQT of instruments on the Prelude as bars, at -80 and at -50 dB, a colour a player.
+
+    `figures` has by instrument and player {"prelude": {"rmse_cqt_db": ..., "rmse_cqt_50_db": ...}}.
+    """
+    figure = new_figure(7, title)
+    panels = figure.subplots(2, sharex=True)
+    width = 0.84 / len(players)
+    for axes, key, floor in zip(panels, ("rmse_cqt_db", "rmse_cqt_50_db"), ("-80", "-50"), strict=True):
+        for number, player in enumerate(players):
+            bars = [
+                (place, by_player[player]["prelude"][key])
+                for place, by_player in enumerate(figures.values())
+                if player in by_player
+            ]
+            at = [place + (number - (len(players) - 1) / 2) * width for place, _ in bars]
+            colour = BLUE if number == 0 else ("#b8c7d9", "#d8b48f", "#8a8a8a")[(number - 1) % 3]
+            axes.bar(at, [height for _, height in bars], 0.92 * width, color=colour, label=player)
+        axes.set_title(f"floor at {floor} dB", loc="left", **STYLE)
+        axes.set_xticks(range(len(figures)), list(figures), rotation=30 if len(figures) > 8 else 0)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(colors=INK, labelsize=10)
+        axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)
+        axes.set_axisbelow(True)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(players), frameon=False, fontsize=10)
+    save(figure, path)
+
+
 def draw_curve(axes: Axes, rows: Iterable[Mapping[str, Any]], key: str, label: str, colour: str, **line: Any) -> None:
     """Draw a figure over the steps of the rows that have it; nothing, not even a label, if none has."""
     points = [(row["step"], row[key]) for row in rows if row.get(key) is not None]
