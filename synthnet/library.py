@@ -258,18 +258,21 @@ def players_of(source: Source) -> list[Player]:
         lowest, highest = ranges.get(name, [key if isinstance(key, int) else None for key in learned])
         figure = evaluated = evaluated_rmse_db(checkpoint.figures, name)
         if figure is None:
-            figure = fact(checkpoint.figures, "validation", "rmse_cqt_expectation_db")
+            validation = fact(checkpoint.figures, "validation")
+            figure = fact(validation, "rmse_cqt_expectation_db") or fact(validation, "rmse_cqt_db")
         figure = figure if isinstance(figure, float) else None
         players.append(Player(source, name, program, lowest, highest, figure, evaluated is not None))
     return players
 
 
 def evaluated_rmse_db(figures: Mapping[str, Any], name: str) -> float | None:
-    """RMSE-CQT of an instrument's expectation in `synthnet evaluate --keep`: of whole pieces, else of its seconds."""
+    """RMSE-CQT of an instrument's whole pieces, else of its seconds, as it was measured after training."""
     pieces = fact(figures, "evaluations", name, "pieces")
     told = [fact(piece, "expectation", "rmse_cqt_db") for piece in pieces] if isinstance(pieces, list) else []
     rmse_db = [figure for figure in told if isinstance(figure, float)]
     if rmse_db:
         return sum(rmse_db) / len(rmse_db)
     seconds = fact(figures, "evaluations", name, "rmse_cqt_expectation_db")
+    if seconds is None:  # of a shipped harmonic instrument
+        seconds = fact(figures, "measured", name, "network", "prelude", "rmse_cqt_db")
     return seconds if isinstance(seconds, float) else None

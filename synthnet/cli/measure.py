@@ -15,12 +15,16 @@ from synthnet.audio import read_audio
 from synthnet.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from synthnet.cli.corpora import corpora_for
 from synthnet.cli.options import FiniteRange, path_type, progress_bar, say
+from synthnet.corpus import Corpus
 from synthnet.evaluation import evaluate as evaluate_network
 from synthnet.evaluation import evaluate_piece, format_piece, format_width, piece_lengths, play_piece
+from synthnet.evaluation.baselines import Sampler, harmonic_play, static_play
+from synthnet.evaluation.distances import rmse_cqt_at_floors
+from synthnet.evaluation.measure import measure_recordings
 from synthnet.files import InputError
 from synthnet.instruments import partials_of, plain_name
-from synthnet.metrics import level_difference_db, mean_and_ci95, rmse_cqt_db
-from synthnet.models import MODELS, PRESETS, build_model, preset_config, preset_rate_hz
+from synthnet.metrics import level_difference_db, mean_and_ci95
+from synthnet.models import MODELS, PRESETS, HarmonicConfig, build_model, preset_config, preset_rate_hz
 from synthnet.plots import plot_comparison
 from synthnet.runs import DEFAULT_MODEL, DEFAULT_PRESET
 
@@ -43,19 +47,26 @@ def compare(reference: Path, test: Path, plot_path: Path | None, as_json: bool) 
             f"lengths differ, the shorter counts: {len(theirs.samples) / rate:.2f} and {len(mine.samples) / rate:.2f} s"
         )
     samples = theirs.samples[:length], mine.samples[:length]
-    figures = rmse_cqt_db(*samples, rate)
+    figures, faint = rmse_cqt_at_floors(*samples, rate)
     mean, width = mean_and_ci95(figures)
     level_db = level_difference_db(*samples)
     if plot_path:
         plot_comparison(plot_path, *samples, rate, title=test.name)
         say(f"{plot_path}: the picture")
     if as_json:
-        told = {"rmse_cqt_db": mean, "ci95_db": width, "seconds": figures.tolist(), "level_db": level_db}
+        told = {
+            "rmse_cqt_db": mean,
+            "ci95_db": width,
+            "rmse_cqt_50_db": float(faint.mean()),
+            "seconds": figures.tolist(),
+        }
+        told |= {"level_db": level_db}
         click.echo(json.dumps(without_nan(told), indent=2))
     else:
         for second, figure in enumerate(figures):
             click.echo(f"{second:4d} s  {figure:6.2f} dB")
         click.echo(f"mean    {mean:6.2f} dB" + ("" if math.isnan(width) else f" ± {width:.2f} (95%)"))
+        click.echo(f"mean    {faint.mean():6.2f} dB with the floor at -50 dB")
         click.echo(f"level   {level_db:+6.1f} dB, test against reference")
 
 
@@ -98,6 +109,9 @@ def evaluate(
     Likelihood; RMSE-CQT of separate seconds; and of whole pieces played in one go, free-running: RMSE-CQT, notes of the
     right pitch, level, bursts at the start, drift, collapse, each beside what is good. A large network takes long over
     a whole piece: --piece-seconds 20 is enough for all but drift.
+
+    Of a harmonic instrument: distances from the validation pieces beside its two baselines; no option but --corpus and
+    --json matters.
     """
     checkpoint = load_checkpoint(checkpoint_path)
     voice = checkpoint.voice(instrument)
@@ -107,12 +121,16 @@ def evaluate(
         checkpoint.sample_rate_hz,
         checkpoint.config.as_dict().get("velocity", False),
     )[0]
-    if corpus.sample_rate_hz != checkpoint.sample_rate_hz:
+    harmonic = isinstance(checkpoint.config, HarmonicConfig)
+    if corpus.sample_rate_hz != checkpoint.sample_rate_hz and not harmonic:
         raise InputError(
             f"{corpus.folder}: at {corpus.sample_rate_hz} Hz, the network at {checkpoint.sample_rate_hz} Hz"
         )
     if not corpus.split("valid"):
         raise InputError(f"{corpus.folder}: no validation piece (synthnet corpus build --valid NAME chooses one)")
+    if harmonic:
+        evaluate_harmonic(checkpoint, corpus, as_json)
+        return
     lengths = piece_lengths(corpus, piece_seconds)
     if not lengths and (piece_seconds or plot_path):
         raise InputError("no piece to play in one go: it takes 3 s (--piece-seconds)")
@@ -146,6 +164,29 @@ def evaluate(
     click.echo(f"  over {seconds} free-running seconds against the clean target, ± 95% confidence")
     for played in figures["pieces"]:
         click.echo("\n" + format_piece(played))
+
+
+def evaluate_harmonic(checkpoint: Checkpoint, corpus: Corpus, as_json: bool) -> None:
+    """Print the distances of a harmonic instrument and of its baselines from the validation pieces."""
+    players = {
+        "network": harmonic_play(checkpoint),
+        "static partials": static_play(checkpoint),
+        "sampler": Sampler.from_corpus(corpus).play,
+    }
+    figures = {
+        player: {piece: found.as_dict() for piece, found in measure_recordings(corpus, play).items()}
+        for player, play in players.items()
+    }
+    if as_json:
+        click.echo(json.dumps(figures, indent=2))
+        return
+    click.echo("RMSE-CQT in dB with the floor at -80 / -50 dB, log-spectral distance and level difference in dB")
+    for player, pieces in figures.items():
+        for piece, found in pieces.items():
+            click.echo(
+                f"{piece:32} {player:16} {found['rmse_cqt_db']:6.2f} / {found['rmse_cqt_50_db']:5.2f}"
+                f" {found['log_spectral_db']:6.2f} {found['level_db']:+6.2f}"
+            )
 
 
 def keep_figures(path: Path, checkpoint: Checkpoint, instrument: str, figures: dict[str, Any]) -> None:

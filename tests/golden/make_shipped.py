@@ -2,8 +2,8 @@
 
     python tests/golden/make_shipped.py        writes tests/golden/shipped.json
 
-Each plays the first six seconds of Bach's Prelude with dynamics, moved into its range; RMSE-CQT against the teacher with
-the floor at -80 and at -50 dB, and how much louder it is. Run it when the shipped instruments are trained anew.
+Each plays the first six seconds of Bach's Prelude with dynamics, moved into its range: RMSE-CQT against the teacher
+with the floor at -80 and at -50 dB, and how much louder it is. Run it when the shipped instruments are trained anew.
 """
 
 from __future__ import annotations
