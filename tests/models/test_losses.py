@@ -70,3 +70,13 @@ def test_silence_is_finite() -> None:
             value.backward()
             assert torch.isfinite(value)
             assert torch.isfinite(x.grad).all()
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 16_000, 44_100])
+def test_the_shortest_signals(rate_hz: int) -> None:
+    distance = spectral_distance(rate_hz)
+    x = torch.randn(1, distance.shortest)
+    assert distance(0.5 * x, x) > 0
+    with pytest.raises(RuntimeError):
+        distance(x[:, distance.factor :], x[:, distance.factor :])
+    assert distance.shortest < 0.7 * rate_hz
