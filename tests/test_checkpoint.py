@@ -13,11 +13,13 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
+from safetensors.torch import save
 
 from synthnet.checkpoint import (
     Checkpoint,
     arrays_of,
     load_checkpoint,
+    load_tensors,
     peek_checkpoint,
     save_checkpoint,
     save_tensors,
@@ -44,6 +46,16 @@ def test_round_trip(tmp_path: Path, checkpoint: Checkpoint) -> None:
     network = again.build()
     for name, value in network.state_dict().items():
         assert np.array_equal(value.numpy(), checkpoint.weights[name])
+
+
+def test_arrays_keep_shape_and_type(tmp_path: Path) -> None:
+    arrays = {"scalar": np.float32(2.5), "turned": np.arange(6).reshape(2, 3).T, "half": np.ones((2, 1), np.float16)}
+    save_tensors(tmp_path / "x.safetensors", {name: np.asarray(x) for name, x in arrays.items()}, {"step": 3})
+    again, facts = load_tensors(tmp_path / "x.safetensors")
+    assert facts == {"step": 3}
+    for name, array in arrays.items():
+        assert (again[name].shape, again[name].dtype) == (array.shape, array.dtype)
+        assert np.array_equal(again[name], array)
 
 
 def test_voices(checkpoint: Checkpoint) -> None:
@@ -142,6 +154,9 @@ def test_foreign_files_are_refused(tmp_path: Path, checkpoint: Checkpoint) -> No
         load_checkpoint(path)
     save_file({"w": np.zeros(3)}, path, metadata={"synthnet": json.dumps({"format": 1})})
     with pytest.raises(InputError, match="checkpoint format 1, this version reads format 2"):
+        load_checkpoint(path)
+    path.write_bytes(save({"w": torch.zeros(3, dtype=torch.bfloat16)}, {"synthnet": json.dumps({"format": 2})}))
+    with pytest.raises(InputError, match="damaged or not a checkpoint"):
         load_checkpoint(path)
     save_tensors(path, {"w": np.zeros(3)}, {"step": 3})
     with pytest.raises(InputError, match="not a playable checkpoint"):
