@@ -129,7 +129,7 @@ def arrays_of(tensors: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
 
 def save_tensors(path: Path, tensors: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None:
     """Write arrays with a JSON dictionary of facts, whole or not at all."""
-    plain = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    plain = {name: np.asarray(value, order="C") for name, value in tensors.items()}
     with written_whole(path) as beside:
         # Not safetensors' own save_file: it hides a full disk behind an error of its own.
         beside.write_bytes(save(plain, metadata={METADATA_KEY: json.dumps({"format": FORMAT, **facts})}))
@@ -154,7 +154,7 @@ def _read(path: Path, get: Callable[[Any, str], T]) -> tuple[dict[str, T], dict[
             taken = {name: get(file, name) for name in file.keys()}  # noqa: SIM118, not a dict
     except PermissionError:
         raise InputError(f"{path}: cannot be read (permission denied)") from None
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError) as error:  # numpy does not know each type of numbers
         raise InputError(f"{path}: damaged or not a checkpoint ({' '.join(str(error).split())})") from None
     try:
         facts = json.loads(metadata[METADATA_KEY])

@@ -29,7 +29,7 @@ class NoteSlices(Dataset[dict[str, Tensor]]):
     def __init__(self, corpus: Corpus, split: str, n_samples: int, seed: int) -> None:
         self.n_samples, self.seed, self.sample_rate_hz = n_samples, seed, corpus.sample_rate_hz
         self.tails = np.full(N_KEYS, round(LONGEST_RELEASE_S * corpus.sample_rate_hz))
-        self.recordings = [recording for recording in recordings_of(corpus, split) if len(recording[0]) > n_samples]
+        self.recordings = [recording for recording in recordings_of(corpus, split) if len(recording[0]) >= n_samples]
         if not self.recordings:
             raise InputError(f"{corpus.folder}: no piece of at least {n_samples} samples in the {split} split")
         lengths = np.array([len(samples) for samples, _ in self.recordings], dtype=np.float64)

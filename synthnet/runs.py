@@ -33,6 +33,7 @@ from synthnet.evaluation.distances import rmse_cqt_at_floors
 from synthnet.files import InputError, sha256
 from synthnet.generation.harmonic import HarmonicPlayer, Part
 from synthnet.models import HarmonicConfig, ModelConfig, Network, build_model, config_from, preset_config
+from synthnet.models.losses import spectral_distance
 from synthnet.models.measuring import MEASURED, measure
 from synthnet.note_slices import NoteSlices, piece_notes, recordings_of
 from synthnet.plots import plot_training
@@ -410,11 +411,17 @@ def harmonic_task(
     """Slices of audio and notes; frequencies are measured first; validation by what it plays.
 
     Raises:
-        InputError: more than one corpus.
+        InputError: more than one corpus, or slices too short for the loss.
     """
     if len(corpora) != 1:
         raise InputError("a harmonic instrument learns one instrument; several in one network: --model synthnet")
     (corpus,) = corpora
+    shortest = spectral_distance(corpus.sample_rate_hz).shortest
+    if training.n_predicted < shortest:
+        raise InputError(
+            f"n_predicted: slices of {training.n_predicted} samples are too short for the spectra of a harmonic "
+            f"instrument at {corpus.sample_rate_hz} Hz; at least {shortest}"
+        )
     recordings = recordings_of(corpus, "train")
     config, measured = measure(recordings, corpus.sample_rate_hz, config)
     torch.manual_seed(training.seed)

@@ -10,10 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from synthnet import cli
+from synthnet.checkpoint import arrays_of
 from synthnet.corpus import Corpus, build_corpus
 from synthnet.instruments import find_instrument
+from synthnet.models import HarmonicConfig, build_model
 from synthnet.score import Note, Score, Track, write_midi
 
 
@@ -27,6 +30,23 @@ def melody(seed: int, n_notes: int = 14) -> Score:
         notes.append(Note(int(rng.choice([50, 57, 57, 64])), 90, now_s, now_s + length_s))
         now_s += length_s
     return Score((Track(tuple(notes)),))
+
+
+SMALL = HarmonicConfig(partials=8, bands=4, width=16, embedding=4, longest_s=3.0)
+
+
+def small_weights(seed: int = 0) -> dict[str, np.ndarray]:
+    """Weights of a harmonic instrument of the shape SMALL, with levels, frequencies and releases by chance."""
+    torch.manual_seed(seed)
+    weights = arrays_of(build_model(SMALL).state_dict())
+    rng = np.random.default_rng(seed)
+    spreads = {"out.weight": 0.3, "slopes.weight": 0.3, "gain.weight": 0.2, "fall.weight": 0.1, "cents": 10.0}
+    for name, spread in spreads.items():
+        weights[name] = weights[name] + rng.normal(0, spread, weights[name].shape).astype(np.float32)
+    weights["out.bias"] += 1.5
+    weights["stretch"] = rng.uniform(0, 5e-4, 128).astype(np.float32)
+    weights["release_s"] = rng.uniform(0.05, 0.4, 128).astype(np.float32)
+    return weights
 
 
 @pytest.fixture

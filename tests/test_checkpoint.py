@@ -8,12 +8,22 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.numpy import save_file
+from safetensors.torch import save
 
-from synthnet.checkpoint import Checkpoint, load_checkpoint, peek_checkpoint, save_checkpoint, save_tensors
+from synthnet.checkpoint import (
+    Checkpoint,
+    arrays_of,
+    load_checkpoint,
+    load_tensors,
+    peek_checkpoint,
+    save_checkpoint,
+    save_tensors,
+)
 from synthnet.files import InputError
 from synthnet.models import KINDS, MODELS, Kind, build_model, preset_config
 
@@ -22,9 +32,8 @@ from synthnet.models import KINDS, MODELS, Kind, build_model, preset_config
 def checkpoint() -> Checkpoint:
     torch.manual_seed(0)
     config = preset_config("synthnet", "tiny", styles=2)
-    return Checkpoint(
-        config, 16_000, ("cello", "flute"), {"steps": 7}, build_model(config).state_dict(), {"validation": {"x": 1.5}}
-    )
+    weights = arrays_of(build_model(config).state_dict())
+    return Checkpoint(config, 16_000, ("cello", "flute"), {"steps": 7}, weights, {"validation": {"x": 1.5}})
 
 
 def test_round_trip(tmp_path: Path, checkpoint: Checkpoint) -> None:
@@ -36,7 +45,17 @@ def test_round_trip(tmp_path: Path, checkpoint: Checkpoint) -> None:
     assert (again.training, again.figures) == ({"steps": 7}, {"validation": {"x": 1.5}})
     network = again.build()
     for name, value in network.state_dict().items():
-        assert torch.equal(value, checkpoint.weights[name])
+        assert np.array_equal(value.numpy(), checkpoint.weights[name])
+
+
+def test_arrays_keep_shape_and_type(tmp_path: Path) -> None:
+    arrays = {"scalar": np.float32(2.5), "turned": np.arange(6).reshape(2, 3).T, "half": np.ones((2, 1), np.float16)}
+    save_tensors(tmp_path / "x.safetensors", {name: np.asarray(x) for name, x in arrays.items()}, {"step": 3})
+    again, facts = load_tensors(tmp_path / "x.safetensors")
+    assert facts == {"step": 3}
+    for name, array in arrays.items():
+        assert (again[name].shape, again[name].dtype) == (array.shape, array.dtype)
+        assert np.array_equal(again[name], array)
 
 
 def test_voices(checkpoint: Checkpoint) -> None:
@@ -50,7 +69,7 @@ def test_voices(checkpoint: Checkpoint) -> None:
 def test_a_network_of_one_computes_what_the_network_of_several_did_with_that_style(model: str) -> None:
     torch.manual_seed(0)
     config = preset_config(model, "tiny", styles=3)
-    several = Checkpoint(config, 16_000, ("cello", "flute", "oboe"), {}, build_model(config).state_dict())
+    several = Checkpoint(config, 16_000, ("cello", "flute", "oboe"), {}, arrays_of(build_model(config).state_dict()))
     n = config.receptive_field + 50
     x, roll = torch.randint(0, 256, (1, n)), (torch.rand(1, 128, n) < 0.05).float()
     outputs = []
@@ -127,16 +146,19 @@ def test_foreign_files_are_refused(tmp_path: Path, checkpoint: Checkpoint) -> No
         load_checkpoint(path)
     with pytest.raises(InputError, match="a folder, not a checkpoint"):
         load_checkpoint(tmp_path)
-    save_file({"w": torch.zeros(3)}, path)
+    save_file({"w": np.zeros(3)}, path)
     with pytest.raises(InputError, match="not one of SynthNet's"):
         load_checkpoint(path)
-    save_file({"w": torch.zeros(3)}, path, metadata={"synthnet": json.dumps({"format": 99})})
+    save_file({"w": np.zeros(3)}, path, metadata={"synthnet": json.dumps({"format": 99})})
     with pytest.raises(InputError, match="format 99"):
         load_checkpoint(path)
-    save_file({"w": torch.zeros(3)}, path, metadata={"synthnet": json.dumps({"format": 1})})
+    save_file({"w": np.zeros(3)}, path, metadata={"synthnet": json.dumps({"format": 1})})
     with pytest.raises(InputError, match="checkpoint format 1, this version reads format 2"):
         load_checkpoint(path)
-    save_tensors(path, {"w": torch.zeros(3)}, {"step": 3})
+    path.write_bytes(save({"w": torch.zeros(3, dtype=torch.bfloat16)}, {"synthnet": json.dumps({"format": 2})}))
+    with pytest.raises(InputError, match="damaged or not a checkpoint"):
+        load_checkpoint(path)
+    save_tensors(path, {"w": np.zeros(3)}, {"step": 3})
     with pytest.raises(InputError, match="not a playable checkpoint"):
         load_checkpoint(path)
 
@@ -169,7 +191,7 @@ def test_the_header_says_its_format_and_kind(tmp_path: Path, checkpoint: Checkpo
 def test_another_kind_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file holds any kind that is in the table: its config, and the model that this builds."""
     monkeypatch.setitem(KINDS, "gain", Kind(GainConfig, Gain))
-    saved = Checkpoint(GainConfig(0.5), 44_100, ("horn",), {}, {"gain": torch.tensor([2.0])})
+    saved = Checkpoint(GainConfig(0.5), 44_100, ("horn",), {}, {"gain": np.array([2.0], np.float32)})
     save_checkpoint(tmp_path / "x.safetensors", saved)
     again = load_checkpoint(tmp_path / "x.safetensors")
     assert again.config == GainConfig(0.5)
@@ -202,20 +224,22 @@ class Gain(torch.nn.Module):
 
 
 def test_weights_may_be_kept_in_half_precision_and_are_built_in_single(tmp_path: Path, checkpoint: Checkpoint) -> None:
-    halves = {name: value.half() for name, value in checkpoint.weights.items()}
+    halves = {name: value.astype(np.float16) for name, value in checkpoint.weights.items()}
     save_checkpoint(tmp_path / "x.safetensors", replace(checkpoint, weights=halves))
     again = load_checkpoint(tmp_path / "x.safetensors")
     for name, value in again.build().state_dict().items():
-        assert again.weights[name].dtype == torch.float16
-        assert torch.equal(value, halves[name].float())
+        assert again.weights[name].dtype == np.float16
+        assert value.dtype == torch.float32
+        assert np.array_equal(value.numpy(), halves[name])
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path, checkpoint: Checkpoint) -> None:
     path = tmp_path / "x.safetensors"
-    other = build_model(preset_config("synthnet", "tiny", styles=2, channels=12)).state_dict()
+    other = arrays_of(build_model(preset_config("synthnet", "tiny", styles=2, channels=12)).state_dict())
     save_checkpoint(path, Checkpoint(checkpoint.config, 16_000, checkpoint.instruments, {}, other))
     with pytest.raises(InputError, match="weights do not fit"):
         load_checkpoint(path)
+    assert peek_checkpoint(path).weights == {}  # a glance does not look at them
     save_checkpoint(path, Checkpoint(checkpoint.config, 16_000, ("cello",), {}, checkpoint.weights))
     with pytest.raises(InputError, match="do not fit its network"):
         load_checkpoint(path)

@@ -338,7 +338,7 @@ def test_training_from_a_trained_network(
 
     def same(mine: Checkpoint, theirs: Checkpoint) -> bool:
         assert mine.config == theirs.config
-        return all(torch.allclose(mine.weights[name], theirs.weights[name], atol=1e-6) for name in theirs.weights)
+        return all(np.allclose(mine.weights[name], theirs.weights[name], atol=1e-6) for name in theirs.weights)
 
     several = load_checkpoint(many)
     whole = started("--from", many)

@@ -436,7 +436,7 @@ def test_a_default_corpus_is_named_by_rate_and_velocities_and_built_once(
 ) -> None:
     asked: list[bool] = []
 
-    def etudes(instrument: Instrument, *, wide: bool) -> dict[str, Score]:
+    def etudes(instrument: Instrument, minutes: float, *, wide: bool) -> dict[str, Score]:
         asked.append(wide)
         return {"etude_1_made": melody(3)}
 

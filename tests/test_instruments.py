@@ -6,7 +6,7 @@ import pytest
 
 from synthnet.etudes import compose_etudes
 from synthnet.files import InputError
-from synthnet.instruments import INSTRUMENTS, Instrument, find_instrument, own_instrument
+from synthnet.instruments import INSTRUMENTS, KNOWN_INSTRUMENTS, Instrument, find_instrument, own_instrument, plain_name
 
 
 def test_the_seven_presets_are_those_of_the_experiment() -> None:
@@ -27,6 +27,21 @@ def test_every_range_holds_the_training_music_and_lies_on_the_midi_keyboard() ->
     for instrument in INSTRUMENTS:
         assert 0 <= instrument.lowest_pitch <= 36
         assert 67 <= instrument.highest_pitch <= 127
+
+
+def test_sixteen_instruments_have_a_name_a_program_and_room_for_etudes_each() -> None:
+    assert len(KNOWN_INSTRUMENTS) >= 16
+    for what in ("name", "code", "program"):
+        assert len({getattr(who, what) for who in KNOWN_INSTRUMENTS}) == len(KNOWN_INSTRUMENTS)
+    for who in KNOWN_INSTRUMENTS:
+        assert who.code == f"S{who.program:02d}"
+        assert 0 <= who.lowest_pitch <= who.highest_pitch - 14 <= 113
+        assert find_instrument(who.name) is find_instrument(who.code) is who
+
+
+def test_a_plain_name_is_without_what_stands_after_the_last_hyphen_of_a_known_one() -> None:
+    names = ["trumpet-synthnet", "concert-flute", "concert-flute-old", "tenor-sax", "piano"]
+    assert [plain_name(name) for name in names] == ["trumpet", "concert-flute", "concert-flute", "tenor-sax", "piano"]
 
 
 @pytest.mark.parametrize("name", ["trumpet", "Trumpet", "S56", "s56"])

@@ -155,11 +155,11 @@ class HarmonicPlayer:
             edges = cell * np.arange(points[0] // cell + 1, min(points[-1], n - onset) // cell + 1)
             fine = np.union1d(points, edges)
             where = np.minimum(fine // cell, n_cells - 1)
-            place = np.clip(np.searchsorted(points, fine, side="right") - 1, 0, len(points) - 1)
-            after = np.minimum(np.searchsorted(points, fine, side="left"), len(points) - 1)
-            span = np.maximum(points[after] - points[place], 1)
-            share = np.where(points[place] == fine, 0, (fine - points[place]) / span).astype(np.float32)[:, None]
-            moved = levels[place] + share * (levels[after] - levels[place])
+            after = np.searchsorted(points, fine)  # the first of equal ones: those that repeat the last are not cut
+            before = after - (points[after] > fine)
+            span = np.maximum(points[after] - points[before], 1)
+            share = ((fine - points[before]) / span).astype(np.float32)[:, None]
+            moved = levels[before] + share * (levels[after] - levels[before])
             rows.append((fine, moved, phase[where] + (fine - cell * where) * bent[where], bent[where]))
         longest = max(len(row[0]) for row in rows)
         padded = [np.stack([_extend(column, longest) for column in columns]) for columns in zip(*rows, strict=True)]

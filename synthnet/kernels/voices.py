@@ -201,9 +201,11 @@ class Breakpoints(NamedTuple):
 def grid(sample_rate_hz: int, longest: int) -> np.ndarray:
     """Breakpoints in samples after an onset or a release, int64, up to the first one beyond `longest` samples."""
     times_s = [0.0]
-    while times_s[-1] * sample_rate_hz <= longest + 1:
-        times_s.append(times_s[-1] + min(max(GROWTH * times_s[-1], FINEST_S), COARSEST_S))
-    return np.round(np.array(times_s) * sample_rate_hz).astype(np.int64)
+    while GROWTH * times_s[-1] < COARSEST_S:
+        times_s.append(times_s[-1] + max(GROWTH * times_s[-1], FINEST_S))
+    count = max(2, math.ceil(((longest + 1) / sample_rate_hz - times_s[-1]) / COARSEST_S) + 2)
+    even_s = times_s.pop() + COARSEST_S * np.arange(count)
+    return np.round(np.concatenate([times_s, even_s]) * sample_rate_hz).astype(np.int64)
 
 
 def find_breakpoints(

@@ -131,8 +131,9 @@ class HarmonicConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
                 raise InputError(f"{name} must be a whole number from {low} to {high}, not {value!r}")
-        if not isinstance(self.longest_s, int | float) or not 0.01 <= self.longest_s <= 3600:
-            raise InputError(f"longest_s must lie between 0.01 and 3600 s, not {self.longest_s!r}")
+        longest_s = self.longest_s  # of which the last 2 s go on for ever
+        if not isinstance(longest_s, int | float) or isinstance(longest_s, bool) or not 2 <= longest_s <= 3600:
+            raise InputError(f"longest_s must lie between 2 and 3600 s, not {longest_s!r}")
 
     @property
     def model(self) -> str:

@@ -7,6 +7,7 @@ definitions.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -141,3 +142,9 @@ def frequencies_of(
     f0_hz = 440.0 * 2.0 ** ((pitch - 69 + cents[pitch].astype(np.float64) / 100) / 12)
     r, b = ratios.astype(np.float64), stretch.astype(np.float64)[pitch][:, None]
     return f0_hz, r * np.sqrt((1 + b * r * r) / (1 + b))
+
+
+def fill_keys(values: Mapping[int, float]) -> np.ndarray:
+    """Values of all keys [128]; those that have none take the nearest one's, or 0 if there is none at all."""
+    keys = np.array(sorted(values))
+    return np.array([values[int(keys[np.abs(keys - key).argmin()])] if values else 0.0 for key in range(N_KEYS)])

@@ -96,7 +96,11 @@ class _STFTDistance(torch.autograd.Function):
 
 
 class SpectralDistance(nn.Module):
-    """The distance of the module's docstring, for signals [R, T] at one sample rate."""
+    """The distance of the module's docstring, for signals [R, T] at one sample rate.
+
+    Attributes:
+        shortest: T is at least this.
+    """
 
     def __init__(self, sample_rate_hz: int) -> None:
         super().__init__()
@@ -112,6 +116,7 @@ class SpectralDistance(nn.Module):
         taps = torch.arange(32 * self.factor + 1) - 16 * self.factor
         low = torch.sinc(taps * 0.92 / self.factor) * torch.kaiser_window(len(taps), False, 8.0)
         self.low = nn.Buffer((low / low.sum())[None, None])
+        self.shortest = (self.cqt.kernel_width // 2 + 1) * self.factor
         self.windows = [torch.hann_window(2 ** round(math.log2(s * sample_rate_hz))) for s in WINDOWS_S]
 
     def cqt_magnitudes(self, x: Tensor) -> Tensor:

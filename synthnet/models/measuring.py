@@ -10,8 +10,8 @@ import numpy as np
 from scipy.ndimage import median_filter
 
 from synthnet.models.config import HarmonicConfig
-from synthnet.models.envelopes import LONGEST_RELEASE_S, N_KEYS, WOBBLE_S, Notes
-from synthnet.models.frequencies import fill_keys, measure_frequencies, note_peaks, steady_windows
+from synthnet.models.envelopes import LONGEST_RELEASE_S, N_KEYS, WOBBLE_S, Notes, fill_keys
+from synthnet.models.frequencies import find_peaks, measure_frequencies
 
 MEASURED = ("cents", "stretch", "ratios", "release_s", "nearest")  # weights of `HarmonicInstrument`
 WINDOW_S = 0.025  # of levels after a release
@@ -30,20 +30,19 @@ def measure(
     """
     peaks, seen, longest = [], [], WOBBLE_S
     for samples, notes in recordings:
-        for window in steady_windows(notes.pitch, notes.velocity, notes.onset, notes.release, sample_rate_hz):
-            peaks.append(note_peaks(samples, window, sample_rate_hz))
+        peaks += find_peaks(samples, notes, sample_rate_hz)
         seen.append(np.unique(notes.pitch))
         longest = max(longest, float((notes.release - notes.onset).max(initial=0)) / sample_rate_hz)
-    found = measure_frequencies(peaks, config.partials)
+    cents, stretch, ratios = measure_frequencies(peaks, config.partials)
     keys = np.unique(np.concatenate(seen))
     measured = {
-        "cents": found.cents.astype(np.float32),
-        "stretch": found.stretch.astype(np.float32),
-        "ratios": found.ratios.astype(np.float32),
+        "cents": cents.astype(np.float32),
+        "stretch": stretch.astype(np.float32),
+        "ratios": ratios.astype(np.float32),
         "release_s": release_times(recordings, sample_rate_hz).astype(np.float32),
         "nearest": keys[np.abs(np.arange(N_KEYS)[:, None] - keys).argmin(axis=1)].astype(np.int32),
     }
-    return dataclasses.replace(config, partials=len(found.ratios), longest_s=round(longest, 3)), measured
+    return dataclasses.replace(config, partials=len(ratios), longest_s=round(longest, 3)), measured
 
 
 def release_times(recordings: Sequence[tuple[np.ndarray, Notes]], rate: int) -> np.ndarray:
