@@ -60,7 +60,7 @@ def compare(reference: Path, test: Path, plot_path: Path | None, as_json: bool) 
             "rmse_cqt_50_db": float(faint.mean()),
             "seconds": figures.tolist(),
         }
-        told |= {"level_db": level_db}
+        told |= {"seconds": figures.tolist(), "level_db": level_db}
         click.echo(json.dumps(without_nan(told), indent=2))
     else:
         for second, figure in enumerate(figures):
