@@ -74,6 +74,8 @@ def fresh_settings(
     fields = {field.name for field in dataclasses.fields(kind)}
     shape = {name: value for name, value in overrides.items() if name in fields}
     recipe = {name: value for name, value in overrides.items() if name not in fields}
+    for name in recipe.keys() - {field.name for field in dataclasses.fields(TrainingConfig)}:
+        raise InputError(f"{name} is no setting of a {'harmonic instrument' if kind is HarmonicConfig else 'network'}")
     if model == HarmonicConfig.kind:
         if preset is not None:
             raise InputError(f"--preset {preset}: a harmonic instrument has no presets")

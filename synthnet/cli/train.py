@@ -12,8 +12,9 @@ import torch
 from synthnet.checkpoint import peek_checkpoint
 from synthnet.cli.corpora import corpora_for
 from synthnet.cli.options import path_type, positive, say, say_nothing
+from synthnet.corpus import read_corpus
 from synthnet.files import InputError
-from synthnet.instruments import KNOWN_INSTRUMENTS
+from synthnet.instruments import KNOWN_INSTRUMENTS, known_instrument
 from synthnet.library import DEFAULT_RUNS, NEAREST, read_library
 from synthnet.models import MODELS, PRESETS, HarmonicConfig, preset_rate_hz
 from synthnet.runs import (
@@ -51,6 +52,12 @@ class SpanType(click.ParamType):
         if match[2] == "steps":
             return Span(steps=max(1, round(number)))
         return Span(minutes=number) if match[2] == "min" else Span(epochs=number)
+
+
+def program_of(instruments: str | None) -> int:
+    """The General MIDI program of an instrument that is known by name; 0 for another."""
+    who = known_instrument(instruments or "")
+    return 0 if who is None else who.program
 
 
 def choose_model(model: str | None, preset: str | None, device: torch.device) -> tuple[str | None, str | None, str]:
@@ -171,10 +178,17 @@ def train(
         raise InputError("--from is for a new run; --resume goes on with the run's own weights")
     rank, world = join_processes(device_name)
     device = choose_device(device_name)
-    if not resume or out is None:
+    asked_preset = preset
+    if start_text and model is None and preset is None:  # the start's own kind
+        program = read_corpus(folders[0]).program if folders else program_of(instruments)
+        config = peek_checkpoint(read_library().starting_point(start_text, program)[0]).config
+        model, preset, why = config.model, None if config.kind == HarmonicConfig.kind else DEFAULT_PRESET, ""
+    elif not resume or out is None:
         model, preset, why = choose_model(model, preset, device)
-        if why and rank == 0:
-            say(why)
+    else:
+        why = ""
+    if why and rank == 0:
+        say(why)
     kind = resumed_settings(out, {})[0].kind if resume and out else HarmonicConfig.kind if preset is None else ""
     harmonic = kind == HarmonicConfig.kind
     if harmonic:
@@ -203,7 +217,7 @@ def train(
     elif start_text:
         path, instrument = read_library().starting_point(start_text, corpora[0].program)
         start = read_start(path, instrument, corpora)
-        config, training = started_settings(start, model, preset, overrides)
+        config, training = started_settings(start, model, asked_preset, overrides)
         span = default_span(training)
         if rank == 0:
             say(f"starts from {path}" + (f", {instrument}" if instrument else ""))
