@@ -1,7 +1,7 @@
 """What a learned instrument must beat: a sampler cut from its corpus, and its own partials held still.
 
 `static_play` takes time and noise away from a harmonic instrument: each note has the partials of its 300th millisecond
-from its onset to its release. What is left of the instrument's lead over it is what envelopes and noise are worth.
+from its onset to 20 ms after its release. What is left of the instrument's lead over it is what envelopes and noise are worth.
 
 Of the sampler: every training note is a sample. A note of a score is played by the sample that is nearest in key,
 velocity and length and sounds most nearly alone; it is repitched by resampling where the key differs, and scaled by
@@ -11,7 +11,7 @@ out of the recordings. A note longer than all samples near it ends with its samp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ from synthnet.corpus import FULL_SCALE, Corpus
 from synthnet.files import InputError
 from synthnet.generation.harmonic import HarmonicPlayer, Part
 from synthnet.models import HarmonicConfig
-from synthnet.models.envelopes import Notes, notes_of
+from synthnet.models.envelopes import N_KEYS, Notes, notes_of
 from synthnet.roll import roll_events, to_samples
 from synthnet.score import Note
 
@@ -30,6 +30,7 @@ Play = Callable[[Sequence[Note], int, int], np.ndarray]
 """An instrument: notes, number of samples and sample rate in Hz to float32 audio [n_samples]."""
 
 STATIC_S = 0.3  # after the onset
+STATIC_RELEASE_S = 0.02
 SILENT_LOG = -30.0
 
 BEFORE_S, AFTER_S = 0.02, 0.2  # around an onset: what still rings before it, and the note
@@ -187,6 +188,9 @@ def _faded(sound: np.ndarray, fade: int) -> np.ndarray:
 
 class StaticPlayer(HarmonicPlayer):
     """A harmonic instrument without time and without noise."""
+
+    def __init__(self, config: HarmonicConfig, weights: Mapping[str, np.ndarray], sample_rate_hz: int) -> None:
+        super().__init__(config, {**weights, "release_s": np.full(N_KEYS, STATIC_RELEASE_S)}, sample_rate_hz)
 
     def log_amplitudes(self, notes: Notes, time_s: np.ndarray, release_s: np.ndarray) -> np.ndarray:
         """Those of one moment of a held note, whatever the times."""
