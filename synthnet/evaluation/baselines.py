@@ -1,7 +1,7 @@
 """What a learned instrument must beat: a sampler cut from its corpus, and its own partials held still.
 
 `static_play` takes time and noise away from a harmonic instrument: each note has the partials of its 300th millisecond
-from its onset to 20 ms after its release. What is left of the instrument's lead over it is what envelopes and noise are worth.
+from its onset to 20 ms after its release. What the instrument is nearer is what its envelopes and noise are worth.
 
 Of the sampler: every training note is a sample. A note of a score is played by the sample that is nearest in key,
 velocity and length and sounds most nearly alone; it is repitched by resampling where the key differs, and scaled by
