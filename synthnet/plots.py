@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -90,40 +90,63 @@ def draw_spectrogram(axes: Axes, decibels: np.ndarray, **colours: Any) -> AxesIm
     return image
 
 
-def plot_training(path: Path, rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
-    """Draw a run's metrics.jsonl: likelihood with the dither floor, score gain, free-running RMSE-CQT.
+class Panel(NamedTuple):
+    """A part of the picture of a training: curves by the names of their figures."""
 
-    Each row has "step" and any of "train_nll", "valid_nll", "dither_floor", "score_gain" (nats a sample),
-    "rmse_cqt_db" and "rmse_cqt_expectation_db"; what is missing or None in a row is left out. Raises InputError for no
-    rows, or for a name that doesn't end in .png.
+    title: str
+    curves: Mapping[str, tuple[str, str, Mapping[str, Any]]]  # label, colour, options
+    from_zero: bool = False
+    scale: str = "linear"
+
+
+TRAINING_PANELS = (
+    Panel(
+        "Negative log likelihood, nats a sample",
+        {
+            "train_nll": ("training", BLUE, {"alpha": 0.45}),
+            "valid_nll": ("validation", BLUE, {}),
+            "dither_floor": ("dither floor", INK, {"linestyle": "--", "marker": ""}),
+        },
+    ),
+    Panel("Distance of spectra", {"train_distance": ("training", BLUE, {})}, scale="log"),
+    Panel("Score gain (wrong minus right score), nats a sample", {"score_gain": ("validation", GREEN, {})}),
+    Panel(
+        "RMSE-CQT of what it plays, dB",
+        {
+            "rmse_cqt_db": ("floor at -80 dB", ORANGE, {}),
+            "rmse_cqt_50_db": ("floor at -50 dB", ORANGE, {"alpha": 0.45}),
+            "rmse_cqt_expectation_db": ("mean as output", ORANGE, {"alpha": 0.45}),
+        },
+        from_zero=True,
+    ),
+)
+
+
+def plot_training(path: Path, rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
+    """Draw a run's metrics.jsonl: likelihood with the dither floor or distance of spectra, score gain, RMSE-CQT.
+
+    Each row has "step" and any of the figures of `TRAINING_PANELS`; what is missing or None in a row is left out. Raises
+    InputError for no rows, or for a name that doesn't end in .png.
     """
     if not rows:
         raise InputError(f"{path}: no training figures to draw")
+    panels = [
+        panel for panel in TRAINING_PANELS if any(row.get(name) is not None for row in rows for name in panel.curves)
+    ]
     figure = new_figure(4.6, title)
-    fit, gain, distance = figure.subplots(1, 3)
-
-    draw_curve(fit, rows, "train_nll", "training", BLUE, alpha=0.45)
-    draw_curve(fit, rows, "valid_nll", "validation", BLUE)
-    draw_curve(fit, rows, "dither_floor", "dither floor", INK, linestyle="--", marker="")
-    fit.set_title("Negative log likelihood, nats a sample", loc="left", **STYLE)
-
-    draw_curve(gain, rows, "score_gain", "", GREEN)
-    gain.axhline(0, color=GREY, linewidth=0.8)
-    gain.set_title("Score gain (wrong minus right score), nats a sample", loc="left", **STYLE)
-
-    draw_curve(distance, rows, "rmse_cqt_db", "sample", ORANGE)
-    draw_curve(distance, rows, "rmse_cqt_expectation_db", "expectation", ORANGE, alpha=0.45)
-    distance.axhline(10, color=GREY, linewidth=0.8, linestyle=":", label="reasonable quality below")
-    distance.set_ylim(bottom=0)
-    distance.set_title("Free-running RMSE-CQT, dB", loc="left", **STYLE)
-
-    for axes in (fit, gain, distance):
+    for axes, panel in zip(np.atleast_1d(figure.subplots(1, max(1, len(panels)))), panels, strict=False):
+        for name, (label, colour, options) in panel.curves.items():
+            if name in told:
+                draw_curve(axes, rows, name, label, colour, **options)
+        axes.set_title(panel.title, loc="left", **STYLE)
         axes.set_xlabel("step", **STYLE)
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(colors=INK, labelsize=10)
         axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)
         axes.set_axisbelow(True)
-    for axes in (fit, distance):
+        axes.set_yscale(panel.scale)
+        if panel.scale == "linear":
+            axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]) if panel.from_zero else None)
         axes.legend(frameon=False, fontsize=10)
     save(figure, path)
 
