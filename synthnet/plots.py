@@ -123,10 +123,10 @@ TRAINING_PANELS = (
 
 
 def plot_training(path: Path, rows: Sequence[Mapping[str, Any]], title: str = "") -> None:
-    """Draw a run's metrics.jsonl: likelihood with the dither floor or distance of spectra, score gain, RMSE-CQT.
+    """Draw a run's metrics.jsonl, a panel for each kind of figure.
 
-    Each row has "step" and any of the figures of `TRAINING_PANELS`; what is missing or None in a row is left out. Raises
-    InputError for no rows, or for a name that doesn't end in .png.
+    Each row has "step" and any of the figures of `TRAINING_PANELS`; what is missing or None in a row is left out.
+    Raises InputError for no rows, or for a name that doesn't end in .png.
     """
     if not rows:
         raise InputError(f"{path}: no training figures to draw")
