@@ -8,7 +8,7 @@ SONG := demo/song.mid
 TEACHER := data/corpora/trumpet-44100-wide/audio/bwv1007_1_prelude.flac
 BESIDE := $(BIN)/python recipes/shipped/compare.py $(TEACHER)
 
-.PHONY: setup system demo test lint bench clean
+.PHONY: setup system demo test lint shipped bench clean
 
 setup: .venv/ready
 
@@ -53,6 +53,12 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The instruments that ship, trained anew: resumes where it was stopped, skips what is finished.
+shipped: setup
+	$(BIN)/synthnet recipe run shipped
+	$(BIN)/python recipes/shipped/ship.py
+	$(BIN)/python tests/golden/make_shipped.py
 
 bench: setup
 	$(BIN)/python benchmarks/training.py

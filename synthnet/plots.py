@@ -130,9 +130,8 @@ def plot_training(path: Path, rows: Sequence[Mapping[str, Any]], title: str = ""
     """
     if not rows:
         raise InputError(f"{path}: no training figures to draw")
-    panels = [
-        panel for panel in TRAINING_PANELS if any(row.get(name) is not None for row in rows for name in panel.curves)
-    ]
+    told = {name for row in rows for name, value in row.items() if value is not None}
+    panels = [panel for panel in TRAINING_PANELS if told & panel.curves.keys()]
     figure = new_figure(4.6, title)
     for axes, panel in zip(np.atleast_1d(figure.subplots(1, max(1, len(panels)))), panels, strict=False):
         for name, (label, colour, options) in panel.curves.items():

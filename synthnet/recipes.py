@@ -33,6 +33,7 @@ from synthnet.runs import fresh_settings
 from synthnet.training import TrainingConfig
 
 CONFIG_NAME = "recipe.toml"
+RECIPES = Path("recipes")  # below the folder that one works in
 LONGEST_SECONDS = 600
 
 
@@ -155,12 +156,15 @@ class Recipe:
 
 
 def read_recipe(folder: Path, scale: str | None = None) -> Recipe:
-    """The recipe in a folder, at a scale, by default the one named cpu, else its first.
+    """The recipe in a folder, or of this name in recipes/, at a scale, by default the one named cpu, else its first.
 
     Raises:
         InputError: one line that names the file, the fault and what would be right.
     """
-    path = Path(folder) / CONFIG_NAME
+    folder = Path(folder)
+    if len(folder.parts) == 1 and not folder.exists() and (RECIPES / folder).is_dir():
+        folder = RECIPES / folder
+    path = folder / CONFIG_NAME
     try:
         content = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -179,7 +183,7 @@ def read_recipe(folder: Path, scale: str | None = None) -> Recipe:
             raise InputError(f"no scale {chosen!r}; there are {', '.join(scales)}")
         runs = runs_of({**table(content, "common"), **table(scales, chosen)})
         return Recipe(
-            folder=Path(folder),
+            folder=folder,
             scale=chosen,
             title=text(content, "title"),
             shows=text(content, "shows"),
