@@ -181,13 +181,18 @@ def test_a_mixture_is_made_within_one_network(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_one_piece_has_one_sample_rate(tmp_path: Path) -> None:
+def test_instruments_of_any_rates_play_together(tmp_path: Path) -> None:
     save(tmp_path / "runs" / "low" / "best.safetensors", "flute", rate=8_000)
+    parts = library_of(tmp_path, ("cello", "trumpet")).assign(score_of(42, 56), "1=flute")
+    assert [(part.voice.name, part.source.rate_hz) for part in parts] == [("cello", 16_000), ("flute", 8_000)]
+
+
+def test_a_kind_that_is_asked_for_plays_the_programs_that_it_has(tmp_path: Path) -> None:
+    save(tmp_path / "runs" / "own" / "best.safetensors", "horn", **of_program(60))
     library = library_of(tmp_path, ("cello", "trumpet"))
-    library.assign(score_of(42, 56), None)
-    library.assign(score_of(42, 56), "flute")
-    with pytest.raises(InputError, match=r"^flute \(.*low.*\) at 8000 Hz, but cello \(shipped\) at 16000 Hz; "):
-        library.assign(score_of(42, 56), "1=flute")
+    assert [part.voice.name for part in library.assign(score_of(60, 42), None, kind="synthnet")] == ["horn", "cello"]
+    assert [part.voice.name for part in library.assign(score_of(57, 42), None, kind="synthnet")] == ["trumpet", "cello"]
+    assert library.assign(score_of(60), None, kind="wavenet")[0].voice.name == "horn"
 
 
 def test_where_a_training_starts_from(tmp_path: Path) -> None:
@@ -275,9 +280,14 @@ def test_two_tracks_on_two_networks_sound_as_each_of_them_alone(run: Run, tmp_pa
     together, told = stems()
     assert "track 0, melody (1 notes): kazoo, its program 41 [runs/kazoo/best.safetensors]" in told
     assert "track 1, bass (1 notes): comb, its program 81 [runs/comb/best.safetensors]" in told
-    assert np.array_equal(together[0], stems("--checkpoint", kazoo)[0][0])
-    assert np.array_equal(together[1], stems("--checkpoint", comb)[0][1])
-    assert not np.array_equal(together[0], stems("--checkpoint", comb)[0][0])
+
+    def shape(samples: np.ndarray) -> np.ndarray:
+        """But for the gain that keeps a mix from clipping."""
+        return samples / samples.std()
+
+    np.testing.assert_allclose(shape(together[0]), shape(stems("--checkpoint", kazoo)[0][0]), atol=2e-3)
+    np.testing.assert_allclose(shape(together[1]), shape(stems("--checkpoint", comb)[0][1]), atol=2e-3)
+    assert np.abs(shape(together[0]) - shape(stems("--checkpoint", comb)[0][0])).max() > 0.5
     fault(run("render", song, "--instrument", "kazoo:0.5+comb:0.5"), "made within one network", "kazoo and comb")
     fault(run("render", song, "--instrument", "0=kazoo,1=horn"), "no instrument 'horn'")
 
@@ -290,13 +300,13 @@ def test_shipped_files_are_small_known_and_come_with_a_card() -> None:
     networks = [path for path in files if path.suffix == ".safetensors"]
     assert networks
     assert {path.suffix for path in files} <= {".safetensors", ".md"}
-    assert sum(path.stat().st_size for path in files) <= 20_000_000
+    assert sum(path.stat().st_size for path in files) <= 25_000_000
     library = read_library(Path("nowhere"))
     assert library.faults == ()
     for player in library.players:
         assert player.program == find_instrument(plain_name(player.name)).program
         assert player.evaluated
-        assert player.source.checkpoint.figures["evaluations"][player.name]["pieces"]
+        assert player.rmse_cqt_db is not None
     for path in networks:
         assert load_checkpoint(path).build()  # reads the weights, too
         card = path.with_suffix(".md").read_text("utf-8")
