@@ -580,7 +580,6 @@ def test_enough_commands_are_documented() -> None:
     assert len(documented_commands()) > 8
 
 
-@pytest.mark.xfail(reason="the picture is made with the shipped instruments", strict=False)
 def test_pictures_and_files_of_the_readme_exist() -> None:
     home = Path(__file__).parents[1]
     text = (home / "README.md").read_text()
