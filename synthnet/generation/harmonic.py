@@ -22,6 +22,7 @@ from synthnet.controllers import Controls
 from synthnet.kernels.voices import TABLE_SAMPLES, Breakpoints, add_voices, find_breakpoints, noise_tables
 from synthnet.models.config import HarmonicConfig
 from synthnet.models.envelopes import (
+    TABLE_SCALE,
     WOBBLE_S,
     Notes,
     bent_time,
@@ -37,7 +38,6 @@ BLOCK_S = 1.0  # longer stretches are made of blocks
 PITCH_STEP_S = 0.005
 SMOOTH_S = 0.01  # of gains
 VIBRATO_HZ, VIBRATO_SEMITONES = 5.5, 0.5
-TABLE_SCALE = 3.0
 KEY_STRIDE = 102_931  # samples of noise from key to key, so that two keys do not have the same
 
 
@@ -182,7 +182,8 @@ def smooth_gain(controls: Controls, begin: int, n: int, sample_rate_hz: int) -> 
     if not controls.gain:
         return np.float32(1)
     times, values = (np.array(column) for column in zip(*controls.gain, strict=True))
-    times, values = np.concatenate([[-1.0], times]), np.concatenate([[1.0], values])
+    before = values[0] if times[0] <= 0 else 1.0  # what is set at the very beginning has always been so
+    times, values = np.concatenate([[-1.0], times]), np.concatenate([[before], values])
     integral = np.concatenate([[0.0], np.cumsum(values[:-1] * np.diff(times))])
 
     def until(time_s: NDArray) -> NDArray:

@@ -19,6 +19,7 @@ from synthnet.roll import RollEvents
 N_KEYS = 128
 EARLIEST_S = 0.002  # where the logarithmic scales of time begin
 LONGEST_RELEASE_S = 3.0
+TABLE_SCALE = 3.0  # of the values in tables by key: they learn so much faster than weights
 LEGATO_S = 0.1  # a gap of this length between two notes is hardly legato any more
 BENT_S = 4.0
 WOBBLE_S = 2.0  # of the longest note, which go on for ever

@@ -32,6 +32,7 @@ from synthnet.kernels.voices import (
 from synthnet.models.config import HARMONIC_FEATURES, HarmonicConfig
 from synthnet.models.envelopes import (
     N_KEYS,
+    TABLE_SCALE,
     WOBBLE_S,
     Notes,
     bent_time,
@@ -44,8 +45,6 @@ from synthnet.models.envelopes import (
 )
 from synthnet.models.losses import spectral_distance
 from synthnet.models.model import Losses, Model
-
-TABLE_SCALE = 3.0  # of the values in tables by key: they learn so much faster than weights
 
 
 class HarmonicInstrument(Model):

@@ -194,6 +194,11 @@ def test_volume_and_expression_are_general_midis_gains() -> None:
     assert level((7, 80), (11, 90)) - level() == pytest.approx(40 * np.log10(80 / 100 * 90 / 127), abs=0.01)
 
 
+def test_a_gain_that_is_set_at_the_beginning_has_always_been_there() -> None:
+    gain = smooth_gain(Controls(gain=((0.0, 0.25), (0.5, 1.0))), 0, RATE_HZ // 4, RATE_HZ)
+    np.testing.assert_allclose(gain, 0.25, rtol=1e-6)
+
+
 def test_gains_are_smoothed_over_10_ms() -> None:
     controls = Controls(gain=((0.1, 0.5), (0.3, 1.5)))
     gain = smooth_gain(controls, 0, RATE_HZ, RATE_HZ)
