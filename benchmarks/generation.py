@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from synthnet.experiments.machine import machine, machine_line
 from synthnet.generation.compiled import CompiledEngine, available_cores
-from synthnet.generation.reference import Engine, TorchEngine
-from synthnet.machine import machine, machine_line
+from synthnet.generation.engine import Engine, TorchEngine
 from synthnet.models import Cache, Network, build_model, preset_config
 
 SAMPLE_RATE_HZ = 16_000

@@ -22,17 +22,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from synthnet.checkpoint import Checkpoint, load_checkpoint
-from synthnet.corpus import DEFAULT_SCORES
-from synthnet.dynamics import add_dynamics
+from synthnet.corpus.build import DEFAULT_SCORES
+from synthnet.experiments.machine import machine, machine_line
 from synthnet.generation.harmonic import HarmonicPlayer, Part
+from synthnet.generation.library import SHIPPED
 from synthnet.generation.live import LiveInstrument
 from synthnet.kernels.voices import TABLE_SAMPLES
-from synthnet.library import SHIPPED
-from synthnet.machine import machine, machine_line
+from synthnet.models.checkpoint import Checkpoint, load_checkpoint
 from synthnet.models.envelopes import notes_of
-from synthnet.roll import roll_events
-from synthnet.score import Score, read_score
+from synthnet.score.dynamics import add_dynamics
+from synthnet.score.midi import read_score
+from synthnet.score.notes import Score
+from synthnet.score.roll import roll_events
 
 PRELUDE = DEFAULT_SCORES / "bwv1007_1_prelude.mid"
 INSTRUMENTS = ("trumpet", "piano")

@@ -23,12 +23,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from synthnet.machine import machine, machine_line
+from synthnet.experiments.machine import machine, machine_line
 from synthnet.models import Network, build_model, preset_config
 from synthnet.models.inputs import FirstLayerScore
-from synthnet.roll import rasterise, roll_events
-from synthnet.score import Note
-from synthnet.training import training_config
+from synthnet.score.notes import Note
+from synthnet.score.roll import rasterise, roll_events
+from synthnet.training.settings import training_config
 
 PRESET, RATE_HZ = "cpu", 8_000
 STEPS = 3  # timed in a row, after one that is not

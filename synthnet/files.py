@@ -21,7 +21,7 @@ class Interrupted(Exception):
 
 
 @contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` on success, remove it on any failure.
 
     The temporary name keeps the suffix, so that a library that looks at the ending writes the right

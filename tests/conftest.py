@@ -13,11 +13,13 @@ import pytest
 import torch
 
 from synthnet import cli
-from synthnet.checkpoint import arrays_of
-from synthnet.corpus import Corpus, build_corpus
-from synthnet.instruments import find_instrument
+from synthnet.corpus.build import build_corpus
+from synthnet.corpus.corpus import Corpus
 from synthnet.models import HarmonicConfig, build_model
-from synthnet.score import Note, Score, Track, write_midi
+from synthnet.models.checkpoint import arrays_of
+from synthnet.score.general_midi import find_instrument
+from synthnet.score.midi import write_midi
+from synthnet.score.notes import Note, Score, Track
 
 
 def melody(seed: int, n_notes: int = 14) -> Score:

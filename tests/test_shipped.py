@@ -7,12 +7,11 @@ import json
 import pytest
 from golden.make_shipped import GOLDEN, figures_of
 
-from synthnet.checkpoint import load_checkpoint
-from synthnet.generation.voices import family_of
-from synthnet.instruments import INSTRUMENTS, KNOWN_INSTRUMENTS, find_instrument
-from synthnet.library import SHIPPED, read_library
+from synthnet.corpus.teacher import FLUIDR3
+from synthnet.generation.library import SHIPPED, read_library
 from synthnet.models import HarmonicConfig
-from synthnet.teacher import FLUIDR3
+from synthnet.models.checkpoint import load_checkpoint
+from synthnet.score.general_midi import INSTRUMENTS, KNOWN_INSTRUMENTS, family_of, find_instrument
 
 NAMES = [who.name for who in KNOWN_INSTRUMENTS]
 LARGEST_BYTES = 1_000_000

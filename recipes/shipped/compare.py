@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from synthnet.audio import read_audio, write_audio
-from synthnet.evaluation.distances import fitted_level, rmse_cqt_at_floors
-from synthnet.plots import plot_comparison
+from synthnet.audio.files import read_audio, write_audio
+from synthnet.evaluation.cqt import rmse_cqt_at_floors
+from synthnet.evaluation.level import fitted_level
+from synthnet.evaluation.plots import plot_comparison
 
 if __name__ == "__main__":
     theirs, mine = Path(sys.argv[1]), Path(sys.argv[2])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from synthnet.evaluation.measure import PRELUDE
 from synthnet.evaluation.pieces import add_dynamics
-from synthnet.score import read_score, write_midi
+from synthnet.score.midi import read_score, write_midi
 
 if __name__ == "__main__":
     write_midi(add_dynamics(read_score(PRELUDE)), Path(sys.argv[1]))

@@ -8,10 +8,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from synthnet.evaluation.compose import compose_piece
 from synthnet.evaluation.measure import PIECE_VOICES, SEEDS
-from synthnet.evaluation.pieces import compose_piece
-from synthnet.instruments import find_instrument
-from synthnet.score import write_midi
+from synthnet.score.general_midi import find_instrument
+from synthnet.score.midi import write_midi
 
 if __name__ == "__main__":
     instrument, folder = find_instrument(sys.argv[1]), Path(sys.argv[2])

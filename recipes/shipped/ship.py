@@ -11,8 +11,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from synthnet.recipes import read_recipe
-from synthnet.shipping import ship
+from synthnet.experiments.recipe import read_recipe
+from synthnet.experiments.shipping import ship
 
 if __name__ == "__main__":
     here = Path(__file__).resolve().parent

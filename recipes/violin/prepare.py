@@ -19,8 +19,8 @@ import numpy as np
 import soundfile
 import soxr
 
-from synthnet.audio import write_audio
-from synthnet.corpus import VERSION, Corpus, Piece
+from synthnet.audio.files import write_audio
+from synthnet.corpus.corpus import VERSION, Corpus, Piece
 from synthnet.files import sha256
 from synthnet.models.frequencies import key_hz
 

@@ -9,21 +9,18 @@ from typing import Any
 import click
 
 from synthnet.cli.options import FiniteRange, path_type, say
-from synthnet.corpus import (
-    DEFAULT_SCORES,
-    ETUDES,
-    Corpus,
-    build_corpus,
-    corpus_info,
-    default_corpus,
-    default_folder,
-    format_info,
-    read_corpus,
-)
-from synthnet.etudes import LONGEST_MINUTES, SHORTEST_MINUTES, compose_etudes
+from synthnet.corpus.build import DEFAULT_SCORES, ETUDES, build_corpus, default_corpus, default_folder
+from synthnet.corpus.corpus import Corpus, corpus_info, format_info, read_corpus
 from synthnet.files import InputError
-from synthnet.instruments import INSTRUMENTS, KNOWN_INSTRUMENTS, find_instrument, known_instrument, own_instrument
 from synthnet.models.config import PAPER_RATE_HZ
+from synthnet.score.etudes import LONGEST_MINUTES, SHORTEST_MINUTES, compose_etudes
+from synthnet.score.general_midi import (
+    INSTRUMENTS,
+    KNOWN_INSTRUMENTS,
+    find_instrument,
+    known_instrument,
+    own_instrument,
+)
 
 
 @click.group()

@@ -7,8 +7,8 @@ import json
 import click
 
 from synthnet.cli.options import say
-from synthnet.evaluation import pitch_name
-from synthnet.library import Player, read_library
+from synthnet.generation.library import Player, read_library
+from synthnet.score.general_midi import pitch_name
 
 COLUMNS = ("instrument", "program", "keys", "rate, Hz", "RMSE-CQT, dB", "where")
 

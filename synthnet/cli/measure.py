@@ -11,22 +11,22 @@ from typing import Any
 import click
 import torch
 
-from synthnet.audio import read_audio
-from synthnet.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from synthnet.audio.files import read_audio
 from synthnet.cli.corpora import corpora_for
 from synthnet.cli.options import FiniteRange, path_type, progress_bar, say
-from synthnet.corpus import Corpus
-from synthnet.evaluation import evaluate as evaluate_network
-from synthnet.evaluation import evaluate_piece, format_piece, format_width, piece_lengths, play_piece
+from synthnet.corpus.corpus import Corpus
 from synthnet.evaluation.baselines import Sampler, harmonic_play, static_play
-from synthnet.evaluation.distances import rmse_cqt_at_floors
+from synthnet.evaluation.cqt import mean_and_ci95, rmse_cqt_at_floors
+from synthnet.evaluation.level import level_difference_db
 from synthnet.evaluation.measure import measure_recordings
+from synthnet.evaluation.pieces import evaluate as evaluate_network
+from synthnet.evaluation.pieces import evaluate_piece, format_piece, format_width, piece_lengths, play_piece
+from synthnet.evaluation.plots import plot_comparison
 from synthnet.files import InputError
-from synthnet.instruments import partials_of, plain_name
-from synthnet.metrics import level_difference_db, mean_and_ci95
 from synthnet.models import MODELS, PRESETS, HarmonicConfig, build_model, preset_config, preset_rate_hz
-from synthnet.plots import plot_comparison
-from synthnet.runs import DEFAULT_MODEL, DEFAULT_PRESET
+from synthnet.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from synthnet.score.general_midi import partials_of, plain_name
+from synthnet.training.settings import DEFAULT_MODEL, DEFAULT_PRESET
 
 
 @click.command()

@@ -7,14 +7,12 @@ from pathlib import Path
 import click
 
 from synthnet.cli.options import path_type, say
-from synthnet.experiments import FAILED, facts_about, networks_folder, read_outcome, run_recipe
+from synthnet.experiments.recipe import chosen_runs, read_recipe
+from synthnet.experiments.results import as_markdown, results_folder, write_results
+from synthnet.experiments.runner import FAILED, facts_about, networks_folder, read_outcome, run_recipe
 from synthnet.files import InputError
-from synthnet.library import DEFAULT_RUNS
-from synthnet.recipes import chosen_runs, read_recipe
-from synthnet.results import as_markdown, results_folder, write_results
-from synthnet.runs import (
-    choose_device,
-)
+from synthnet.generation.library import DEFAULT_RUNS
+from synthnet.training.run import choose_device
 
 
 @click.group()

@@ -11,13 +11,13 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from synthnet.checkpoint import load_checkpoint
 from synthnet.cli.options import FiniteRange, path_type, positive, progress_bar, say
 from synthnet.files import InputError
-from synthnet.generation.rendering import MIX_RATE_HZ, Sampling, Seat, render_score, rendering_samples
+from synthnet.generation.library import read_library
+from synthnet.generation.render import MIX_RATE_HZ, Sampling, Seat, render_score, rendering_samples
 from synthnet.generation.voices import assign_voices
-from synthnet.library import read_library
-from synthnet.score import read_score
+from synthnet.models.checkpoint import load_checkpoint
+from synthnet.score.midi import read_score
 from synthnet.text import clock
 
 

@@ -9,29 +9,26 @@ from typing import Any
 import click
 import torch
 
-from synthnet.checkpoint import peek_checkpoint
 from synthnet.cli.corpora import corpora_for
 from synthnet.cli.options import path_type, positive, say, say_nothing
-from synthnet.corpus import read_corpus
+from synthnet.corpus.corpus import read_corpus
 from synthnet.files import InputError
-from synthnet.instruments import KNOWN_INSTRUMENTS, known_instrument
-from synthnet.library import DEFAULT_RUNS, NEAREST, read_library
+from synthnet.generation.library import DEFAULT_RUNS, NEAREST, read_library
 from synthnet.models import MODELS, PRESETS, HarmonicConfig, preset_rate_hz
-from synthnet.runs import (
+from synthnet.models.checkpoint import peek_checkpoint
+from synthnet.score.general_midi import KNOWN_INSTRUMENTS, known_instrument
+from synthnet.training.run import choose_device, join_processes, part_processes, train_run
+from synthnet.training.settings import (
     DEFAULT_MODEL,
     DEFAULT_PRESET,
     Span,
     annealed_over,
-    choose_device,
     default_span,
     fresh_settings,
     has_run,
-    join_processes,
-    part_processes,
     read_start,
     resumed_settings,
     started_settings,
-    train_run,
 )
 
 GPU_PRESET = "L24"

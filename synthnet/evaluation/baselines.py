@@ -17,14 +17,14 @@ from dataclasses import dataclass
 import numpy as np
 import soxr
 
-from synthnet.checkpoint import Checkpoint
-from synthnet.corpus import FULL_SCALE, Corpus
+from synthnet.corpus.corpus import FULL_SCALE, Corpus
 from synthnet.files import InputError
 from synthnet.generation.harmonic import HarmonicPlayer, Part
 from synthnet.models import HarmonicConfig
+from synthnet.models.checkpoint import Checkpoint
 from synthnet.models.envelopes import N_KEYS, Notes, notes_of
-from synthnet.roll import roll_events, to_samples
-from synthnet.score import Note
+from synthnet.score.notes import Note
+from synthnet.score.roll import roll_events, to_samples
 
 Play = Callable[[Sequence[Note], int, int], np.ndarray]
 """An instrument: notes, number of samples and sample rate in Hz to float32 audio [n_samples]."""

@@ -14,15 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from synthnet.corpus import DEFAULT_SCORES, FULL_SCALE, Corpus
-from synthnet.dynamics import add_dynamics
+from synthnet.corpus.build import DEFAULT_SCORES
+from synthnet.corpus.corpus import FULL_SCALE, Corpus
+from synthnet.corpus.teacher import Teacher, find_soundfont
 from synthnet.evaluation.baselines import Play
-from synthnet.evaluation.distances import Distances, distances, fitted_level, mean_distances
+from synthnet.evaluation.compose import PIECE_S, compose_piece
+from synthnet.evaluation.distances import Distances, distances, mean_distances
+from synthnet.evaluation.level import fitted_level
 from synthnet.evaluation.notes import HeldNotes, NoteLevels, held_notes, note_levels, tried_keys
-from synthnet.evaluation.pieces import PIECE_S, compose_piece
-from synthnet.instruments import Instrument
-from synthnet.score import Note, Score, read_score
-from synthnet.teacher import Teacher, find_soundfont
+from synthnet.score.dynamics import add_dynamics
+from synthnet.score.general_midi import MidiInstrument
+from synthnet.score.midi import read_score
+from synthnet.score.notes import Note, Score
 
 PRELUDE = DEFAULT_SCORES / "bwv1007_1_prelude.mid"
 TAIL_S = 0.5
@@ -133,7 +136,7 @@ def teacher_of(corpus: Corpus, soundfont: Path | None = None) -> tuple[Teacher, 
     return teacher, play
 
 
-def excerpts(corpus: Corpus, instrument: Instrument, prelude_s: float | None = None) -> tuple[Excerpt, ...]:
+def excerpts(corpus: Corpus, instrument: MidiInstrument, prelude_s: float | None = None) -> tuple[Excerpt, ...]:
     """The Prelude with dynamics, whole or its first seconds, then six generated pieces, as the teacher plays them."""
     teacher, play = teacher_of(corpus)
     prelude = add_dynamics(read_score(PRELUDE))
@@ -154,7 +157,7 @@ def excerpts(corpus: Corpus, instrument: Instrument, prelude_s: float | None = N
 
 def measure_instrument(
     corpus: Corpus,
-    instrument: Instrument,
+    instrument: MidiInstrument,
     players: Mapping[str, Play],
     *,
     prelude_s: float | None = None,

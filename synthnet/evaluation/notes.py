@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from synthnet.evaluation.baselines import Play
-from synthnet.instruments import Instrument
-from synthnet.roll import to_samples
-from synthnet.score import Note
+from synthnet.score.general_midi import MidiInstrument
+from synthnet.score.notes import Note
+from synthnet.score.roll import to_samples
 
 VELOCITIES = (20, 40, 60, 80, 100, 127)
 NOTE_S = 1.0
@@ -93,7 +93,7 @@ class HeldNotes:
         return asdict(self) | {"worst_db": self.worst_db}
 
 
-def tried_keys(instrument: Instrument) -> tuple[int, ...]:
+def tried_keys(instrument: MidiInstrument) -> tuple[int, ...]:
     """A low, a middle and a high MIDI key of an instrument's range."""
     span = instrument.highest_pitch - instrument.lowest_pitch
     return tuple(instrument.lowest_pitch + round(span * share) for share in (1 / 6, 1 / 2, 5 / 6))

@@ -15,7 +15,7 @@ import numpy as np
 
 from synthnet.generation.streams import Stream, generate
 from synthnet.models import Network
-from synthnet.roll import RollEvents, events_from, to_samples
+from synthnet.score.roll import RollEvents, events_from, to_samples
 
 CHUNK_S = 6.0  # of a long piece; memory grows with it
 SHORTEST_CHUNK_S = 2.0

@@ -22,9 +22,9 @@ from numba import njit
 from torch import Tensor, nn
 from torch.nn import functional
 
-from synthnet.audio import CLASS_BOUNDARIES, decode_mu_law
-from synthnet.fastmath import exp, sigmoid, tanh
-from synthnet.generation.tiles import LOOP, add_product, aligned_zeros, padded, panels
+from synthnet.audio.mulaw import CLASS_BOUNDARIES, decode_mu_law
+from synthnet.kernels.fastmath import exp, sigmoid, tanh
+from synthnet.kernels.tiles import LOOP, add_product, aligned_zeros, padded, panels
 from synthnet.models import Conditioning, Network
 from synthnet.models.config import CLASSES
 from synthnet.models.layers import DepthwiseGates

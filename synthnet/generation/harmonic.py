@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-from synthnet.controllers import Controls
 from synthnet.kernels.voices import TABLE_SAMPLES, Breakpoints, add_voices, find_breakpoints, noise_tables
 from synthnet.models.config import HarmonicConfig
 from synthnet.models.envelopes import (
@@ -33,6 +32,7 @@ from synthnet.models.envelopes import (
     note_features,
     time_features,
 )
+from synthnet.score.controllers import Controls
 
 BLOCK_S = 1.0  # longer stretches are made of blocks
 PITCH_STEP_S = 0.005

@@ -11,13 +11,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from synthnet.checkpoint import Checkpoint
 from synthnet.generation.harmonic import HarmonicPlayer, Part
-from synthnet.generation.rendering import Seat, rendering_samples
+from synthnet.generation.render import Seat, rendering_samples
 from synthnet.models import HarmonicConfig
+from synthnet.models.checkpoint import Checkpoint
 from synthnet.models.envelopes import Notes, legato
-from synthnet.roll import RESTRIKE_GAP_S, RollEvents, roll_events, to_samples
-from synthnet.score import Score
+from synthnet.score.notes import Score
+from synthnet.score.roll import RESTRIKE_GAP_S, RollEvents, roll_events, to_samples
 
 HELD = np.iinfo(np.int64).max // 2  # the release of a key that is still down
 
@@ -78,7 +78,7 @@ class _Autoregressive:
     def __init__(
         self, checkpoint: Checkpoint, instrument: str | None, seed: int, expectation: bool, **options: Any
     ) -> None:
-        from synthnet.generation.streams import Generator, Stream  # they load torch
+        from synthnet.generation.streams import Generator, Stream
 
         network, self.rate = checkpoint.build(), checkpoint.sample_rate_hz
         self.reach = network.config.receptive_field

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from synthnet.audio import decode_mu_law, dither, encode_mu_law
+from synthnet.audio.mulaw import decode_mu_law, dither, encode_mu_law
 from synthnet.files import InputError
 from synthnet.generation.compiled import CompiledEngine
-from synthnet.generation.reference import Engine, TorchEngine, device_of
+from synthnet.generation.engine import Engine, TorchEngine, device_of
 from synthnet.models import Network
-from synthnet.roll import RollEvents, rasterise
+from synthnet.score.roll import RollEvents, rasterise
 
 BLOCK_SAMPLES = 4_000
 ENGINES = ("auto", "torch", "compiled")

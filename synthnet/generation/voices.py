@@ -7,12 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from synthnet.checkpoint import Checkpoint, Voice
 from synthnet.files import InputError
-from synthnet.instruments import KNOWN_INSTRUMENTS
-from synthnet.score import Score, program_name
+from synthnet.models.checkpoint import Checkpoint, Voice
+from synthnet.score.general_midi import KNOWN_INSTRUMENTS, family_of, program_name
+from synthnet.score.notes import Score
 
-PROGRAMS_IN_A_FAMILY = 8  # General MIDI: 0-7 pianos, 8-15 chromatic percussion, ...
 LARGEST_WEIGHT = 10.0  # a network has heard weights of 1 only; more than this is a slip
 
 
@@ -136,11 +135,6 @@ def voice_for_program(program: int, checkpoint: Checkpoint) -> Voice:
             return replace(checkpoint.voice(name), why=why)
     why = f"as no instrument of its family (program {program}, {program_name(program)}) was learned"
     return replace(checkpoint.voice(), why=why)
-
-
-def family_of(program: int) -> int:
-    """The family of a General MIDI program, 0 to 15."""
-    return program // PROGRAMS_IN_A_FAMILY
 
 
 def learned_name(text: str, checkpoint: Checkpoint) -> str | None:

@@ -1,1 +1,1 @@
-"""Speed on arrays: compiled functions, each with a slow twin in the tests."""
+"""Fast code on arrays: matrix tiles, elementary functions, harmonic oscillators. Each has a slow twin and a test."""

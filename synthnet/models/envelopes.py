@@ -14,7 +14,7 @@ import numpy as np
 
 from synthnet.kernels.voices import Breakpoints
 from synthnet.models.config import RELEASE_BUMPS, TIME_BUMPS
-from synthnet.roll import RollEvents
+from synthnet.score.roll import RollEvents
 
 N_KEYS = 128
 EARLIEST_S = 0.002  # where the logarithmic scales of time begin

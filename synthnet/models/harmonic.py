@@ -22,13 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from synthnet.kernels.voices import (
-    Breakpoints,
-    add_voices,
-    find_breakpoints,
-    noise_tables,
-    voices_gradient,
-)
+from synthnet.kernels.voices import Breakpoints, add_voices, find_breakpoints, noise_tables, voices_gradient
 from synthnet.models.config import HARMONIC_FEATURES, HarmonicConfig
 from synthnet.models.envelopes import (
     N_KEYS,
@@ -131,7 +125,7 @@ class HarmonicInstrument(Model):
         return [parameter for parameter in self.hidden.parameters() if parameter.ndim == 2]
 
     def loss(self, batch: Mapping[str, Tensor]) -> Losses:
-        """The spectral distance of a batch of `synthnet.note_slices.NoteSlices`, in nats."""
+        """The spectral distance of a batch of `synthnet.corpus.slices.NoteSlices`, in nats."""
         audio = batch["audio"]
         notes = Notes(*(column.numpy() for column in batch["notes"].unbind(0)))
         whole = {name: getattr(notes, name).astype(np.int64) for name in ("pitch", "velocity", "onset", "release")}

@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from synthnet.fastmath import COMPILE, exp, sigmoid, tanh
+from synthnet.kernels.fastmath import COMPILE, exp, sigmoid, tanh
 
 Floats = NDArray[np.float32]
 

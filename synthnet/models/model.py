@@ -9,7 +9,19 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-from synthnet.optimiser import matrices_of
+SMALLEST_SIDE = 8
+
+
+def matrices_of(network: nn.Module) -> list[nn.Parameter]:
+    """The weights that Muon is for: those of linear maps and full convolutions between vectors of at least 8 values.
+
+    Not the tables that audio enters by (their columns are looked up, one at a time), depthwise taps, and biases.
+    """
+    return [
+        parameter
+        for name, parameter in network.named_parameters()
+        if parameter.ndim >= 2 and min(parameter.shape[:2]) >= SMALLEST_SIDE and not name.startswith("audio.")
+    ]
 
 
 class Config(Protocol):

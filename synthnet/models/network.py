@@ -129,7 +129,7 @@ class Network(Model):
 
         Args:
             x: [B, N] past classes 0..255, N at least the receptive field.
-            roll: [B, 128, N] as `synthnet.roll.rasterise` makes it, at the same times as x.
+            roll: [B, 128, N] as `synthnet.score.roll.rasterise` makes it, at the same times as x.
             style: [B, S] weights of the styles, for a network with several instruments.
 
         Returns:
@@ -220,7 +220,7 @@ class Network(Model):
 
         Args:
             batch: x [B, N], roll [B, 128, N], target_x [B, T], target_roll [B, 128, T], style [B] (number of the
-                instrument), as `synthnet.dataset` makes them.
+                instrument), as `synthnet.corpus.slices` makes them.
         """
         style = functional.one_hot(batch["style"], self.config.styles).float() if self.config.styles else None
         nll = self.audio_loss(self.run_layers(batch["x"], batch["roll"], style), batch["target_x"])

@@ -7,14 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from synthnet.corpus import FULL_SCALE, Corpus, build_corpus
+from synthnet.corpus.build import build_corpus
+from synthnet.corpus.corpus import FULL_SCALE, Corpus
 from synthnet.evaluation.baselines import FADE_S, Sampler, Samples, _velocity_power
 from synthnet.evaluation.measure import teacher_of
 from synthnet.evaluation.notes import level_db
 from synthnet.files import InputError
-from synthnet.instruments import find_instrument
-from synthnet.roll import to_samples
-from synthnet.score import Note, Score, Track, write_midi
+from synthnet.score.general_midi import find_instrument
+from synthnet.score.midi import write_midi
+from synthnet.score.notes import Note, Score, Track
+from synthnet.score.roll import to_samples
 
 RATE = 16_000
 HELD_S, EVERY_S = 0.8, 2.0

@@ -7,17 +7,11 @@ import numpy as np
 import pytest
 import soxr
 
-from synthnet.evaluation.distances import (
-    FFT_SIZES,
-    Distances,
-    distances,
-    fitted_level,
-    log_spectral_distance_db,
-    mean_distances,
-    rmse_cqt_at_floors,
-)
+from synthnet.evaluation.cqt import rmse_cqt_at_floors, rmse_cqt_db
+from synthnet.evaluation.distances import Distances, distances, mean_distances
+from synthnet.evaluation.level import fitted_level
+from synthnet.evaluation.spectral import FFT_SIZES, log_spectral_distance_db
 from synthnet.files import InputError
-from synthnet.metrics import rmse_cqt_db
 
 RATE = 16_000
 

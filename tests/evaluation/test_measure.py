@@ -9,10 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from synthnet.corpus import Corpus
+from synthnet.corpus.corpus import Corpus
 from synthnet.evaluation.measure import HEADER, measure_instrument, measure_recordings, teacher_of
-from synthnet.instruments import find_instrument
-from synthnet.score import Note
+from synthnet.score.general_midi import find_instrument
+from synthnet.score.notes import Note
 
 
 def test_the_teacher_is_no_distance_from_itself_and_a_player_without_dynamics_is(tiny_corpus: Corpus) -> None:

@@ -8,16 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from synthnet.evaluation.notes import (
-    VELOCITIES,
-    held_notes,
-    level_db,
-    note_levels,
-    spectral_centroid_hz,
-    tried_keys,
-)
-from synthnet.instruments import find_instrument
-from synthnet.score import Note
+from synthnet.evaluation.notes import VELOCITIES, held_notes, level_db, note_levels, spectral_centroid_hz, tried_keys
+from synthnet.score.general_midi import find_instrument
+from synthnet.score.notes import Note
 
 RATE = 16_000
 DECAY_S = 0.8

@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from synthnet.dynamics import add_dynamics
+from synthnet.evaluation.compose import LAST_END_S, compose_piece
 from synthnet.evaluation.measure import PRELUDE
-from synthnet.evaluation.pieces import LAST_END_S, compose_piece
-from synthnet.instruments import INSTRUMENTS, Instrument
-from synthnet.score import Note, Score, read_score
+from synthnet.score.dynamics import add_dynamics
+from synthnet.score.general_midi import INSTRUMENTS, MidiInstrument
+from synthnet.score.midi import read_score
+from synthnet.score.notes import Note, Score
 
 
 def velocities(score: Score) -> np.ndarray:
@@ -50,7 +51,7 @@ def overlap(a: Note, b: Note) -> bool:
 class TestComposePiece:
     @pytest.mark.parametrize("instrument", INSTRUMENTS, ids=lambda who: who.name)
     @pytest.mark.parametrize("n_voices", [1, 2, 3])
-    def test_pieces_are_playable(self, instrument: Instrument, n_voices: int) -> None:
+    def test_pieces_are_playable(self, instrument: MidiInstrument, n_voices: int) -> None:
         for seed in range(5):
             notes = compose_piece(instrument, n_voices, seed).notes
             assert all(instrument.lowest_pitch <= note.pitch <= instrument.highest_pitch for note in notes)

@@ -13,12 +13,12 @@ import torch
 from conftest import SMALL, small_weights
 from scipy.signal import hilbert
 
-from synthnet.checkpoint import Checkpoint, save_checkpoint
-from synthnet.controllers import ChannelControllers, Controls
 from synthnet.generation.harmonic import KEY_STRIDE, HarmonicPlayer, Part, smooth_gain
 from synthnet.kernels.voices import TABLE_SAMPLES, Breakpoints
 from synthnet.models import build_model
+from synthnet.models.checkpoint import Checkpoint, save_checkpoint
 from synthnet.models.envelopes import Notes, make_notes
+from synthnet.score.controllers import ChannelControllers, Controls
 
 RATE_HZ = 8_000
 MOVING = Controls(
@@ -245,7 +245,7 @@ from pathlib import Path
 
 import numpy as np
 
-from synthnet.checkpoint import load_checkpoint
+from synthnet.models.checkpoint import load_checkpoint
 from synthnet.generation.harmonic import HarmonicPlayer, Part
 from synthnet.models.envelopes import make_notes
 

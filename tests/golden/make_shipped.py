@@ -15,23 +15,23 @@ from pathlib import Path
 
 from scipy.signal import butter, sosfilt
 
-from synthnet.checkpoint import load_checkpoint
-from synthnet.corpus import DEFAULT_SCORES
-from synthnet.dynamics import add_dynamics
+from synthnet.corpus.build import DEFAULT_SCORES
+from synthnet.corpus.teacher import Teacher, find_soundfont
 from synthnet.evaluation.baselines import harmonic_play
 from synthnet.evaluation.distances import distances
-from synthnet.instruments import KNOWN_INSTRUMENTS, Instrument
-from synthnet.library import SHIPPED
-from synthnet.metrics import level_difference_db
-from synthnet.score import read_score
-from synthnet.teacher import Teacher, find_soundfont
+from synthnet.evaluation.level import level_difference_db
+from synthnet.generation.library import SHIPPED
+from synthnet.models.checkpoint import load_checkpoint
+from synthnet.score.dynamics import add_dynamics
+from synthnet.score.general_midi import KNOWN_INSTRUMENTS, MidiInstrument
+from synthnet.score.midi import read_score
 
 GOLDEN = Path(__file__).with_name("shipped.json")
 SECONDS, RATE_HZ = 6, 44_100
 LOWEST_HZ = 20.0
 
 
-def figures_of(instrument: Instrument) -> dict[str, float]:
+def figures_of(instrument: MidiInstrument) -> dict[str, float]:
     """Distances of a shipped instrument from its teacher, in dB."""
     checkpoint = load_checkpoint(SHIPPED / f"{instrument.name}.safetensors")
     teacher = Teacher(find_soundfont(), instrument.program, RATE_HZ)

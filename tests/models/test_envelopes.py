@@ -20,8 +20,8 @@ from synthnet.models.envelopes import (
     notes_of,
     time_features,
 )
-from synthnet.roll import roll_events
-from synthnet.score import Note
+from synthnet.score.notes import Note
+from synthnet.score.roll import roll_events
 
 RATE_HZ = 1_000
 

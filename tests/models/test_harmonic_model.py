@@ -11,9 +11,9 @@ import pytest
 import torch
 from conftest import SMALL, small_weights
 
-from synthnet.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from synthnet.files import InputError
 from synthnet.models import HarmonicConfig, build_model, config_from
+from synthnet.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from synthnet.models.envelopes import make_notes
 
 

@@ -1,0 +1,1 @@
+"""Sound files (files.py), and mu-law classes with their dither (mulaw.py)."""

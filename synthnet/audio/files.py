@@ -1,0 +1,198 @@
+"""Sound files in and out."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import soundfile
+import soxr
+
+from synthnet.files import InputError, atomic_write
+
+_LOWEST_RATE_HZ, _HIGHEST_RATE_HZ = 1_000, 768_000
+
+_LOUDEST = 16.0  # 24 dB over full scale: a float file beyond it holds integers or noise, not samples
+
+_VALUES_PER_BLOCK = 2**20
+
+_FORMATS = {".wav": "WAV", ".flac": "FLAC"}
+
+
+@dataclass(frozen=True)
+class Audio:
+    """A mono recording: float32 samples [n], full scale +-1, and what was changed in reading it."""
+
+    samples: np.ndarray
+    sample_rate_hz: int
+    remarks: tuple[str, ...] = ()
+
+
+def read_audio(path: Path, sample_rate_hz: int | None = None) -> Audio:
+    """Read any sound file libsndfile knows as mono, resampled (soxr, VHQ) when another rate is asked for.
+
+    Channels are averaged. Float files may go beyond full scale, up to 24 dB. Raises InputError when the file
+    is missing, unreadable, not a sound file, damaged, shorter than its header says (a WAV header's length is
+    not held against it, since programs that write to a pipe leave it open), without samples, at a rate
+    outside 1 to 768 kHz, or holds values that are no samples.
+    """
+    path = Path(path)
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise InputError(f"{path}: not a file")
+        # Opened by descriptor, so that the content decides the format, not the ending.
+        with open(path, "rb") as raw, soundfile.SoundFile(raw.fileno(), closefd=False) as file:
+            samples, rate_hz, n_channels = _read_mono(path, file), file.samplerate, file.channels
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    except soundfile.LibsndfileError as error:
+        raise InputError(f"{path}: not a readable sound file ({error.error_string.rstrip('.')})") from error
+
+    remarks = []
+    if n_channels > 1:
+        layout = "stereo" if n_channels == 2 else f"{n_channels} channels"
+        remarks.append(f"{path}: {layout}, mixed down to mono")
+    if sample_rate_hz is not None and sample_rate_hz != rate_hz:
+        samples = soxr.resample(samples, rate_hz, sample_rate_hz, "VHQ")
+        remarks.append(f"{path}: resampled from {rate_hz} Hz to {sample_rate_hz} Hz")
+        rate_hz = sample_rate_hz
+    if not len(samples):
+        raise InputError(f"{path}: no samples")
+    return Audio(samples, rate_hz, tuple(remarks))
+
+
+def _read_mono(path: Path, file: soundfile.SoundFile) -> np.ndarray:
+    """All samples as float32 [n], read in blocks: a header may claim more than any memory holds."""
+    if not _LOWEST_RATE_HZ <= file.samplerate <= _HIGHEST_RATE_HZ:
+        raise InputError(f"{path}: a sample rate of {file.samplerate} Hz is outside 1 to 768 kHz")
+    n_block = max(1, _VALUES_PER_BLOCK // file.channels)
+    blocks = [np.zeros(0, np.float32)]
+    while len(block := file.read(n_block, dtype="float32", always_2d=True)):  # [n, channels]
+        if not (np.abs(block) <= _LOUDEST).all():
+            raise InputError(f"{path}: holds values that are not samples (not a number, or beyond +-16)")
+        blocks.append(block.mean(axis=1))
+    samples = np.concatenate(blocks)
+    if len(samples) < file.frames:
+        raise InputError(f"{path}: cut short, {len(samples)} of {file.frames} samples")
+    return samples
+
+
+def to_pcm16(samples: np.ndarray) -> np.ndarray:
+    """Round samples to int16 steps of 1 / 32768, clipped; int16 / 32768 comes back unchanged."""
+    return np.clip(np.rint(np.asarray(samples) * 32768.0), -32768, 32767).astype(np.int16)
+
+
+def write_audio(path: Path, samples: np.ndarray, sample_rate_hz: int) -> None:
+    """Write samples [n] as 16-bit WAV or FLAC (by the ending), whole or not at all.
+
+    Raises InputError for another ending or a rate the format can't hold, OSError when the disk refuses.
+    """
+    # Encoded in memory: libsndfile reports a full disk as an error without a number, or not at all.
+    encoded = io.BytesIO()
+    with _open_sound(path, encoded, sample_rate_hz, 16) as file:
+        file.write(to_pcm16(samples))
+    with atomic_write(path) as beside:
+        beside.write_bytes(encoded.getvalue())
+
+
+def _open_sound(path: Path, stream: io.BytesIO | _Sink, sample_rate_hz: int, bits: int) -> soundfile.SoundFile:
+    """An encoder into `stream`, of the format that the ending of `path` names."""
+    file_format = _FORMATS.get(Path(path).suffix.lower())
+    if file_format is None:
+        raise InputError(f"{path}: the name of a sound file to write must end in .wav or .flac")
+    try:
+        return soundfile.SoundFile(stream, "w", sample_rate_hz, 1, subtype=f"PCM_{bits}", format=file_format)
+    except soundfile.LibsndfileError as error:
+        raise InputError(f"{path}: can't write {file_format} at {sample_rate_hz} Hz") from error
+
+
+class AudioWriter:
+    """Write a WAV or FLAC (by the ending) of 16 or 24 bits, block by block in constant memory.
+
+    A context manager. The blocks go to `partial_path` (NAME.partial.wav) beside `path`, which takes the name
+    `path` only when the `with` block ends well. When it ends by an exception, KeyboardInterrupt included, what
+    was written so far stays as `partial_path`, closed and playable; when nothing was written, nothing stays.
+    (A full disk also cuts a FLAC's last frame and leaves its length open, which not every program reads.)
+
+    Raises InputError for another ending, a folder, or a rate the format can't hold, and the disk's own OSError
+    when it refuses.
+    """
+
+    def __init__(self, path: Path, sample_rate_hz: int, bits: int = 16) -> None:
+        self.path, self.bits = Path(path), bits
+        self.partial_path = self.path.with_name(f"{self.path.stem}.partial{self.path.suffix}")
+        self.sample_rate_hz = sample_rate_hz
+        self._n_written = 0
+        _open_sound(self.path, io.BytesIO(), sample_rate_hz, bits).close()  # a bad ending or rate fails here
+        if self.path.is_dir():
+            raise InputError(f"{path}: is a folder")
+
+    def __enter__(self) -> AudioWriter:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._sink = _Sink(self.partial_path, "w")
+        self._file = _open_sound(self.path, self._sink, self.sample_rate_hz, self.bits)
+        return self
+
+    def write(self, block: np.ndarray) -> None:
+        """Append samples [n], full scale +-1; what is beyond is clipped."""
+        self._sink.run(self._file.write, to_pcm16(block) if self.bits == 16 else np.clip(block, -1.0, 1.0 - 2.0**-23))
+        self._n_written += len(block)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self._sink.run(self._file.close)
+            self._sink.close()
+            if error is None:
+                os.replace(self.partial_path, self.path)
+        except OSError:
+            if error is None:  # else the exception that ends the `with` block says more
+                raise
+        finally:
+            self._sink.close()
+            if not self._n_written:
+                self.partial_path.unlink(missing_ok=True)
+
+
+def scale_audio(path: Path, gain: float) -> None:
+    """Multiply a mono file that `AudioWriter` wrote by a gain, in place, whole or not at all; it has 16 bits then."""
+    with AudioWriter(path, soundfile.info(path).samplerate) as writer, soundfile.SoundFile(path) as file:
+        for block in file.blocks(_VALUES_PER_BLOCK, dtype="float32"):
+            writer.write(block * np.float32(gain))
+
+
+class _Sink(io.FileIO):
+    """A file that libsndfile writes to; keeps the exception that can't pass through C and raises it after."""
+
+    fault: BaseException | None = None
+
+    def write(self, data: Any) -> int:
+        left = memoryview(data)
+        try:
+            while left:  # a nearly full disk takes a part and refuses at the next call
+                left = left[super().write(left) :]
+        except BaseException as fault:
+            if isinstance(fault, OSError):
+                fault.filename = fault.filename or self.name  # "no space left" comes without a name
+            self.fault = fault
+        return len(data) - len(left)
+
+    def run(self, call: Callable[..., Any], *arguments: object) -> Any:
+        """Call the encoder; when the file refused meanwhile, raise what it refused with."""
+        try:
+            return call(*arguments)
+        finally:
+            if self.fault is not None:
+                fault, self.fault = self.fault, None
+                raise fault

@@ -1,0 +1,171 @@
+"""Training slices: dithered audio classes, the piano roll and the style, aligned to the sample.
+
+Times are samples. Slice i of a dataset depends on its seed and on i alone: any number of workers, and a run resumed
+at slice i, see the same slices. Slices start before their piece, in dithered silence, as well as within it:
+generation begins in silence, and a network that has never seen a piece begin answers with a burst of noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from synthnet.audio.mulaw import dither, encode_mu_law
+from synthnet.corpus.corpus import FULL_SCALE, Corpus, Piece
+from synthnet.files import InputError
+from synthnet.kernels.voices import TABLE_SAMPLES
+from synthnet.models.envelopes import LONGEST_RELEASE_S, N_KEYS, Notes, notes_of
+from synthnet.score.roll import RollEvents, rasterise, roll_events
+
+COLD_START_SHARE = 0.02  # of the slices begin in the silence before a piece
+
+
+@dataclass(frozen=True)
+class _Recording:
+    """A piece in memory: int16 [n_samples], shared with forked workers."""
+
+    samples: np.ndarray
+    events: RollEvents
+    style: int
+
+    def clean(self, start: int, stop: int) -> np.ndarray:
+        """float32 [stop - start], full scale +-1; silence before the piece and after it."""
+        inside = self.samples[max(start, 0) : max(stop, 0)].astype(np.float32) / FULL_SCALE
+        before = min(max(-start, 0), stop - start)
+        return np.pad(inside, (before, stop - start - before - len(inside)))
+
+
+class SliceDataset(Dataset[dict[str, Tensor]]):
+    """An endless map from i = 0, 1, ... to random slices of one split ("train" or "valid") of the corpora.
+
+    A slice predicts the T = `n_predicted` samples from s on, given the `n_context` + T samples before each of them:
+    at step t a network is given x[t - 1] and roll[t - 1], and predicts x[t] and roll[t]. The start s is uniform over
+    -T to n - T for all pieces, n samples long, together; for `cold_start_share` of the slices it is uniform over -T
+    to 0 instead, with pieces in proportion to their lengths. The dither is drawn anew for each slice; without
+    `dithered` there is none (the paper's control). With `velocity` the input roll carries velocities.
+
+    Raises InputError when the corpora have different sample rates, or one has no piece in the split.
+    """
+
+    def __init__(
+        self,
+        corpora: Sequence[Corpus],
+        split: str,
+        *,
+        n_predicted: int,
+        n_context: int,
+        seed: int,
+        cold_start_share: float = COLD_START_SHARE,
+        dithered: bool = True,
+        velocity: bool = False,
+    ) -> None:
+        rates = {corpus.sample_rate_hz for corpus in corpora}
+        if len(rates) > 1:
+            raise InputError(f"corpora of different sample rates: {', '.join(map(str, sorted(rates)))} Hz")
+        self.n_predicted = n_predicted
+        self.n_context = n_context
+        self.seed = seed
+        self.cold_start_share = cold_start_share
+        self.dithered = dithered
+        self.velocity = velocity
+        self._recordings = []
+        for style, corpus in enumerate(corpora):
+            pieces = corpus.split(split)
+            if not pieces:
+                raise InputError(f"{corpus.folder}: no piece in the {split} split")
+            for piece in pieces:
+                events = roll_events(corpus.read_notes(piece), corpus.sample_rate_hz)
+                self._recordings.append(_Recording(corpus.read_samples(piece), events, style))
+        # The starts of all recordings, -T to n - T, numbered one after another; each one's last number, plus 1.
+        self._numbered = np.cumsum([len(recording.samples) + 1 for recording in self._recordings])
+
+    def __getitem__(self, i: int) -> dict[str, Tensor]:
+        """Slice i, with C = `n_context`.
+
+        "x" int64 [C + T], mu-law classes of the samples s - 1 - C to s + T - 2; "roll" [128, C + T], see `rasterise`,
+        for the same samples; "style" int64 [], the index of the corpus. For the samples s to s + T - 1 "target_x" int64
+        [T] and "target_roll" uint8 [128, T], 0 or 1.
+        """
+        rng = np.random.default_rng((self.seed, i))
+        number = int(rng.integers(self._numbered[-1]))
+        index = int(np.searchsorted(self._numbered, number, side="right"))
+        recording = self._recordings[index]
+        start = number - (int(self._numbered[index]) - len(recording.samples) - 1) - self.n_predicted
+        if rng.random() < self.cold_start_share:
+            start = int(rng.integers(-self.n_predicted, 1))
+        begin, end = start - 1 - self.n_context, start + self.n_predicted
+        samples = recording.clean(begin, end)
+        if self.dithered:
+            samples = samples + dither(end - begin, rng)
+        classes = torch.from_numpy(encode_mu_law(samples).astype(np.int64))  # [C + T + 1]
+        return {
+            "x": classes[:-1],
+            "roll": torch.from_numpy(rasterise(recording.events, begin, end - 1, self.velocity)),
+            "style": torch.tensor(recording.style),
+            "target_x": classes[self.n_context + 1 :],
+            "target_roll": torch.from_numpy(rasterise(recording.events, start, end)),
+        }
+
+
+class NoteSlices(Dataset[dict[str, Tensor]]):
+    """An endless map from i = 0, 1, ... to random slices of one split of a corpus, in which notes sound.
+
+    Raises:
+        InputError: no piece in the split, or none as long as a slice.
+    """
+
+    def __init__(self, corpus: Corpus, split: str, n_samples: int, seed: int) -> None:
+        self.n_samples, self.seed, self.sample_rate_hz = n_samples, seed, corpus.sample_rate_hz
+        self.tails = np.full(N_KEYS, round(LONGEST_RELEASE_S * corpus.sample_rate_hz))
+        self.recordings = [recording for recording in recordings_of(corpus, split) if len(recording[0]) >= n_samples]
+        if not self.recordings:
+            raise InputError(f"{corpus.folder}: no piece of at least {n_samples} samples in the {split} split")
+        lengths = np.array([len(samples) for samples, _ in self.recordings], dtype=np.float64)
+        self.shares = lengths / lengths.sum()
+
+    def __getitem__(self, i: int) -> dict[str, Tensor]:
+        """Slice i: "audio" float32 [T], full scale +-1, and "notes", the columns of `Notes` as float64 [6, N]."""
+        rng = np.random.default_rng((self.seed, i))
+        while True:
+            samples, notes = self.recordings[rng.choice(len(self.recordings), p=self.shares)]
+            start = int(rng.integers(len(samples) - self.n_samples + 1))
+            sounding = notes.sounding(start, start + self.n_samples, self.tails)
+            if len(sounding):
+                break
+        audio = samples[start : start + self.n_samples].astype(np.float32) / FULL_SCALE
+        chosen = np.stack(notes.take(sounding, start)).astype(np.float64)
+        noise = rng.integers(TABLE_SAMPLES, size=len(sounding))
+        return {
+            "audio": torch.from_numpy(audio),
+            "notes": torch.from_numpy(chosen),
+            "noise": torch.from_numpy(noise),
+            "sample_rate_hz": torch.tensor(self.sample_rate_hz),
+        }
+
+    @staticmethod
+    def collate(slices: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """A batch: "audio" [R, T]; "notes" [6, N], "noise" [N], "row" [N], the slice of each note; the rate [R]."""
+        counts = [one["notes"].shape[1] for one in slices]
+        return {
+            "audio": torch.stack([one["audio"] for one in slices]),
+            "notes": torch.cat([one["notes"] for one in slices], dim=1),
+            "noise": torch.cat([one["noise"] for one in slices]),
+            "sample_rate_hz": torch.stack([one["sample_rate_hz"] for one in slices]),
+            "row": torch.repeat_interleave(torch.arange(len(slices)), torch.tensor(counts)),
+        }
+
+
+def recordings_of(corpus: Corpus, split: str) -> list[tuple[np.ndarray, Notes]]:
+    """Samples, int16 [n], and notes of each piece of a split."""
+    rate = corpus.sample_rate_hz
+    return [(corpus.read_samples(piece), piece_notes(corpus, piece, rate)) for piece in corpus.split(split)]
+
+
+def piece_notes(corpus: Corpus, piece: Piece, sample_rate_hz: int) -> Notes:
+    """The notes of a piece at some sample rate."""
+    return notes_of(roll_events(corpus.read_notes(piece), sample_rate_hz))

@@ -1,0 +1,1 @@
+"""Recipes: experiments as folders (recipe.py), run (runner.py) and told (results.py)."""

@@ -1,0 +1,152 @@
+"""What the figures show, read back from the figure itself and from the PNG's header."""
+
+from __future__ import annotations
+
+import errno
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from synthnet.evaluation import plots
+from synthnet.evaluation.cqt import cqt_decibels, mean_and_ci95, rmse_cqt_db
+from synthnet.evaluation.plots import plot_comparison, plot_training
+from synthnet.files import InputError
+from synthnet.score.notes import Note
+
+RATE = 16_000
+ROWS = [
+    {
+        "step": step,
+        "train_nll": 5 - step / 1000,
+        "valid_nll": 5.1 - step / 1000,
+        "dither_floor": 2.4,
+        "score_gain": step / 2000,
+        "rmse_cqt_db": 20 - step / 500,
+        "rmse_cqt_expectation_db": 19 - step / 500 if step % 200 == 0 else None,
+    }
+    for step in range(100, 1001, 100)
+]
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures saved during the test."""
+    figures: list[Figure] = []
+    monkeypatch.setattr(plots, "save", lambda figure, path: figures.append(figure))
+    return figures
+
+
+def tone(seconds: float, frequency_hz: float = 440.0) -> np.ndarray:
+    t = np.arange(round(seconds * RATE)) / RATE
+    return (0.5 * np.sin(2 * np.pi * frequency_hz * t)).astype(np.float32)
+
+
+def png_size(path: Path) -> tuple[int, int]:
+    head = path.read_bytes()[:24]
+    assert head[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height = struct.unpack(">II", head[16:24])
+    return width, height
+
+
+class TestPlotComparison:
+    def test_writes_a_png_for_a_readme(self, tmp_path: Path) -> None:
+        path = tmp_path / "made" / "a.png"
+        plot_comparison(path, tone(2), tone(2, 445), RATE, "Title", [Note(69, 64, 0.0, 2.0)])
+        assert png_size(path) == (1400, 900)
+        assert [file.name for file in path.parent.iterdir()] == ["a.png"]
+
+    def test_shows_both_sounds_and_their_difference(self, drawn: list[Figure]) -> None:
+        reference, test = tone(3), 0.3 * tone(3, 1000)
+        plot_comparison(Path("a.png"), reference, test, RATE)
+        reference_db, test_db = cqt_decibels(reference, test, RATE)
+        for axes, expected in zip(drawn[0].axes, (reference_db, test_db, test_db - reference_db), strict=False):
+            assert (axes.images[0].get_array() == expected).all()
+
+    def test_axes_are_notes_and_seconds(self, drawn: list[Figure]) -> None:
+        plot_comparison(Path("a.png"), tone(3), tone(3), RATE)
+        axes = drawn[0].axes[0]
+        labels = {
+            label.get_text(): float(place)
+            for label, place in zip(axes.get_yticklabels(), axes.get_yticks(), strict=True)
+        }
+        assert labels == {"C1": 24, "C2": 36, "C3": 48, "C4": 60, "C5": 72, "C6": 84, "C7": 96}
+        left, right, bottom, top = axes.images[0].get_extent()
+        rows, columns = axes.images[0].get_array().shape
+        brightest_row = axes.images[0].get_array()[:, columns // 2].argmax()
+        assert bottom + (brightest_row + 0.5) * (top - bottom) / rows == 69  # A4, where 440 Hz belongs
+        assert left + 0.5 * (right - left) / columns == pytest.approx(0)  # a frame is centred on its time
+        assert (right - left) / columns == pytest.approx(0.032)
+        assert axes.get_xlim() == (0, 3)
+
+    def test_figures_are_written_beside_their_seconds(self, drawn: list[Figure]) -> None:
+        reference, test = tone(3), tone(3, 450) * np.repeat([1, 0.5, 0.1], RATE).astype(np.float32)
+        rmse_db = rmse_cqt_db(reference, test, RATE)
+        mean, half_width = mean_and_ci95(rmse_db)
+        plot_comparison(Path("a.png"), reference, test, RATE, "Trumpet")
+        assert drawn[0].get_suptitle() == f"Trumpet   ·   RMSE-CQT {mean:.2f} ± {half_width:.2f} dB"
+        (above,) = drawn[0].axes[2].child_axes
+        assert above.get_xticks().tolist() == [0.5, 1.5, 2.5]
+        assert [label.get_text() for label in above.get_xticklabels()] == [f"{value:.1f}" for value in rmse_db]
+
+    @pytest.mark.parametrize("seconds", [0.4, 30])
+    def test_too_short_or_too_long_for_single_seconds(self, drawn: list[Figure], seconds: float) -> None:
+        plot_comparison(Path("a.png"), tone(seconds), tone(seconds), RATE)
+        assert not drawn[0].axes[2].child_axes
+        assert drawn[0].get_suptitle() == f"RMSE-CQT 0.00{'' if seconds < 1 else ' ± 0.00'} dB"
+
+    def test_notes_lie_at_their_fundamentals(self, drawn: list[Figure]) -> None:
+        notes = [Note(69, 64, 0.25, 0.5), Note(48, 64, 0.75, 1.5)]
+        plot_comparison(Path("a.png"), tone(1), tone(1), RATE, notes=iter(notes))
+        lines = [collection.get_segments()[0].tolist() for collection in drawn[0].axes[2].collections[:2]]
+        assert lines == [[[0.25, 69], [0.5, 69]], [[0.75, 48], [1.5, 48]]]
+
+    def test_faults(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="one length"):
+            plot_comparison(tmp_path / "a.png", tone(1), tone(2), RATE)
+        with pytest.raises(InputError, match=r"a\.jpg: .*\.png"):
+            plot_comparison(tmp_path / "a.jpg", tone(1), tone(1), RATE)
+        assert not list(tmp_path.iterdir())
+
+    def test_a_full_disk_leaves_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(figure: Figure, path: Path, **options: object) -> None:
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(Figure, "savefig", refuse)
+        with pytest.raises(OSError, match="No space left"):
+            plot_comparison(tmp_path / "a.png", tone(1), tone(1), RATE)
+        assert not list(tmp_path.iterdir())
+
+
+class TestPlotTraining:
+    def test_writes_a_png_for_a_readme(self, tmp_path: Path) -> None:
+        plot_training(tmp_path / "a.png", ROWS, "Trumpet")
+        assert png_size(tmp_path / "a.png") == (1400, 460)
+
+    def test_curves_are_the_figures(self, drawn: list[Figure]) -> None:
+        plot_training(Path("a.png"), ROWS)
+        likelihood, gain, distance = drawn[0].axes
+        for axes, keys in (
+            (likelihood, ("train_nll", "valid_nll", "dither_floor")),
+            (gain, ("score_gain",)),
+            (distance, ("rmse_cqt_db", "rmse_cqt_expectation_db")),
+        ):
+            for line, key in zip(axes.lines, keys, strict=False):
+                points = [(row["step"], row[key]) for row in ROWS if row[key] is not None]
+                assert line.get_xydata().tolist() == [list(point) for point in points]
+        assert [text.get_text() for text in likelihood.get_legend().get_texts()] == [
+            "training",
+            "validation",
+            "dither floor",
+        ]
+
+    def test_rows_may_lack_figures(self, tmp_path: Path) -> None:
+        plot_training(tmp_path / "a.png", [{"step": 10, "train_nll": 4.0}, {"step": 20, "score_gain": 0.1}])
+        assert png_size(tmp_path / "a.png") == (1400, 460)
+
+    def test_no_rows(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match=r"a\.png: no training figures"):
+            plot_training(tmp_path / "a.png", [])

@@ -1,0 +1,827 @@
+"""Reading MIDI files: bytes built by hand for each property of files in the wild, other readers, mutated files.
+
+Hand-built files have 500 ticks a beat: at the default tempo of 120 beats a minute a tick is a millisecond.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+import tracemalloc
+from pathlib import Path
+
+import mido
+import numpy as np
+import pretty_midi
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from synthnet.files import InputError
+from synthnet.score.controllers import Controls
+from synthnet.score.midi import read_midi, read_score, write_midi
+from synthnet.score.notes import Note, Score, Track
+
+END = "00 FF2F00"
+
+
+def smf(*tracks: str, division: int = 500, smf_type: int = 1) -> bytes:
+    """A MIDI file from tracks in hexadecimal."""
+    chunks = b"".join(b"MTrk" + len(body).to_bytes(4, "big") + body for body in map(bytes.fromhex, tracks))
+    return b"MThd" + bytes.fromhex(f"00000006 {smf_type:04X} {len(tracks):04X} {division & 0xFFFF:04X}") + chunks
+
+
+def delta(ticks: int) -> str:
+    """A variable-length quantity in hexadecimal."""
+    groups = [ticks & 0x7F]
+    while ticks := ticks >> 7:
+        groups.append(ticks & 0x7F | 0x80)
+    return bytes(reversed(groups)).hex()
+
+
+MS_100, MS_200, MS_500 = delta(100), delta(200), delta(500)
+
+
+@pytest.fixture
+def read(tmp_path: Path):
+    """Reads a file of the given bytes."""
+
+    def read_bytes(data: bytes) -> Score:
+        path = tmp_path / "score.mid"
+        path.write_bytes(data)
+        return read_midi(path)
+
+    return read_bytes
+
+
+@pytest.fixture
+def refusal(tmp_path: Path):
+    """The short line with which a file of the given bytes is refused, without the path that it must begin with."""
+
+    def refuse(data: bytes) -> str:
+        path = tmp_path / "score.mid"
+        path.write_bytes(data)
+        with pytest.raises(InputError) as caught:
+            read_midi(path)
+        message = str(caught.value)
+        assert "\n" not in message
+        assert message.startswith(f"{path}: ")
+        assert len(message) < len(f"{path}: ") + 120
+        return message.removeprefix(f"{path}: ")
+
+    return refuse
+
+
+def pitches_and_times(score: Score) -> list[tuple[int, float, float]]:
+    return [(note.pitch, note.start_s, note.end_s) for note in score.notes]
+
+
+# ------------------------------------------------------------------------------------------ notes
+
+
+def test_note_on_and_note_off_make_a_note(read) -> None:
+    score = read(smf(f"{MS_100} 90 3C 50 {MS_500} 80 3C 40 {END}", smf_type=0))
+    assert score == Score((Track((Note(60, 80, 0.1, 0.6),)),))
+    assert score.end_s == 0.6
+
+
+def test_running_status_and_zero_velocity_ends(read) -> None:
+    score = read(smf(f"00 90 3C 50 {MS_100} 3C 00 00 40 50 {MS_200} 40 00 {END}"))
+    assert pitches_and_times(score) == [(60, 0.0, 0.1), (64, 0.1, 0.3)]
+
+
+def test_running_status_outlives_meta_events_and_system_exclusive_data_are_passed_over(read) -> None:
+    system_exclusive = "00 F0 02 43F7 00 F7 03 F8C390"
+    score = read(
+        smf(f"00 90 3C 50 00 FF 01 02 4142 {MS_100} 3C 00 {system_exclusive} 00 90 40 50 {MS_100} 40 00 {END}")
+    )
+    assert pitches_and_times(score) == [(60, 0.0, 0.1), (64, 0.1, 0.2)]
+
+
+def test_overlapping_notes_of_a_key_are_paired_first_in_first_out(read) -> None:
+    score = read(smf(f"00 90 3C 50 {MS_100} 90 3C 60 {MS_100} 80 3C 00 {MS_100} 80 3C 00 {END}"))
+    assert score.notes == (Note(60, 80, 0.0, 0.2), Note(60, 96, 0.1, 0.3))
+
+
+def test_a_key_struck_again_before_its_end_is_written_keeps_both_notes(read) -> None:
+    score = read(smf(f"00 90 3C 50 {MS_100} 90 3C 50 00 80 3C 00 {MS_100} 80 3C 00 {END}"))
+    assert pitches_and_times(score) == [(60, 0.0, 0.1), (60, 0.1, 0.2)]
+
+
+def test_notes_without_an_end_last_to_the_end_of_the_file(read) -> None:
+    score = read(smf(f"00 90 3C 50 {END}", f"{MS_500} 91 40 50 {MS_500} FF2F00"))
+    assert pitches_and_times(score) == [(60, 0.0, 1.0), (64, 0.5, 1.0)]
+
+
+def test_ends_without_a_note_are_passed_over(read) -> None:
+    score = read(smf(f"00 80 3C 40 {MS_100} 90 3C 50 {MS_100} 80 3C 40 00 80 3C 40 {END}"))
+    assert pitches_and_times(score) == [(60, 0.1, 0.2)]
+    assert score.left_out_line() is None
+
+
+def test_keys_of_two_tracks_on_one_channel_do_not_end_each_other(read) -> None:
+    long = f"00 90 3C 50 {MS_500} 80 3C 00 {END}"
+    short = f"{MS_100} 90 3C 50 {MS_100} 80 3C 00 {END}"
+    score = read(smf(long, short))
+    assert [pitches_and_times(Score((track,))) for track in score.tracks] == [[(60, 0.0, 0.5)], [(60, 0.1, 0.2)]]
+
+
+@pytest.mark.parametrize("data", [smf(), smf(END), smf(f"00 C0 05 {END}", smf_type=0)])
+def test_a_file_without_notes_reads_but_is_no_score(data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "silent.mid"
+    path.write_bytes(data)
+    assert read_midi(path) == Score(())
+    assert read_midi(path).end_s == 0.0
+    with pytest.raises(InputError, match=r"silent\.mid: no notes$"):
+        read_score(path)
+
+
+def test_a_score_of_drums_alone_says_why_it_has_no_notes(tmp_path: Path) -> None:
+    path = tmp_path / "drums.mid"
+    path.write_bytes(smf(f"00 99 24 50 {MS_100} 89 24 00 {END}"))
+    with pytest.raises(InputError, match=r"drums\.mid: no notes \(left out: 1 drum note\)$"):
+        read_score(path)
+
+
+# ------------------------------------------------------------------------------------------ tracks
+
+
+def test_each_track_channel_and_program_is_a_track(read) -> None:
+    first = f"00 FF 03 05 4365 6C6C 6F 00 C0 2A 00 90 3C 50 {MS_100} 80 3C 00 00 91 40 50 {MS_100} 81 40 00 {END}"
+    second = f"00 C0 38 00 90 43 50 {MS_100} 80 43 00 00 C0 4B 00 90 45 50 {MS_100} 80 45 00 {END}"
+    tracks = read(smf(first, second)).tracks
+    assert [(track.name, track.program, [note.pitch for note in track.notes]) for track in tracks] == [
+        ("Cello", 42, [60]),
+        ("Cello", 0, [64]),
+        ("", 56, [67]),
+        ("", 75, [69]),
+    ]
+
+
+def test_a_program_is_that_of_the_onset_not_of_the_end(read) -> None:
+    score = read(smf(f"00 C0 2A 00 90 3C 50 {MS_100} C0 38 {MS_100} 80 3C 00 {END}"))
+    assert [track.program for track in score.tracks] == [42]
+
+
+def test_a_track_without_a_program_takes_its_channel_s(read) -> None:
+    score = read(smf(f"00 C0 2A 00 C1 38 {END}", f"00 90 3C 50 {MS_100} 80 3C 00 {END}"))
+    assert [track.program for track in score.tracks] == [42]
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [("Prélude".encode(), "Prélude"), ("Prélude".encode("latin-1"), "Prélude"), (b"  Cello\r\nI\0", "CelloI")],
+)
+def test_names_are_utf_8_or_latin_1_and_one_line(read, written: bytes, name: str) -> None:
+    score = read(smf(f"00 FF 03 {len(written):02X} {written.hex()} 00 90 3C 50 {MS_100} 80 3C 00 {END}"))
+    assert score.tracks[0].name == name
+
+
+# ------------------------------------------------------------------------------------------ tempo
+
+
+def test_tempo_changes_on_any_track_hold_for_all(read) -> None:
+    # Tempi of 1 s a beat from tick 0 and of 0.25 s a beat from tick 500, on the second and on the third track.
+    score = read(
+        smf(
+            f"{delta(250)} 90 3C 50 {MS_500} 80 3C 00 {END}",
+            f"00 FF 51 03 0F4240 {END}",
+            f"{MS_500} FF 51 03 03D090 {END}",
+        )
+    )
+    assert pitches_and_times(score) == [(60, 0.5, 1.0 + 250 * 0.0005)]
+
+
+def test_many_tempo_changes_against_their_closed_form(read) -> None:
+    # The n-th beat lasts 100,000 + 1,000 n microseconds, so n beats last 0.1 n + 0.001 n (n - 1) / 2 seconds.
+    changes = "".join(f"{'00' if n == 0 else MS_500} FF 51 03 {100_000 + 1_000 * n:06X}" for n in range(200))
+    notes = "".join(f"00 90 3C 50 {MS_500} 80 3C 00" for _ in range(200))
+    score = read(smf(changes + END, notes + END))
+    beats = [0.1 * n + 0.001 * n * (n - 1) / 2 for n in range(201)]
+    assert [note.start_s for note in score.notes] == pytest.approx(beats[:-1], abs=1e-12)
+    assert [note.end_s for note in score.notes] == pytest.approx(beats[1:], abs=1e-12)
+
+
+@pytest.mark.parametrize("division", [0, 0xE728, 0xE000])
+def test_smpte_time_and_no_time_are_refused(refusal, division: int) -> None:
+    assert refusal(smf(f"00 90 3C 50 {MS_100} 80 3C 00 {END}", division=division)).startswith("no ticks per beat")
+
+
+# ------------------------------------------------------------------------------------------ sustain pedal
+
+PEDAL_DOWN, PEDAL_UP = "B0 40 40", "B0 40 3F"
+
+
+def test_the_pedal_holds_notes_until_it_comes_up(read) -> None:
+    score = read(
+        smf(f"00 {PEDAL_DOWN} 00 90 3C 50 {MS_100} 80 3C 00 00 90 40 50 {MS_200} {PEDAL_UP} {MS_100} 80 40 00 {END}")
+    )
+    assert pitches_and_times(score) == [(60, 0.0, 0.3), (64, 0.1, 0.4)]
+
+
+def test_the_pedal_holds_what_is_down_when_it_is_pressed_and_not_what_has_ended(read) -> None:
+    score = read(
+        smf(
+            f"00 90 3C 50 00 90 40 50 {MS_100} 80 40 00 {MS_100} {PEDAL_DOWN}"
+            f"{MS_100} 80 3C 00 {MS_200} {PEDAL_UP} {END}"
+        )
+    )
+    assert pitches_and_times(score) == [(60, 0.0, 0.5), (64, 0.0, 0.1)]
+
+
+def test_a_key_struck_again_under_the_pedal_ends_its_former_note(read) -> None:
+    score = read(
+        smf(
+            f"00 {PEDAL_DOWN} 00 90 3C 50 {MS_100} 80 3C 00"
+            f"{MS_100} 90 3C 60 {MS_100} 80 3C 00 {MS_200} {PEDAL_UP} {END}"
+        )
+    )
+    assert score.notes == (Note(60, 80, 0.0, 0.2), Note(60, 96, 0.2, 0.5))
+
+
+def test_overlapping_notes_of_a_key_under_the_pedal_hold_only_the_last(read) -> None:
+    score = read(
+        smf(
+            f"00 {PEDAL_DOWN} 00 90 3C 50 {MS_100} 90 3C 60 {MS_100} 80 3C 00"
+            f"{MS_100} 80 3C 00 {MS_200} {PEDAL_UP} {END}"
+        )
+    )
+    assert score.notes == (Note(60, 80, 0.0, 0.2), Note(60, 96, 0.1, 0.5))
+
+
+def test_the_pedal_works_on_its_channel_on_all_tracks(read) -> None:
+    pedal = f"00 {PEDAL_DOWN} {MS_500} {PEDAL_UP} {END}"
+    score = read(smf(pedal, f"00 90 3C 50 00 91 40 50 {MS_100} 80 3C 00 00 81 40 00 {END}"))
+    assert pitches_and_times(score) == [(60, 0.0, 0.5), (64, 0.0, 0.1)]
+
+
+def test_a_pedal_that_never_comes_up_holds_to_the_end_of_the_file(read) -> None:
+    score = read(smf(f"00 {PEDAL_DOWN} 00 90 3C 50 {MS_100} 80 3C 00 {MS_500} FF2F00"))
+    assert pitches_and_times(score) == [(60, 0.0, 0.6)]
+
+
+# ------------------------------------------------------------------------------------------ sostenuto and soft pedals
+
+
+def pedal(control: int, value: int) -> str:
+    return f"B0 {control:02X} {value:02X}"
+
+
+SOSTENUTO_DOWN, SOSTENUTO_UP = pedal(66, 64), pedal(66, 63)
+
+
+def test_sostenuto_holds_the_keys_that_are_down_when_it_goes_down(read) -> None:
+    # All at 0.1 s: 60 is struck before the pedal, 64 after it, 67 has been let go.
+    score = read(
+        smf(
+            f"00 90 43 50 {MS_100} 80 43 00 00 90 3C 50 00 {SOSTENUTO_DOWN} 00 90 40 50"
+            f"{MS_100} 80 3C 00 00 80 40 00 {MS_200} {SOSTENUTO_UP} {END}"
+        )
+    )
+    assert pitches_and_times(score) == [(67, 0.0, 0.1), (60, 0.1, 0.4), (64, 0.1, 0.2)]
+
+
+def test_sostenuto_catches_once_while_it_stays_down(read) -> None:
+    score = read(
+        smf(f"00 {SOSTENUTO_DOWN} 00 90 3C 50 {MS_100} {SOSTENUTO_DOWN}{MS_100} 80 3C 00 {MS_100} {SOSTENUTO_UP} {END}")
+    )
+    assert pitches_and_times(score) == [(60, 0.0, 0.2)]
+
+
+def test_a_note_that_sostenuto_holds_ends_when_its_key_is_struck_again(read) -> None:
+    score = read(
+        smf(
+            f"00 90 3C 50 00 {SOSTENUTO_DOWN} {MS_100} 80 3C 00 {MS_100} 90 3C 60"
+            f"{MS_100} 80 3C 00 {MS_100} {SOSTENUTO_UP} {END}"
+        )
+    )
+    assert score.notes == (Note(60, 80, 0.0, 0.2), Note(60, 96, 0.2, 0.3))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "end_s"),
+    [(PEDAL_UP, SOSTENUTO_UP, 0.4), (SOSTENUTO_UP, PEDAL_UP, 0.4), (PEDAL_UP, PEDAL_DOWN, 0.9)],
+)
+def test_a_note_under_both_pedals_sounds_until_both_are_up(read, first: str, second: str, end_s: float) -> None:
+    score = read(
+        smf(
+            f"00 90 3C 50 00 {SOSTENUTO_DOWN} 00 {PEDAL_DOWN} {MS_100} 80 3C 00"
+            f"{MS_200} {first} {MS_100} {second} {MS_500} FF2F00"
+        )
+    )
+    assert pitches_and_times(score) == [(60, 0.0, end_s)]
+
+
+def test_sostenuto_does_not_catch_what_only_the_sustain_pedal_holds(read) -> None:
+    score = read(
+        smf(
+            f"00 {PEDAL_DOWN} 00 90 3C 50 {MS_100} 80 3C 00 00 {SOSTENUTO_DOWN} {MS_100} {PEDAL_UP}"
+            f"{MS_100} {SOSTENUTO_UP} {END}"
+        )
+    )
+    assert pitches_and_times(score) == [(60, 0.0, 0.2)]
+
+
+def test_notes_under_the_soft_pedal_get_two_thirds_of_their_velocity(read) -> None:
+    strikes = "".join(f"00 90 {key:02X} {velocity:02X}" for key, velocity in ((60, 1), (61, 2), (62, 80), (63, 127)))
+    score = read(smf(f"00 90 30 50 00 {pedal(67, 64)} {strikes} {MS_100} {pedal(67, 63)} 00 90 40 50 {MS_100} FF2F00"))
+    assert [(note.pitch, note.velocity) for note in score.notes] == [
+        (48, 80),
+        (60, 1),
+        (61, 1),
+        (62, 53),
+        (63, 85),
+        (64, 80),
+    ]
+
+
+def test_reset_all_controllers_lifts_all_pedals(read) -> None:
+    score = read(
+        smf(
+            f"00 {PEDAL_DOWN} 00 90 3C 50 00 {SOSTENUTO_DOWN} 00 {pedal(67, 127)} 00 90 40 5A {MS_100} 80 3C 00"
+            f"00 80 40 00 {MS_100} {pedal(121, 0)} 00 90 43 50 {MS_100} 80 43 00 {END}"
+        )
+    )
+    assert score.notes == (Note(60, 80, 0.0, 0.2), Note(64, 60, 0.0, 0.2), Note(67, 80, 0.2, 0.3))
+
+
+# ------------------------------------------------------------------------------------------ controllers
+
+
+def test_tracks_of_a_channel_share_its_controls(read) -> None:
+    bend, note = "E0 00 60", f"00 90 3C 50 {MS_200} 80 3C 00"
+    first, second, other = read(
+        smf(f"{MS_100} {bend} {END}", f"{note} 00 C0 2A {note} 00 91 3C 50 {MS_100} FF2F00")
+    ).tracks
+    assert first.controls == Controls(pitch=((0.1, 1.0),))
+    assert second.controls is first.controls
+    assert other.controls == Controls()
+
+
+def test_controllers_of_the_drums_are_no_one_s(read) -> None:
+    score = read(smf(f"00 E9 00 60 00 B9 07 20 00 90 3C 50 {MS_100} 80 3C 00 {END}"))
+    assert score.tracks[0].controls == Controls()
+    assert score.left_out_line(score.tracks) is None
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_pitch_bends_agree_with_pretty_midi(tmp_path: Path, seed: int) -> None:
+    path, rng = tmp_path / "bends.mid", random.Random(seed)
+    midi = mido.MidiFile(type=1, ticks_per_beat=480)
+    midi.add_track().append(mido.MetaMessage("set_tempo", tempo=rng.randrange(200_000, 1_500_000)))
+    for channel in range(3):
+        track = midi.add_track()
+        for _ in range(50):
+            bend = mido.Message("pitchwheel", channel=channel, pitch=rng.randrange(-8192, 8192))
+            track.append(bend.copy(time=rng.randrange(1, 300)))
+        track.append(mido.Message("note_on", channel=channel, note=60))
+        track.append(mido.Message("note_off", channel=channel, note=60, time=100))
+    midi.save(path)
+    tracks, parts = read_midi(path).tracks, pretty_midi.PrettyMIDI(str(path)).instruments
+    for track, part in zip(tracks, parts, strict=True):
+        times, values = zip(*track.controls.pitch, strict=True)
+        assert times == pytest.approx([bend.time for bend in part.pitch_bends], abs=1e-9)
+        assert values == pytest.approx([pretty_midi.pitch_bend_to_semitones(b.pitch) for b in part.pitch_bends])
+
+
+# ------------------------------------------------------------------------------------------ what is left out
+
+
+def test_everything_left_out_is_counted_by_kind(read) -> None:
+    score = read(
+        smf(
+            "00 99 24 50 00 99 26 50 00 89 24 40"  # two drum notes and the end of one
+            f"00 E0 00 50 {MS_100} E0 00 40"  # a bend and the way back to the centre
+            "00 B0 07 60 00 B0 0A 40 00 B0 42 7F 00 D0 20 00 A0 3C 20"  # volume, pan, sostenuto, two aftertouches
+            "00 90 3E 50 00 80 3E 00"  # a note of no length
+            f"00 90 3C 50 {MS_100} 80 3C 00 {END}"
+        )
+    )
+    assert pitches_and_times(score) == [(60, 0.1, 0.2)]
+    assert dict(score.left_out) == {"drum notes": 2, "aftertouch changes": 2, "zero-length notes": 1}
+    assert score.left_out_line() == "left out: 2 drum notes, 2 aftertouch changes, 1 zero-length note"
+
+
+def test_controls_are_left_out_of_the_tracks_that_are_played_without_them(read) -> None:
+    bend = "00 E0 00 50"
+    note = f"00 90 3C 50 {MS_100} 80 3C 00"
+    score = read(smf(f"{bend} {note} 00 C0 2A {note} 00 B1 07 20 00 91 3C 50 {MS_100} FF2F00"))
+    first, second, other = score.tracks
+    assert score.left_out_line() is None
+    assert score.left_out_line([first]) == "left out: 1 pitch bend"
+    assert score.left_out_line([first, second]) == "left out: 1 pitch bend"  # of one channel: counted once
+    assert score.left_out_line([other]) == "left out: 1 volume change"
+    for whole in (score, score.excerpt(0.05)):
+        assert whole.left_out_line(whole.tracks) == "left out: 1 pitch bend, 1 volume change"
+
+
+# ------------------------------------------------------------------------------------------ files at fault
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        "60 01 61",  # unknown to mido, as are the next two
+        "08 00",
+        "FE 02 FFFF",
+        "59 02 2A07",  # a key of 42 sharps
+        "59 00",
+        "58 04 04FF1808",  # a time signature of 4/2^255
+        "58 01 04",
+        "54 05 FF7FFFFFFF",  # a SMPTE offset of no frame rate
+        "54 05 00FFFFFFFF",
+        "20 00",
+        "00 01 05",
+        "7F 03 00FFFF",
+    ],
+)
+def test_meta_events_of_no_use_keep_their_time_and_may_hold_anything(read, meta: str) -> None:
+    score = read(smf(f"{MS_100} FF {meta} {MS_100} 90 3C 50 {MS_100} 80 3C 00 {END}"))
+    assert pitches_and_times(score) == [(60, 0.2, 0.3)]
+
+
+def test_other_readers_that_use_mido_still_see_these_events(tmp_path: Path) -> None:
+    path = tmp_path / "score.mid"
+    path.write_bytes(smf(f"00 FF 59 02 0200 {MS_100} FF 58 04 03021808 {END}", smf_type=0))
+    midi = pretty_midi.PrettyMIDI(str(path))
+    assert [(change.key_number, change.time) for change in midi.key_signature_changes] == [(2, 0.0)]
+    assert [(change.numerator, change.denominator) for change in midi.time_signature_changes] == [(3, 4)]
+    again = tmp_path / "again.mid"
+    path.write_bytes(smf(f"{MS_100} FF 60 02 61FF {END}", smf_type=0))
+    mido.MidiFile(path).save(again)
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_data_above_127_count_as_127(read) -> None:
+    score = read(smf(f"00 C0 A0 00 90 BC 50 {MS_100} 80 BC 00 00 90 3C D0 {MS_100} 80 3C 00 {END}"))
+    assert score == Score((Track((Note(127, 80, 0.0, 0.1), Note(60, 127, 0.1, 0.2)), 127),))
+
+
+def test_longer_headers_and_chunks_after_the_last_track_are_passed_over(read) -> None:
+    data = smf(f"00 90 3C 50 {MS_100} 80 3C 00 {END}")
+    assert read(data[:4] + (9).to_bytes(4, "big") + data[8:14] + b"abc" + data[14:] + b"XFIH\0\0\0\2ab") == read(data)
+
+
+def test_events_after_the_end_of_a_track_are_not_read(read) -> None:
+    assert read(smf(f"00 90 3C 50 {MS_100} 80 3C 00 {END} 00 90 40 50 {MS_100} 80 40 00")).end_s == 0.1
+
+
+@pytest.mark.parametrize(
+    ("data", "fault"),
+    [
+        (b"", "cut short"),
+        (b"RIFF\0\0\0\0WAVEfmt ", "not a MIDI file"),
+        (b"MThd", "cut short"),
+        (b"MThd\0\0\0\4\0\1\0\1", "cut short"),
+        (smf(END, smf_type=2), "a MIDI file of type 2"),
+        (smf("00 F4 00"), "undefined status byte"),
+        (smf("00 3C 50"), "running status"),
+        (smf("00 F8 3C"), "damaged"),
+        (smf(f"00 FF 51 02 0F42 {END}"), "damaged"),
+        (smf(f"{'FF' * 3000}7F 90 3C 50 {END}"), "longer than 24 hours"),
+        (smf(f"00 FF 01 {'FF' * 3000}7F 41 {END}"), "damaged"),
+        (smf("FF" * 1_000_000), "4000 bytes above 127 in a row"),
+        (smf(f"00 FF 01 FFFFFF7F 41 {END}"), "exceeds maximum length"),
+        (smf(f"00 F0 FFFFFF7F 41 {END}"), "exceeds maximum length"),
+        (smf(f"FFFFFF7F 90 3C 50 {END}"), "longer than 24 hours"),
+        (b"MThd\xff\xff\xff\xff" + smf(END)[8:], "cut short"),
+        (smf(END).replace(b"\0\0\0\4", b"\xff\xff\xff\xff"), "cut short"),
+        (smf(END)[:10] + b"\x7f\xff" + smf(END)[12:], "cut short"),
+        (smf(END) + bytes(2 << 20), "larger than 2 MiB"),
+    ],
+)
+def test_damaged_files_are_refused_in_one_line_and_little_memory(refusal, data: bytes, fault: str) -> None:
+    tracemalloc.start()
+    try:
+        assert fault in refusal(data)
+        assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_every_truncation_of_a_file_is_refused(refusal) -> None:
+    data = smf(f"00 FF 51 03 0F4240 {END}", f"00 90 3C 50 {MS_100} 80 3C 00 {END}")
+    for length in range(len(data)):
+        assert refusal(data[:length])
+
+
+def test_missing_files_folders_and_impossible_names_are_refused(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.mid", tmp_path, tmp_path / ("a" * 300)):
+        with pytest.raises(InputError) as caught:
+            read_midi(path)
+        assert str(caught.value).startswith(f"{path}: ")
+        assert "\n" not in str(caught.value)
+
+
+def test_a_file_without_permission_is_refused(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    path = tmp_path / "secret.mid"
+    path.write_bytes(smf(END))
+    path.chmod(0)
+    request.getfixturevalue("ordinary_user")
+    with pytest.raises(InputError, match=r"secret\.mid: Permission denied$"):
+        read_midi(path)
+
+
+def ordinary_file(rng: random.Random) -> bytes:
+    """A file with all that the reader looks at: several tracks, tempi, pedals, programs, drums, names, SysEx."""
+    tracks = [f"00 FF 51 03 07A120 {delta(rng.randrange(2000))} FF 51 03 0B71B0 {END}"]
+    for channel in (0, 1, 9):
+        events = f"00 FF 03 03 {rng.randbytes(3).hex()} 00 C{channel} {rng.randrange(128):02X} 00 F0 03 4301F7"
+        for _ in range(12):
+            key, velocity = rng.randrange(128), rng.randrange(1, 128)
+            events += f"{delta(rng.randrange(300))} 9{channel} {key:02X} {velocity:02X}"
+            events += f"{delta(rng.randrange(100))} B{channel} 40 {rng.choice((0, 127)):02X}"
+            events += f"{delta(rng.randrange(300))} 8{channel} {key:02X} 40"
+        tracks.append(events + END)
+    return smf(*tracks, division=rng.choice((96, 480, 960)))
+
+
+def mutated(data: bytes, rng: random.Random) -> bytes:
+    """The file with a bit flipped, cut off, with bytes put in or with bytes taken out, one to three times."""
+    changed = bytearray(data)
+    for _ in range(rng.randint(1, 3)):
+        position = rng.randrange(len(changed) + 1)
+        match rng.choice(("flip", "flip", "cut", "insert", "delete")):
+            case "flip" if position < len(changed):
+                changed[position] ^= 1 << rng.randrange(8)
+            case "cut" if rng.random() < 0.2:
+                del changed[position:]
+            case "insert":
+                changed[position:position] = rng.choice((rng.randbytes(3), b"\xff" * 40, bytes(5)))
+            case "delete":
+                del changed[position : position + rng.randint(1, 6)]
+    return bytes(changed)
+
+
+def test_mutated_files_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
+    rng = random.Random(1007)
+    scores = sorted((Path(__file__).parents[2] / "data" / "scores").glob("*.mid"))
+    originals = [ordinary_file(rng) for _ in range(20)] + [path.read_bytes() for path in scores]
+    path = tmp_path / "mutated.mid"
+    notes, refusals = [], []
+    for index in range(500):
+        path.write_bytes(mutated(originals[index % len(originals)], rng))
+        try:
+            notes += read_midi(path).notes
+        except InputError as error:
+            refusals.append(str(error))
+    assert 50 < len(refusals) < 450  # both happen often, or the mutations would test nothing
+    for refusal in refusals:
+        assert refusal.startswith(f"{path}: ")
+        assert "\n" not in refusal
+    for note in notes:
+        assert 0 <= note.pitch <= 127
+        assert 1 <= note.velocity <= 127
+        assert 0.0 <= note.start_s < note.end_s <= 24 * 3600
+
+
+# ------------------------------------------------------------------------------------------ other readers
+
+
+def written_by_mido(path: Path, rng: random.Random, tempo_track: int) -> None:
+    """Three tracks of notes that do not overlap, their keys and programs at random, and 30 tempo changes."""
+    midi = mido.MidiFile(type=1, ticks_per_beat=rng.choice((96, 384, 480)))
+    for track_index in range(4):
+        track = midi.add_track(f"track {track_index}")
+        if track_index == tempo_track:
+            tempi = [rng.randrange(200_000, 1_500_000) for _ in range(30)]
+            track += [
+                mido.MetaMessage("set_tempo", tempo=tempo, time=rng.randrange(800) if index else 0)
+                for index, tempo in enumerate(tempi)
+            ]
+            continue
+        channel = track_index
+        track.append(mido.Message("program_change", channel=channel, program=rng.randrange(128)))
+        for _ in range(40):
+            key, velocity = rng.randrange(128), rng.randrange(1, 128)
+            track.append(mido.Message("note_on", channel=channel, note=key, velocity=velocity, time=rng.randrange(500)))
+            track.append(mido.Message("note_off", channel=channel, note=key, time=rng.randrange(1, 500)))
+    midi.save(path)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_notes_programs_and_names_agree_with_pretty_midi(tmp_path: Path, seed: int) -> None:
+    path = tmp_path / "score.mid"
+    written_by_mido(path, random.Random(seed), tempo_track=0)
+    score = read_midi(path)
+    parts = pretty_midi.PrettyMIDI(str(path)).instruments
+    assert [(track.name, track.program) for track in score.tracks] == [(part.name, part.program) for part in parts]
+    for track, part in zip(score.tracks, parts, strict=True):
+        for note, other in zip(track.notes, sorted(part.notes, key=lambda note: note.start), strict=True):
+            assert (note.pitch, note.velocity) == (other.pitch, other.velocity)
+            assert (note.start_s, note.end_s) == pytest.approx((other.start, other.end), abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_times_agree_with_mido_when_the_tempi_are_on_a_later_track(tmp_path: Path, seed: int) -> None:
+    path = tmp_path / "score.mid"
+    written_by_mido(path, random.Random(seed), tempo_track=2)
+    times: dict[str, list[float]] = {"note_on": [], "note_off": []}
+    now_s = 0.0
+    for message in mido.MidiFile(path):  # in seconds, all tracks merged
+        now_s += message.time
+        if message.type in times:
+            times[message.type].append(now_s)
+    notes = read_midi(path).notes
+    assert len(notes) == 120
+    assert [note.start_s for note in notes] == pytest.approx(times["note_on"], abs=1e-9)
+    assert sorted(note.end_s for note in notes) == pytest.approx(times["note_off"], abs=1e-9)
+
+
+# ------------------------------------------------------------------------------------------ writing
+
+
+@st.composite
+def scores(draw: st.DrawFn) -> Score:
+    """Tracks of notes on a grid of 1 ms, in which notes of one key follow one another with or without a gap."""
+    tracks = []
+    for _ in range(draw(st.integers(1, 20))):
+        notes = []
+        for pitch in draw(st.lists(st.integers(0, 127), min_size=1, max_size=3, unique=True)):
+            now_ms = 0
+            for wait_ms, length_ms in draw(
+                st.lists(st.tuples(st.integers(0, 2000), st.integers(1, 60_000)), min_size=1, max_size=4)
+            ):
+                start_ms = now_ms + wait_ms
+                now_ms = start_ms + length_ms
+                notes.append(Note(pitch, draw(st.integers(1, 127)), start_ms / 1000, now_ms / 1000))
+        notes.sort(key=lambda note: (note.start_s, note.pitch))
+        name = draw(st.sampled_from(("", "Cello", "Prélude", "前奏曲")))
+        tracks.append(Track(tuple(notes), draw(st.integers(0, 127)), name))
+    return Score(tuple(tracks))
+
+
+@settings(max_examples=40, deadline=None)
+@given(score=scores())
+def test_a_written_score_reads_back(tmp_path_factory: pytest.TempPathFactory, score: Score) -> None:
+    path = tmp_path_factory.mktemp("written") / "score.mid"
+    write_midi(score, path)
+    again = read_midi(path)
+    assert [(track.name, track.program) for track in again.tracks] == [
+        (track.name, track.program) for track in score.tracks
+    ]
+    for track, original in zip(again.tracks, score.tracks, strict=True):
+        assert [(note.pitch, note.velocity) for note in track.notes] == [
+            (note.pitch, note.velocity) for note in original.notes
+        ]
+        for note, other in zip(track.notes, original.notes, strict=True):
+            assert (note.start_s, note.end_s) == pytest.approx((other.start_s, other.end_s), abs=1e-9)
+
+
+def test_times_off_the_grid_come_back_within_a_tenth_of_a_millisecond(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    starts = sorted(rng.uniform(0.0, 600.0) for _ in range(300))
+    notes = tuple(Note(60, 80, start, stop) for start, stop in zip(starts[::2], starts[1::2], strict=True))
+    write_midi(Score((Track(notes),)), tmp_path / "score.mid")
+    for note, other in zip(read_midi(tmp_path / "score.mid").notes, notes, strict=True):
+        assert abs(note.start_s - other.start_s) < 1e-4
+        assert abs(note.end_s - other.end_s) < 1e-4
+
+
+def test_pretty_midi_reads_what_was_written(tmp_path: Path) -> None:
+    score = Score((Track((Note(60, 80, 0.125, 1.5), Note(64, 90, 0.25, 2.0)), 42, "Cello"),))
+    write_midi(score, tmp_path / "score.mid")
+    (part,) = pretty_midi.PrettyMIDI(str(tmp_path / "score.mid")).instruments
+    assert (part.program, part.name, part.is_drum) == (42, "Cello", False)
+    read_notes = {Note(note.pitch, note.velocity, note.start, note.end) for note in part.notes}
+    assert read_notes == set(score.notes)
+
+
+def steps(rng: random.Random, values: list[float], default: float) -> tuple[tuple[float, float], ...]:
+    """A step function on a grid of 1 ms."""
+    curve = [(0.0, default)]
+    for time_ms in sorted(rng.sample(range(5000), 40)):
+        value = rng.choice(values)
+        if value != curve[-1][1]:
+            curve.append((time_ms / 1000, value))
+    return tuple(curve[1:])
+
+
+NOTE = (Note(60, 80, 0.0, 1.0),)
+
+
+@pytest.mark.parametrize("bend_range", [2, 7, 24])
+def test_written_controls_of_whole_controller_values_read_back_as_they_were(tmp_path: Path, bend_range: int) -> None:
+    rng = random.Random(bend_range)
+    controls = Controls(
+        pitch=((0.0, -float(bend_range)), *steps(rng, [w / 8192 * bend_range for w in range(-8000, 8000, 9)], 1.0)[1:]),
+        vibrato=steps(rng, [n / 127 for n in range(128)], 0.0),
+        gain=steps(rng, [(v * e / 12_700) ** 2 for v in range(0, 128, 3) for e in range(0, 128, 7)], 1.0),
+    )
+    write_midi(Score((Track(NOTE), Track(NOTE, controls=controls), Track(NOTE))), tmp_path / "score.mid")
+    plain, again, also_plain = (track.controls for track in read_midi(tmp_path / "score.mid").tracks)
+    assert plain == also_plain == Controls()
+    for curve, original in (
+        (again.pitch, controls.pitch),
+        (again.vibrato, controls.vibrato),
+        (again.gain, controls.gain),
+    ):
+        assert np.array(curve) == pytest.approx(np.array(original), abs=1e-12)
+
+
+def test_written_controls_read_back_to_within_the_resolution_of_controllers(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    controls = Controls(
+        pitch=steps(rng, [rng.uniform(-4.5, 4.5) for _ in range(50)], 0.0),
+        vibrato=steps(rng, [rng.random() for _ in range(50)], 0.0),
+        gain=steps(rng, [10 ** rng.uniform(-2.0, 0.2) for _ in range(50)], 1.0),  # -40 dB to 4 dB
+    )
+    write_midi(Score((Track(NOTE, controls=controls),)), tmp_path / "score.mid")
+    again = read_midi(tmp_path / "score.mid").tracks[0].controls
+    times_s = np.arange(0.0005, 6.0, 0.001)
+    for kind, tolerance in (("pitch", 0.5 * 5 / 8192), ("vibrato", 0.5 / 127)):
+        assert again.value_at(kind, times_s) == pytest.approx(controls.value_at(kind, times_s), abs=tolerance + 1e-9)
+    level_db = 20 * np.log10(again.value_at("gain", times_s) / controls.value_at("gain", times_s))
+    assert np.abs(level_db).max() < 0.1
+
+
+def test_values_that_controllers_cannot_say_are_clipped(tmp_path: Path) -> None:
+    controls = Controls(pitch=((0.0, 200.0),), vibrato=((0.0, 1.5),), gain=((0.0, 9.0),))
+    write_midi(Score((Track(NOTE, controls=controls),)), tmp_path / "score.mid")
+    again = read_midi(tmp_path / "score.mid").tracks[0].controls
+    assert again == Controls(((0.0, 127 * 8191 / 8192),), ((0.0, 1.0),), ((0.0, 1.27**2),))
+
+
+def test_controls_of_tracks_that_share_a_channel_are_not_written(tmp_path: Path) -> None:
+    tracks = tuple(Track(NOTE, program, controls=Controls(pitch=((0.0, 1.0 + program / 64),))) for program in range(16))
+    write_midi(Score(tracks), tmp_path / "score.mid")
+    again = read_midi(tmp_path / "score.mid").tracks
+    assert [track.controls for track in again] == [Controls(), *(track.controls for track in tracks[1:15]), Controls()]
+
+
+def test_pretty_midi_reads_written_bends_with_their_range(tmp_path: Path) -> None:
+    controls = Controls(pitch=((0.25, 3.0), (0.5, -12.0)))
+    write_midi(Score((Track(NOTE, controls=controls),)), tmp_path / "score.mid")
+    (part,) = pretty_midi.PrettyMIDI(str(tmp_path / "score.mid")).instruments
+    assert [(change.number, change.value) for change in part.control_changes][:3] == [(101, 0), (100, 0), (6, 12)]
+    bends = [(bend.time, pretty_midi.pitch_bend_to_semitones(bend.pitch, 12)) for bend in part.pitch_bends]
+    assert bends == [(0.25, 3.0), (0.5, -12.0)]
+
+
+def test_a_file_that_cannot_be_written_is_a_user_s_fault_and_leaves_nothing(tmp_path: Path) -> None:
+    target = tmp_path / "folder.mid"
+    target.mkdir()
+    with pytest.raises(InputError, match=r"folder\.mid: "):
+        write_midi(Score(()), target)
+    assert list(tmp_path.iterdir()) == [target]
+
+
+# ------------------------------------------------------------------------------------------ excerpts
+
+PIECE = Score(
+    (
+        Track((Note(60, 80, 0.0, 2.0), Note(62, 81, 2.0, 4.0)), 42, "Cello"),
+        Track((Note(64, 82, 1.0, 3.0), Note(65, 83, 3.5, 5.0)), 56),
+    ),
+    {"drum notes": 3},
+)
+
+
+def test_the_notes_of_all_tracks_are_merged_in_order() -> None:
+    assert [note.pitch for note in PIECE.notes] == [60, 64, 62, 65]
+    assert PIECE.end_s == 5.0
+
+
+def test_an_excerpt_is_cut_at_both_ends_and_starts_at_zero() -> None:
+    assert PIECE.excerpt(1.5, 1.0) == Score(
+        (
+            Track((Note(60, 80, 0.0, 0.5), Note(62, 81, 0.5, 1.0)), 42, "Cello"),
+            Track((Note(64, 82, 0.0, 1.0),), 56),
+        ),
+        {"drum notes": 3},
+    )
+
+
+def test_notes_that_only_touch_the_window_and_silent_tracks_are_not_in_it() -> None:
+    assert PIECE.excerpt(3.0, 0.5) == Score((Track((Note(62, 81, 0.0, 0.5),), 42, "Cello"),), {"drum notes": 3})
+    assert PIECE.excerpt(4.0).tracks == (Track((Note(65, 83, 0.0, 1.0),), 56),)
+
+
+def test_an_excerpt_of_everything_is_the_score() -> None:
+    assert PIECE.excerpt(0.0) == PIECE
+    assert PIECE.excerpt(0.0, math.inf) == PIECE
+    empty = dataclasses.replace(PIECE, tracks=())
+    assert empty.excerpt(0.0) == empty
+
+
+def test_controls_are_cut_with_the_notes() -> None:
+    controls = Controls(pitch=((0.0, 0.5), (1.0, 1.0), (3.0, 2.0)), vibrato=((4.0, 0.5),), gain=((1.5, 0.25),))
+    score = Score((Track((Note(60, 80, 0.0, 5.0),), controls=controls),))
+    assert score.excerpt(0.0).tracks[0].controls == controls
+    assert score.excerpt(1.5, 2.0).tracks[0].controls == Controls(((0.0, 1.0), (1.5, 2.0)), (), ((0.0, 0.25),))
+
+
+def test_cut_chords_stay_sorted() -> None:
+    score = Score((Track((Note(67, 80, 0.0, 2.0), Note(60, 80, 0.5, 2.0))),))
+    assert [note.pitch for note in score.excerpt(1.0).notes] == [60, 67]
+    assert [note.pitch for note in score.excerpt(1.0).tracks[0].notes] == [60, 67]
+
+
+@pytest.mark.parametrize(
+    ("start_s", "duration_s"),
+    [(-0.1, None), (math.nan, None), (math.inf, None), (5.0, None), (0.0, 0.0), (0.0, -1.0), (0.0, math.nan)],
+)
+def test_windows_that_make_no_sense_are_refused(start_s: float, duration_s: float | None) -> None:
+    with pytest.raises(InputError, match=r"^excerpt: "):
+        PIECE.excerpt(start_s, duration_s)

@@ -1,0 +1,106 @@
+"""A small harmonic instrument in the training loop: it learns, and resumes to the bit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from synthnet.corpus.corpus import Corpus
+from synthnet.corpus.slices import NoteSlices
+from synthnet.files import InputError
+from synthnet.models import HarmonicConfig, build_model
+from synthnet.models.checkpoint import load_checkpoint, load_tensors
+from synthnet.training.run import harmonic_task
+from synthnet.training.settings import training_config
+from synthnet.training.trainer import LossModule, Trainer
+
+TRAINED = HarmonicConfig(partials=30, bands=16, width=32, embedding=8)
+TINY = training_config("harmonic", n_predicted=9_000, batch=2, warmup_steps=0, anneal_steps=60, anneal_minutes=None)
+
+
+def trainer_for(folder: Path, corpus: Corpus, resume: bool = False, **changes: Any) -> Trainer:
+    folder.mkdir(exist_ok=True)
+    training = replace(TINY, **changes)
+    task = harmonic_task([corpus], TRAINED, training, 4)
+    return Trainer(
+        folder,
+        task.config,
+        training,
+        task.dataset,
+        sample_rate_hz=corpus.sample_rate_hz,
+        instruments=("trumpet",),
+        provenance={},
+        device=torch.device("cpu"),
+        resume=resume,
+        start=task.start,
+    )
+
+
+def run(trainer: Trainer, steps: int) -> None:
+    trainer.run(
+        until_step=steps,
+        until_s=None,
+        on_step=lambda progress: None,
+        validate=lambda network: {"rmse_cqt_db": 1.0},
+        validate_now=lambda step, elapsed_s: False,
+    )
+
+
+def test_thirty_steps_lower_the_distance_of_other_slices(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    trainer = trainer_for(tmp_path / "run", tiny_corpus, learning_rate=3e-2)
+    others = NoteSlices.collate([trainer.dataset[i] for i in range(1_000, 1_008)])
+    distances = []
+    for batch, _ in zip(trainer.batches(), range(31), strict=False):
+        if trainer.step % 30 == 0:
+            with torch.no_grad():
+                distances.append(trainer.network.loss(others).audio.item())
+        trainer.train_step(LossModule(trainer.network), batch, 0.0)
+        trainer.step += 1
+    assert distances[1] < 0.75 * distances[0]
+
+
+def test_resumed_is_the_same_to_the_bit(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    run(trainer_for(tmp_path / "whole", tiny_corpus), 12)
+    run(trainer_for(tmp_path / "parts", tiny_corpus), 6)
+    resumed = trainer_for(tmp_path / "parts", tiny_corpus, resume=True)
+    assert resumed.step == 6
+    run(resumed, 12)
+    for name in ("last.safetensors", "state.safetensors"):
+        whole, parts = (load_tensors(tmp_path / folder / name)[0] for folder in ("whole", "parts"))
+        assert whole.keys() == parts.keys()
+        for key in whole:
+            assert np.array_equal(whole[key], parts[key]), (name, key)
+
+
+def test_what_is_measured_is_not_trained(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    trainer = trainer_for(tmp_path / "run", tiny_corpus)
+    start = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+    run(trainer, 5)  # the first update of the average
+    weights = load_checkpoint(tmp_path / "run" / "last.safetensors").weights
+    for name in ("cents", "stretch", "ratios", "release_s", "nearest"):
+        np.testing.assert_array_equal(weights[name], start[name])
+    for name in ("key.weight", "hidden.0.weight", "out.weight", "gain.weight", "fall.weight"):
+        assert not np.array_equal(weights[name], start[name])
+
+
+def test_validation_plays_the_network(tiny_corpus: Corpus) -> None:
+    task = harmonic_task([tiny_corpus], TRAINED, TINY, 4)
+    network: Any = build_model(task.config)
+    assert task.start is not None
+    network.load_state_dict({name: torch.from_numpy(value) for name, value in task.start.items()})
+    figures, line = task.validate(network)
+    assert 0 < figures["rmse_cqt_50_db"] < figures["rmse_cqt_db"] < 80
+    assert line.startswith("tiny_prelude: RMSE-CQT")
+
+
+def test_faults(tiny_corpus: Corpus) -> None:
+    with pytest.raises(InputError, match="learns one instrument"):
+        harmonic_task([tiny_corpus, tiny_corpus], TRAINED, TINY, 4)
+    with pytest.raises(InputError, match=r"n_predicted: slices of 8192 samples are too short .* at least 8193"):
+        harmonic_task([tiny_corpus], TRAINED, replace(TINY, n_predicted=8_192), 4)
+    harmonic_task([tiny_corpus], TRAINED, replace(TINY, n_predicted=8_193), 4)

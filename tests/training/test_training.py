@@ -1,0 +1,325 @@
+"""The loop: resuming to the bit, interruption, divergence, annealing, and the classic fit of one slice."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+from synthnet.corpus.corpus import Corpus
+from synthnet.corpus.slices import SliceDataset
+from synthnet.files import InputError
+from synthnet.models import KINDS, Kind, Losses, Model, build_model, preset_config
+from synthnet.models.checkpoint import arrays_of, load_checkpoint, load_tensors
+from synthnet.training.settings import TrainingConfig, annealed, training_config
+from synthnet.training.trainer import Interrupted, LossModule, Trainer
+
+
+def trainer_for(
+    folder: Path, corpus: Corpus, training: TrainingConfig, *, resume: bool = False, workers: int = 0, **more: Any
+) -> Trainer:
+    folder.mkdir(exist_ok=True)
+    config = preset_config("synthnet", "tiny")
+    dataset = SliceDataset(
+        [corpus],
+        "train",
+        n_predicted=training.n_predicted,
+        n_context=config.receptive_field - 1,
+        seed=training.seed,
+    )
+    return Trainer(
+        folder,
+        config,
+        training,
+        dataset,
+        sample_rate_hz=16_000,
+        instruments=("trumpet",),
+        provenance=more.pop("provenance", {}),
+        device=torch.device("cpu"),
+        resume=resume,
+        workers=workers,
+        **more,
+    )
+
+
+def run(trainer: Trainer, steps: int, on_step=lambda progress: None) -> None:
+    trainer.run(
+        until_step=steps,
+        until_s=None,
+        on_step=on_step,
+        validate=lambda network: {"rmse_cqt_db": next(network.parameters()).detach().abs().sum().item()},
+        validate_now=lambda step, elapsed_s: step == 7,
+    )
+
+
+TINY = training_config("tiny", n_predicted=300, batch=2)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_interrupted_and_resumed_is_the_same_to_the_bit(tmp_path: Path, tiny_corpus: Corpus, workers: int) -> None:
+    training = dataclasses.replace(TINY, anneal_steps=25, anneal_minutes=None)
+    run(trainer_for(tmp_path / "whole", tiny_corpus, training), 20)
+    run(trainer_for(tmp_path / "parts", tiny_corpus, training, workers=workers), 9)
+    resumed = trainer_for(tmp_path / "parts", tiny_corpus, training, resume=True, workers=workers)
+    assert resumed.step == 9
+    run(resumed, 20)
+    for name in ("last.safetensors", "state.safetensors"):
+        whole, parts = (load_tensors(tmp_path / run_name / name)[0] for run_name in ("whole", "parts"))
+        assert whole.keys() == parts.keys()
+        for key in whole:
+            assert np.array_equal(whole[key], parts[key]), (name, key)
+
+
+def test_a_run_starts_from_weights_and_resumes_without_them(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    torch.manual_seed(5)
+    weights = arrays_of(build_model(preset_config("synthnet", "tiny")).state_dict())
+    training = dataclasses.replace(TINY, anneal_steps=25, anneal_minutes=None)
+    options = {"start": weights, "provenance": {"started_from": {"file": "x"}}}
+    whole = trainer_for(tmp_path / "whole", tiny_corpus, training, **options)
+    for network in (whole.network, whole.average):  # averaged weights of the old and of fresh ones would be neither's
+        assert all(np.array_equal(value, weights[name]) for name, value in arrays_of(network.state_dict()).items())
+    assert whole.optimisers["adam"].state_dict()["state"] == {}
+    run(whole, 9)
+    trained = arrays_of(whole.network.state_dict())
+    assert not np.array_equal(trained["head.logits.bias"], weights["head.logits.bias"])  # the source stays as it was
+    parts = trainer_for(tmp_path / "parts", tiny_corpus, training, **options)
+    run(parts, 4)
+    resumed = trainer_for(tmp_path / "parts", tiny_corpus, training, resume=True)
+    run(resumed, 9)
+    for name, value in whole.average.state_dict().items():
+        assert torch.equal(value, resumed.average.state_dict()[name])
+    last = load_checkpoint(tmp_path / "parts" / "last.safetensors")
+    assert last.training["started_from"] == {"file": "x"}
+
+
+def test_two_seeds_differ(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    weights = []
+    for seed in (0, 1):
+        run(trainer_for(tmp_path / str(seed), tiny_corpus, dataclasses.replace(TINY, seed=seed)), 3)
+        weights.append(load_checkpoint(tmp_path / str(seed) / "last.safetensors").weights)
+    assert not np.array_equal(weights[0]["audio.embedding.weight"], weights[1]["audio.embedding.weight"])
+
+
+def test_a_run_leaves_its_files(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    seen = []
+    run(trainer_for(tmp_path / "run", tiny_corpus, TINY), 20, seen.append)
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {"best.safetensors", "last.safetensors", "state.safetensors", "metrics.jsonl", "tensorboard"}
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "rmse_cqt_db" in row] == [7, 20]
+    assert [progress.step for progress in seen] == [1, 10, 20]
+    assert seen[-1].loss > seen[-1].error > 0  # the auxiliary loss comes on top
+    last = load_checkpoint(tmp_path / "run" / "last.safetensors")
+    assert last.training["steps"] == 20
+    assert last.training["samples"] == 20 * 2 * 300
+
+
+def test_a_signal_saves_and_stops(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    trainer = trainer_for(tmp_path / "run", tiny_corpus, TINY)
+    for number in (signal.SIGINT, signal.SIGTERM):
+
+        def interrupt(progress: object, number: int = number) -> None:
+            os.kill(os.getpid(), number)
+
+        before = trainer.step
+        with pytest.raises(Interrupted):
+            run(trainer, 1000, interrupt)
+        assert before < trainer.step < before + 12
+        trainer = trainer_for(tmp_path / "run", tiny_corpus, TINY, resume=True)
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(
+    tmp_path: Path, tiny_corpus: Corpus
+) -> None:
+    run(trainer_for(tmp_path / "run", tiny_corpus, TINY), 5)
+    good = {path.name: path.read_bytes() for path in (tmp_path / "run").glob("*.safetensors")}
+    trainer = trainer_for(tmp_path / "run", tiny_corpus, TINY, resume=True)
+    with torch.no_grad():
+        trainer.network.head.logits.bias[3] = math.nan
+    with pytest.raises(InputError, match="no longer finite"):
+        run(trainer, 30)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").glob("*.safetensors")} == good
+
+
+def test_resuming_something_else_is_refused(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    run(trainer_for(tmp_path / "run", tiny_corpus, TINY), 2)
+    with pytest.raises(InputError, match="was trained with seed 0, not 5"):
+        trainer_for(tmp_path / "run", tiny_corpus, dataclasses.replace(TINY, seed=5), resume=True)
+    (tmp_path / "run" / "state.safetensors").write_bytes(b"x" * 100)
+    with pytest.raises(InputError, match=r"state\.safetensors: damaged"):
+        trainer_for(tmp_path / "run", tiny_corpus, TINY, resume=True)
+
+
+def test_one_slice_can_be_learned_by_heart(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    training = dataclasses.replace(TINY, ema_decay=0.0)
+    trainer = trainer_for(tmp_path / "run", tiny_corpus, training)
+    batch = next(trainer.batches())
+    losses = [trainer.network.loss(batch).audio.item()]
+    for _ in range(150):
+        trainer.train_step(LossModule(trainer.network), dict(batch), 0.0)
+        trainer.step += 1
+    losses.append(trainer.network.loss(batch).audio.item())
+    assert losses[1] < losses[0] - 2
+
+
+def test_adam_is_torchs_on_the_first_step(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    """Closed form: Adam's first step moves every weight that has a gradient by the learning rate, whatever its size."""
+    training = dataclasses.replace(TINY, warmup_steps=0, ema_decay=0.0, learning_rate=1e-3)
+    trainer = trainer_for(tmp_path / "run", tiny_corpus, training)
+    before = trainer.network.head.logits.bias.clone()
+    trainer.train_step(LossModule(trainer.network), next(trainer.batches()), 0.0)
+    moved = (trainer.network.head.logits.bias - before).abs()
+    torch.testing.assert_close(moved, torch.full_like(moved, 1e-3), rtol=1e-3, atol=0)
+
+
+def test_muon_trains_the_matrices_and_adam_the_rest(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    trainer = trainer_for(tmp_path / "run", tiny_corpus, dataclasses.replace(TINY, muon=True))
+    adam, muon = (
+        {id(parameter) for group in optimiser.param_groups for parameter in group["params"]}
+        for optimiser in trainer.optimisers.values()
+    )
+    assert not adam & muon
+    assert adam | muon == {id(parameter) for parameter in trainer.network.parameters()}
+    assert id(trainer.network.head.hidden.weight) in adam  # 6 rows, fewer than Muon is for
+    assert id(trainer.network.stack[0].residual.weight) in muon
+    assert list(trainer_for(tmp_path / "other", tiny_corpus, dataclasses.replace(TINY, muon=False)).optimisers) == [
+        "adam"
+    ]
+
+
+def test_annealing_is_a_cosine_with_a_warm_up() -> None:
+    training = TrainingConfig(learning_rate=1.0, warmup_steps=10, anneal_steps=100)
+    assert annealed(training, 0, 0.0) == pytest.approx(0.1)
+    assert annealed(training, 50, 0.0) == pytest.approx(0.525)
+    assert annealed(training, 100, 0.0) == pytest.approx(0.05)
+    assert annealed(training, 1000, 0.0) == annealed(training, 100, 0.0)
+    by_clock = dataclasses.replace(training, anneal_steps=None, anneal_minutes=2.0)
+    assert annealed(by_clock, 50, 60.0) == pytest.approx(0.525)
+    paper = TrainingConfig()
+    assert annealed(paper, 0, 0.0) == annealed(paper, 10**6, 1e6) == 1e-3
+
+
+@dataclass(frozen=True)
+class LineConfig:
+    """Of a model of another kind: a line through points."""
+
+    kind: ClassVar[str] = "line"
+    model: ClassVar[str] = "line"
+    styles: ClassVar[int] = 0
+    slope: float = 1.0
+
+    def as_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> LineConfig:
+        return cls(**values)
+
+
+class Line(Model):
+    error_name = "square"
+
+    def __init__(self, config: LineConfig) -> None:
+        super().__init__()
+        self.slope, self.offset = torch.nn.Parameter(torch.tensor(config.slope)), torch.nn.Parameter(torch.zeros(()))
+
+    def loss(self, batch: Mapping[str, torch.Tensor]) -> Losses:
+        square = (self.slope * batch["x"] + self.offset - batch["y"]).square().mean()
+        return Losses(square + 0.1 * self.slope.square(), square)
+
+
+class Points(Dataset[dict[str, torch.Tensor]]):
+    def __getitem__(self, i: int) -> dict[str, torch.Tensor]:
+        x = torch.tensor(float(i % 7))
+        return {"x": x, "y": 3 * x + 1}
+
+
+def test_a_model_of_another_kind_is_trained_by_the_same_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KINDS, "line", Kind(LineConfig, Line))
+    training = TrainingConfig(learning_rate=0.1, batch=3)
+
+    def line_trainer(folder: str, resume: bool = False) -> Trainer:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        facts = {"sample_rate_hz": 44_100, "instruments": ("line",), "provenance": {}, "device": torch.device("cpu")}
+        return Trainer(tmp_path / folder, LineConfig(), training, Points(), resume=resume, **facts)
+
+    whole = line_trainer("whole")
+    first = whole.network.loss(next(whole.batches()))
+    run(whole, 200)
+    assert whole.network.loss(next(whole.batches())).audio < 0.05 * first.audio
+    rows = [json.loads(row) for row in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
+    assert "train_square" in rows[-2] | rows[-1]
+    run(line_trainer("parts"), 50)
+    parts = line_trainer("parts", resume=True)
+    run(parts, 200)
+    checkpoint = load_checkpoint(tmp_path / "parts" / "last.safetensors")
+    assert checkpoint.config == LineConfig()
+    for name, value in arrays_of(whole.network.state_dict()).items():
+        assert np.array_equal(value, checkpoint.weights[name])
+    with pytest.raises(InputError, match="holds a model of kind 'line', not 'autoregressive'"):
+        Trainer(
+            tmp_path / "parts",
+            preset_config("synthnet", "tiny"),
+            training,
+            Points(),
+            sample_rate_hz=44_100,
+            instruments=("line",),
+            provenance={},
+            device=torch.device("cpu"),
+            resume=True,
+        )
+
+
+def test_average_of_the_weights_is_the_recurrence(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    trainer = trainer_for(tmp_path / "run", tiny_corpus, TINY)
+    mean = trainer.network.head.logits.bias.detach().clone()
+    for batch, _ in zip(trainer.batches(), range(20), strict=False):
+        trainer.train_step(LossModule(trainer.network), batch, 0.0)
+        trainer.step += 1
+        if trainer.step % 5 == 0:
+            updates = trainer.step // 5
+            decay = min(TINY.ema_decay, (1 + updates) / (10 + updates))
+            mean = decay * mean + (1 - decay) * trainer.network.head.logits.bias.detach()
+    torch.testing.assert_close(trainer.average.head.logits.bias.detach(), mean)
+
+
+def test_two_processes_train_as_one_with_twice_the_batch(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    common = ["train", "--preset", "tiny", "--corpus", str(tiny_corpus.folder), "--slice", "300", "--steps", "6"]
+    common += ["--device", "cpu", "--evaluate-every", "100steps"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "synthnet"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    pair = subprocess.run(
+        [*launch, *common, "--out", str(tmp_path / "pair")],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=300,
+    )
+    assert pair.returncode == 0, pair.stderr
+    assert pair.stderr.count("no loss can be lower") == 1  # rank 0 alone talks
+    single = subprocess.run(
+        [sys.executable, "-m", "synthnet", *common, "--batch", "2", "--out", str(tmp_path / "single")],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=300,
+    )
+    assert single.returncode == 0, single.stderr
+    theirs, mine = (load_checkpoint(tmp_path / name / "last.safetensors").weights for name in ("pair", "single"))
+    for name in mine:
+        np.testing.assert_allclose(theirs[name], mine[name], rtol=1e-3, atol=1e-4)
+    before = arrays_of(build_model(preset_config("synthnet", "tiny")).state_dict())
+    assert not np.allclose(before["audio.embedding.weight"], mine["audio.embedding.weight"])
