@@ -14,7 +14,7 @@ from pathlib import Path
 
 CLONE = Path(__file__).resolve().parents[1]
 LARGEST_BYTES = 25_000_000  # of the wheel, and of the sdist
-LARGEST_OTHER_BYTES = 300_000  # of a file that is not a network
+LARGEST_OTHER_BYTES = 1_000_000  # of a file that is not a network
 TRY = """
 import synthnet
 audio = synthnet.load("trumpet").play("song.mid", duration_s=1.0)
