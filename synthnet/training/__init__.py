@@ -1,7 +1,3 @@
-"""Training.
-
-settings.py  everything that decides what is trained, and for how long
-run.py       a run in a folder
-trainer.py   the loop
-muon.py      an optimiser for matrices
+"""Training: settings.py what is trained, tasks.py what each kind of model learns from, run.py a run in a folder,
+trainer.py the loop, state.py what is saved and resumed, muon.py an optimiser for matrices.
 """

@@ -23,7 +23,7 @@ from synthnet.corpus.corpus import Corpus
 from synthnet.corpus.slices import SliceDataset
 from synthnet.files import InputError
 from synthnet.models import KINDS, Kind, Losses, Model, build_model, preset_config
-from synthnet.models.checkpoint import arrays_of, load_checkpoint, load_tensors
+from synthnet.models.checkpoint import Checkpoint, arrays_of, load_checkpoint, load_tensors
 from synthnet.training.settings import TrainingConfig, annealed, training_config
 from synthnet.training.trainer import Interrupted, LossModule, Trainer
 
@@ -40,22 +40,11 @@ def trainer_for(
         n_context=config.receptive_field - 1,
         seed=training.seed,
     )
-    return Trainer(
-        folder,
-        config,
-        training,
-        dataset,
-        sample_rate_hz=16_000,
-        instruments=("trumpet",),
-        provenance=more.pop("provenance", {}),
-        device=torch.device("cpu"),
-        resume=resume,
-        workers=workers,
-        **more,
-    )
+    begin = Checkpoint(config, 16_000, ("trumpet",), more.pop("provenance", {}), more.pop("start", {}))
+    return Trainer(folder, begin, training, dataset, device=torch.device("cpu"), resume=resume, workers=workers)
 
 
-def run(trainer: Trainer, steps: int, on_step=lambda progress: None) -> None:
+def run(trainer: Trainer, steps: int, on_step=lambda loss, error, share: None) -> None:
     trainer.run(
         until_step=steps,
         until_s=None,
@@ -115,13 +104,14 @@ def test_two_seeds_differ(tmp_path: Path, tiny_corpus: Corpus) -> None:
 
 def test_a_run_leaves_its_files(tmp_path: Path, tiny_corpus: Corpus) -> None:
     seen = []
-    run(trainer_for(tmp_path / "run", tiny_corpus, TINY), 20, seen.append)
+    trainer = trainer_for(tmp_path / "run", tiny_corpus, TINY)
+    run(trainer, 20, lambda loss, error, share: seen.append((trainer.step, loss, error)))
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names == {"best.safetensors", "last.safetensors", "state.safetensors", "metrics.jsonl", "tensorboard"}
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if "rmse_cqt_db" in row] == [7, 20]
-    assert [progress.step for progress in seen] == [1, 10, 20]
-    assert seen[-1].loss > seen[-1].error > 0  # the auxiliary loss comes on top
+    assert [step for step, _, _ in seen] == [1, 10, 20]
+    assert all(loss > error > 0 for _, loss, error in seen)  # the auxiliary loss comes on top
     last = load_checkpoint(tmp_path / "run" / "last.safetensors")
     assert last.training["steps"] == 20
     assert last.training["samples"] == 20 * 2 * 300
@@ -131,7 +121,7 @@ def test_a_signal_saves_and_stops(tmp_path: Path, tiny_corpus: Corpus) -> None:
     trainer = trainer_for(tmp_path / "run", tiny_corpus, TINY)
     for number in (signal.SIGINT, signal.SIGTERM):
 
-        def interrupt(progress: object, number: int = number) -> None:
+        def interrupt(*progress: float, number: int = number) -> None:
             os.kill(os.getpid(), number)
 
         before = trainer.step
@@ -253,8 +243,8 @@ def test_a_model_of_another_kind_is_trained_by_the_same_loop(tmp_path: Path, mon
 
     def line_trainer(folder: str, resume: bool = False) -> Trainer:
         (tmp_path / folder).mkdir(exist_ok=True)
-        facts = {"sample_rate_hz": 44_100, "instruments": ("line",), "provenance": {}, "device": torch.device("cpu")}
-        return Trainer(tmp_path / folder, LineConfig(), training, Points(), resume=resume, **facts)
+        begin = Checkpoint(LineConfig(), 44_100, ("line",), {}, {})
+        return Trainer(tmp_path / folder, begin, training, Points(), device=torch.device("cpu"), resume=resume)
 
     whole = line_trainer("whole")
     first = whole.network.loss(next(whole.batches()))
@@ -269,18 +259,9 @@ def test_a_model_of_another_kind_is_trained_by_the_same_loop(tmp_path: Path, mon
     assert checkpoint.config == LineConfig()
     for name, value in arrays_of(whole.network.state_dict()).items():
         assert np.array_equal(value, checkpoint.weights[name])
-    with pytest.raises(InputError, match="holds a model of kind 'line', not 'autoregressive'"):
-        Trainer(
-            tmp_path / "parts",
-            preset_config("synthnet", "tiny"),
-            training,
-            Points(),
-            sample_rate_hz=44_100,
-            instruments=("line",),
-            provenance={},
-            device=torch.device("cpu"),
-            resume=True,
-        )
+    other = Checkpoint(preset_config("synthnet", "tiny"), 44_100, ("line",), {}, {})
+    with pytest.raises(InputError, match="kind line, not autoregressive"):
+        Trainer(tmp_path / "parts", other, training, Points(), device=torch.device("cpu"), resume=True)
 
 
 def test_average_of_the_weights_is_the_recurrence(tmp_path: Path, tiny_corpus: Corpus) -> None:
@@ -297,8 +278,18 @@ def test_average_of_the_weights_is_the_recurrence(tmp_path: Path, tiny_corpus: C
 
 
 def test_two_processes_train_as_one_with_twice_the_batch(tmp_path: Path, tiny_corpus: Corpus) -> None:
-    common = ["train", "--preset", "tiny", "--corpus", str(tiny_corpus.folder), "--slice", "300", "--steps", "6"]
-    common += ["--device", "cpu", "--evaluate-every", "100steps"]
+    common = [
+        "train",
+        "--preset",
+        "tiny",
+        "--corpus",
+        str(tiny_corpus.folder),
+        "--set",
+        "n_predicted=300",
+        "--steps",
+        "6",
+    ]
+    common += ["--device", "cpu", "--set", "evaluate_every=100steps"]
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "synthnet"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     pair = subprocess.run(
@@ -311,7 +302,7 @@ def test_two_processes_train_as_one_with_twice_the_batch(tmp_path: Path, tiny_co
     assert pair.returncode == 0, pair.stderr
     assert pair.stderr.count("no loss can be lower") == 1  # rank 0 alone talks
     single = subprocess.run(
-        [sys.executable, "-m", "synthnet", *common, "--batch", "2", "--out", str(tmp_path / "single")],
+        [sys.executable, "-m", "synthnet", *common, "--set", "batch=2", "--out", str(tmp_path / "single")],
         capture_output=True,
         text=True,
         env=environment,
