@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.utils.data import Dataset
 from torch.utils.tensorboard import SummaryWriter
 
 from synthnet.files import InputError
@@ -32,10 +33,13 @@ class RunState:
     Args:
         begin: config, sample rate, instruments and provenance, which checkpoints keep and resuming compares, and the
             weights to begin with, by name (the others are fresh).
+        dataset: makes the training slices, dictionaries of tensors that the model's loss takes in batches.
         span: intended length of the run, for whoever resumes it.
+        workers: processes that prepare slices.
 
     Raises:
-        InputError: when resuming, the state is missing, damaged, or of another network or recipe.
+        InputError: weights to begin with that do not fit, or a state to resume from that is missing, damaged, or of
+            another network or recipe.
     """
 
     def __init__(
@@ -43,13 +47,15 @@ class RunState:
         folder: Path,
         begin: Checkpoint,
         training: TrainingConfig,
+        dataset: Dataset[dict[str, Tensor]],
         *,
         device: torch.device,
         resume: bool = False,
         span: Span | None = None,
+        workers: int = 0,
     ) -> None:
-        self.folder, self.begin, self.training = folder, begin, training
-        self.device, self.span = device, span
+        self.folder, self.begin, self.training, self.dataset = folder, begin, training, dataset
+        self.device, self.span, self.workers = device, span, workers
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         self.provenance = dict(begin.training)
         torch.manual_seed(training.seed)

@@ -14,7 +14,6 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -22,12 +21,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from synthnet.files import InputError, Interrupted
 from synthnet.models import Losses, Model
-from synthnet.models.checkpoint import Checkpoint
-from synthnet.training.settings import TrainingConfig, annealed
+from synthnet.training.settings import annealed
 from synthnet.training.state import RunState
 
 EMA_EVERY_STEPS = 5
@@ -37,26 +35,7 @@ SAVE_EVERY_S = 120.0
 
 
 class Trainer(RunState):
-    """A run that learns.
-
-    Args:
-        dataset: makes the training slices, dictionaries of tensors that the model's loss takes in batches.
-        workers: processes that prepare slices.
-        state: of `RunState`.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        begin: Checkpoint,
-        training: TrainingConfig,
-        dataset: Dataset[dict[str, Tensor]],
-        *,
-        workers: int = 0,
-        **state: Any,
-    ) -> None:
-        super().__init__(folder, begin, training, **state)
-        self.dataset, self.workers = dataset, workers
+    """A run that learns; its arguments are those of `RunState`."""
 
     def run(
         self,

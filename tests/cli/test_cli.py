@@ -6,6 +6,8 @@ import itertools
 import json
 import random
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -457,6 +459,43 @@ def test_faults_of_arguments(run: Run, song: Path, network: Path, tiny_corpus: C
     fault(run(*etudes[:4], "--seed", 5), "--seed", "--scores etudes")
     fault(run("evaluate", network, "--corpus", "nowhere"), "nowhere")
     fault(run("nonsense"), "nonsense")
+
+
+def test_help_and_slips_load_few_libraries() -> None:
+    """One process runs the words in turn: what is loaded for the first must not hide behind what later ones load."""
+    script = (
+        "import sys; from synthnet.cli import main\n"
+        "for words in sys.argv[1:]:\n"
+        "    sys.argv = ['synthnet', *words.split()]\n"
+        "    try: main()\n"
+        "    except SystemExit: pass\n"
+        "    print('loaded', *sys.modules)\n"
+    )
+    heavy = {"torch", "numba", "scipy", "soundfile", "soxr", "matplotlib", "pretty_midi"}
+    light = heavy | {"numpy", "mido", "safetensors", "tqdm"}
+    words = ["--help", "--version", "--helpp", "trane", "train --help", "train --helpp", "corpus build --helpp"]
+    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=True)
+    loaded = [set(line.split()[1:]) for line in done.stdout.splitlines() if line.startswith("loaded ")]
+    assert len(loaded) == len(words)
+    for command, modules in zip(words, loaded, strict=True):
+        assert not modules & (heavy if command.startswith(("train", "corpus")) else light), command
+
+
+def test_settings_of_a_run(run: Run, tiny_corpus: Corpus) -> None:
+    train = ["train", "--corpus", tiny_corpus.folder, "--preset", "tiny", "--steps", 1]
+    fault(run(*train, "--set", "learning-rate=1"), "learning-rate", "learning_rate", "channels", "evaluate_every")
+    fault(run(*train, "--set", "partials=4"), "partials", "channels")
+    fault(run(*train[:3], "--model", "harmonic", "--set", "channels=4"), "channels", "partials")
+    fault(run(*train, "--set", "seed"), "NAME=VALUE")
+    for word in ("seed=1.5", "seed=true", "muon=1", "learning_rate=fast", "learning_rate=nan", "learning_rate=1e400"):
+        fault(run(*train, "--set", word), word.partition("=")[0])
+    for word in ("batch=0", "anneal_steps=0", "workers=-1", "evaluate_every=20", "channels=big", "velocity=loud"):
+        fault(run(*train, "--set", word), word.partition("=")[0])
+    trained = run(*train, "--set", "seed=1", "--set", "muon=False", "--set", "channels=12", "--set", "seed=2")
+    assert trained.status == 0, trained.err
+    checkpoint = load_checkpoint(Path("runs/trumpet-tiny/last.safetensors"))
+    settings = checkpoint.training["settings"]
+    assert (settings["seed"], settings["muon"], checkpoint.config.channels) == (2, False, 12)
 
 
 def test_faults_of_files(run: Run, network: Path, song: Path, tmp_path: Path) -> None:
