@@ -32,13 +32,9 @@ WITHOUT_GPU = (
     help=f"Instrument to learn: {', '.join(who.name for who in KNOWN_INSTRUMENTS)}; your own, if it has a corpus; "
     "several with commas, or all, for one network.",
 )
+@click.option("--model", help="harmonic, synthnet, wavenet, deepvoice.  [default: synthnet with a GPU, else harmonic]")
 @click.option(
-    "--model",
-    help="harmonic, synthnet, wavenet, deepvoice, or a step between these networks.  "
-    "[default: harmonic; synthnet with a GPU or --preset]",
-)
-@click.option(
-    "--preset", help=f"Size and recipe of the paper's networks: {', '.join(PRESETS)}.  [default: cpu; L24 on a GPU]"
+    "--preset", help=f"Size of the paper's networks: {', '.join(PRESETS)}.  [default: L24 on a GPU, else cpu]"
 )
 @click.option(
     "--corpus",
@@ -55,9 +51,7 @@ WITHOUT_GPU = (
     "an instrument that synthnet instruments lists, or a FILE.safetensors.  [default: fresh weights]",
 )
 @click.option("--out", type=path_type, help="Folder of the run.  [default: runs/INSTRUMENT-PRESET, or -harmonic]")
-@click.option(
-    "--minutes", type=positive, help="Train this long, resumed parts included.  [default of harmonic: 10, of cpu: 12]"
-)
+@click.option("--minutes", type=positive, help="Length, resumed parts included.  [default of harmonic: 10, of cpu: 12]")
 @click.option("--epochs", type=positive, help="Passes through the corpus.  [default of L24, L26, L48: 200]")
 @click.option("--steps", type=click.IntRange(min=1), help="Train until this step.")
 @click.option("--resume", is_flag=True, help="Continue the run in --out, with its settings.")
@@ -107,7 +101,7 @@ def train(
     asked = model, preset
     like = None  # the network whose kind and sample rate the run takes
     if resume and out is not None:
-        settings.resumed_settings(out, {})
+        settings.resumed_settings(out, model, {})
         like = peek_checkpoint(out / "last.safetensors")
     elif start_text is not None:
         who = known_instrument(instrument or "")
@@ -142,9 +136,7 @@ def train(
     folder = out or DEFAULT_RUNS / f"{'-'.join(corpus.instrument for corpus in corpora)}-{recipe}"
     start, span = None, None
     if resume:
-        config, training, span = settings.resumed_settings(
-            folder, overrides | ({"model": asked[0]} if asked[0] else {})
-        )
+        config, training, span = settings.resumed_settings(folder, asked[0], overrides)
     elif settings.has_run(folder):
         raise InputError(f"{folder}: holds a run already; --resume continues it, --out NAME starts another")
     elif start_text is not None:

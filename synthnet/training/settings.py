@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 DEFAULT_MODEL, DEFAULT_PRESET = "synthnet", "cpu"
 PAPER_EPOCHS = 200
 LEARNING_RATE_END = 0.05  # share of the learning rate left when annealing ends
-FOLLOWING = ("model", "styles", "longest_s", "anneal_minutes")  # fields that follow from options and corpora
-
-
+FOLLOWING = {"model", "styles", "longest_s", "anneal_minutes"}  # fields that follow from options and corpora
 TYPES: dict[str, tuple[Any, str]] = {
     "bool": (bool, "true or false"),
     "int": (int, "a whole number"),
@@ -71,18 +69,17 @@ class TrainingConfig(Checked):
     seed: int = setting(0, "Random seed of weights and slices.", 0, 2**31 - 1)
 
 
-CPU = {
-    "learning_rate": 4e-3, "muon": True, "weight_decay": 0.0, "matrix_decay": 0.5, "n_predicted": 4_000,
-    "warmup_steps": 100, "ema_decay": 0.98, "anneal_minutes": 12.0,
-}  # fmt: skip
-RECIPES: dict[str, dict[str, Any]] = {  # of presets and of the harmonic instrument; the others have the paper's
-    "cpu": CPU,
-    "tiny": {**CPU, "n_predicted": 1_000, "warmup_steps": 10, "anneal_minutes": 1.0},
-    "harmonic": {
-        "learning_rate": 3e-3, "muon": True, "weight_decay": 0.0, "batch": 4, "n_predicted": 44_100,
-        "warmup_steps": 50, "ema_decay": 0.98, "anneal_minutes": 10.0,
-    },
-}  # fmt: skip
+PAPER = TrainingConfig()
+CPU = TrainingConfig(
+    learning_rate=4e-3, muon=True, weight_decay=0.0, matrix_decay=0.5, n_predicted=4_000, warmup_steps=100,
+    ema_decay=0.98, anneal_minutes=12.0,
+)  # fmt: skip
+HARMONIC = TrainingConfig(
+    learning_rate=3e-3, muon=True, weight_decay=0.0, batch=4, n_predicted=44_100, warmup_steps=50, ema_decay=0.98,
+    anneal_minutes=10.0,
+)  # fmt: skip
+TINY = dataclasses.replace(CPU, n_predicted=1_000, warmup_steps=10, anneal_minutes=1.0)
+RECIPES = {"cpu": CPU, "harmonic": HARMONIC, "tiny": TINY}  # of other presets, `PAPER`
 
 
 @dataclass(frozen=True)
@@ -112,10 +109,10 @@ class Span:
         match = re.fullmatch(r"(\d{1,7}(?:\.\d+)?)(min|steps|epochs)", text)
         if match is None or float(match[1]) < 0.01:
             raise InputError(f"{text!r} is not a number followed by min, steps or epochs, as in 5min")
-        number = float(match[1])
-        if match[2] == "steps":
+        number, unit = float(match[1]), match[2]
+        if unit == "steps":
             return cls(steps=max(1, round(number)))
-        return cls(minutes=number) if match[2] == "min" else cls(epochs=number)
+        return cls(minutes=number) if unit == "min" else cls(epochs=number)
 
 
 def parse_settings(words: Iterable[str]) -> dict[str, Any]:
@@ -136,17 +133,16 @@ def parse_settings(words: Iterable[str]) -> dict[str, Any]:
 
 
 def split_settings(model: str | None, given: Mapping[str, Any], *others: type[Checked]) -> tuple[dict[str, Any], ...]:
-    """Settings by where they belong: the config of this model (None: SynthNet), `TrainingConfig`, other classes.
+    """Settings of the config of this model (None: SynthNet), of `TrainingConfig` and of other classes, in this order.
 
-    Raises:
-        InputError: a name that none of them has.
+    InputError for a name that none of them has.
     """
     kind: Any = HarmonicConfig if model == HarmonicConfig.kind else ModelConfig
     fields = [{field.name for field in dataclasses.fields(cls)} for cls in (kind, TrainingConfig, *others)]
-    known = set().union(*fields) - set(FOLLOWING)
+    known = sorted(set().union(*fields) - FOLLOWING)
     for name in given:
         if name not in known:
-            raise InputError(f"unknown setting {name!r} of a {kind.kind} model; known: {', '.join(sorted(known))}")
+            raise InputError(f"unknown setting {name!r} of a {kind.kind} model; known: {', '.join(known)}")
     return tuple({name: value for name, value in given.items() if name in names} for names in fields)
 
 
@@ -161,7 +157,7 @@ def recipe_name(model: str | None, preset: str | None) -> str:
 
 def training_config(recipe: str, **changes: Any) -> TrainingConfig:
     """The recipe of a preset or of "harmonic" (the paper's, unless it has its own), with some values changed."""
-    return TrainingConfig(**{**RECIPES.get(recipe, {}), **changes})
+    return dataclasses.replace(RECIPES.get(recipe, PAPER), **changes)
 
 
 def fresh_settings(
@@ -224,11 +220,11 @@ def has_run(folder: Path) -> bool:
     return (folder / "state.safetensors").exists()
 
 
-def resumed_settings(folder: Path, overrides: Mapping[str, Any]) -> tuple[Any, TrainingConfig, Span]:
+def resumed_settings(folder: Path, model: str | None, overrides: Mapping[str, Any]) -> tuple[Any, TrainingConfig, Span]:
     """Config, recipe and length of the run in a folder.
 
     Raises:
-        InputError: nothing to resume, or an override that contradicts what the run was begun with.
+        InputError: nothing to resume, or a model or an override that contradicts what the run was begun with.
     """
     if not has_run(folder):
         raise InputError(f"{folder}: no run to resume")
@@ -239,7 +235,7 @@ def resumed_settings(folder: Path, overrides: Mapping[str, Any]) -> tuple[Any, T
     except (KeyError, TypeError) as error:
         raise InputError(f"{folder / 'state.safetensors'}: damaged ({error})") from None
     begun_with = {"model": config.model, **config.as_dict(), **dataclasses.asdict(training)}
-    for name, value in overrides.items():
+    for name, value in {"model": model or config.model, **overrides}.items():
         if begun_with.get(name) != value:
             raise InputError(f"{folder}: was begun with {name} {begun_with.get(name)}, not {value}")
     return config, training, span
@@ -255,9 +251,7 @@ def annealed_over(training: TrainingConfig, span: Span) -> TrainingConfig:
 
     A span in steps or epochs does not anneal by the clock: the same steps must give the same weights.
     """
-    if training.anneal_minutes is None:
-        return training
-    return dataclasses.replace(training, anneal_minutes=span.minutes)
+    return dataclasses.replace(training, anneal_minutes=training.anneal_minutes and span.minutes)
 
 
 def annealed(training: TrainingConfig, step: int, elapsed_s: float) -> float:

@@ -37,23 +37,14 @@ class Validation:
 
 @dataclass(frozen=True)
 class Task:
-    """What a model needs in order to be trained on some corpora.
+    """What a model needs in order to be trained on some corpora."""
 
-    Attributes:
-        config: of the model, completed by measurements in the corpora.
-        dataset: makes the training slices.
-        validate: judges a model.
-        remark: about the loss, for the first line of a run.
-        floor_nats: lower bound of the loss; 0: none.
-        measured: weights that are measured in the corpora and not trained, by name.
-    """
-
-    config: Any
-    dataset: Dataset[dict[str, Tensor]]
+    config: Any  # of the model, completed by measurements in the corpora
+    dataset: Dataset[dict[str, Tensor]]  # training slices
     validate: Callable[[Any], Validation]
-    remark: str
-    floor_nats: float = 0.0
-    measured: Mapping[str, np.ndarray] = field(default_factory=dict)
+    remark: str  # about the loss, for the first line of a run
+    floor_nats: float = 0.0  # lower bound of the loss; 0: none
+    measured: Mapping[str, np.ndarray] = field(default_factory=dict)  # weights, by name, that are not trained
 
 
 def autoregressive_task(
