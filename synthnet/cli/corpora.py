@@ -137,7 +137,7 @@ def corpora_for(names: str | None, folders: tuple[Path, ...], sample_rate_hz: in
             raise InputError(f"{folders[0]}: a corpus of {', '.join(have)}, but --instrument says {names}")
         return found
     if not wanted:
-        raise InputError("--instrument or --corpus is needed: what is to be learned?")
+        raise InputError("--instrument or --corpus is needed, the instrument to learn")
     for who, name in wanted:  # reports a slip before the corpora of others are built
         if who is None and not (name and (default_folder(name, sample_rate_hz, wide) / "manifest.json").exists()):
             find_instrument(name)

@@ -1,4 +1,4 @@
-"""What the commands share: types of options, and lines and progress on standard error."""
+"""Shared by the commands: types of options, and lines and progress on standard error."""
 
 from __future__ import annotations
 

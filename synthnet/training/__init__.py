@@ -1,3 +1,3 @@
-"""Training: settings.py what is trained, tasks.py what each kind of model learns from, run.py a run in a folder,
-trainer.py the loop, state.py what is saved and resumed, muon.py an optimiser for matrices.
+"""Training: settings.py chooses model and recipe, tasks.py makes slices and validates, run.py trains in a folder,
+trainer.py is the loop, state.py saves and resumes, muon.py is an optimiser for matrices.
 """

@@ -200,8 +200,8 @@ class Monitor:
     def show(self, loss: float, error: float, share: float) -> None:
         """Move the bar."""
         trainer = self.trainer
-        if self.begun is None:  # the first step, which is slower than the rest, is not timed
-            self.begun = trainer.elapsed_s, trainer.samples, share
+        # The first step, which is slower than the rest, is not timed.
+        self.begun = self.begun or (trainer.elapsed_s, trainer.samples, share)
         elapsed_s, samples, begun = self.begun
         passed_s = max(trainer.elapsed_s - elapsed_s, 1e-9)
         rate = (trainer.samples - samples) / passed_s

@@ -84,7 +84,7 @@ RECIPES = {"cpu": CPU, "harmonic": HARMONIC, "tiny": TINY}  # of other presets, 
 
 @dataclass(frozen=True)
 class RunSettings(Checked):
-    """What else `--set` sets: it changes a run, but not what a step computes."""
+    """Settings of a run that do not change the computation of a step."""
 
     rate: int | None = setting(None, "Sample rate in Hz of the default corpus.", 1, 10**6)
     workers: int = setting(0, "Processes that prepare slices.", 0, 256)

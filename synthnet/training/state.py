@@ -182,7 +182,7 @@ class RunState:
 
 
 def identity(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What a resumed run must have in common with its beginning, by name; see `Trainer.facts`."""
+    """The facts that a resumed run must have in common with its beginning, by name; see `RunState.facts`."""
     return {
         "kind": facts["kind"],
         **facts["config"],

@@ -1,4 +1,4 @@
-"""What each kind of model learns from corpora, and how it is validated on them: a line of `TASKS` each."""
+"""Training slices and validation of each kind of model: a line of `TASKS` each."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Validation:
 
 @dataclass(frozen=True)
 class Task:
-    """What a model needs in order to be trained on some corpora."""
+    """Everything that a model needs in order to be trained on some corpora."""
 
     config: Any  # of the model, completed by measurements in the corpora
     dataset: Dataset[dict[str, Tensor]]  # training slices
