@@ -6,6 +6,8 @@ import itertools
 import json
 import random
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +20,7 @@ from conftest import Run, fault
 
 from synthnet import cli
 from synthnet.audio.files import read_audio, write_audio
+from synthnet.corpus import build
 from synthnet.corpus.corpus import Corpus, read_corpus
 from synthnet.files import sha256
 from synthnet.generation.library import read_library
@@ -51,7 +54,7 @@ def network(tmp_path: Path) -> Path:
 
 
 def test_train_render_compare_evaluate_info(run: Run, tiny_corpus: Corpus, tiny_scores: Path, tmp_path: Path) -> None:
-    common = ["train", "--preset", "tiny", "--corpus", tiny_corpus.folder, "--evaluate-every", "30steps"]
+    common = ["train", "--preset", "tiny", "--corpus", tiny_corpus.folder, "--set", "evaluate_every=30steps"]
     trained = run(*common, "--steps", 20)
     assert trained.status == 0, trained.err
     folder = tmp_path / "runs" / "trumpet-tiny"
@@ -65,7 +68,7 @@ def test_train_render_compare_evaluate_info(run: Run, tiny_corpus: Corpus, tiny_
         parts, whole = (folder / f"{name}.safetensors", tmp_path / "whole" / f"{name}.safetensors")
         a, b = (load_tensors_of(path) for path in (parts, whole))
         assert all(torch.equal(a[key], b[key]) for key in a)
-    fault(run(*common, "--resume", "--steps", 60, "--seed", 3), "was begun with seed 0, not 3")
+    fault(run(*common, "--resume", "--steps", 60, "--set", "seed=3"), "was begun with seed 0, not 3")
 
     song = tiny_scores / "tiny_prelude.mid"
     rendered = run("render", song, "--duration", 0.3, "--checkpoint", folder / "last.safetensors")
@@ -260,7 +263,7 @@ def test_corpus_build_and_info(run: Run, tiny_scores: Path, tmp_path: Path) -> N
 
 
 def test_corpus_build_with_etudes(run: Run, tiny_scores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli.corpora, "DEFAULT_SCORES", tiny_scores)
+    monkeypatch.setattr(build, "DEFAULT_SCORES", tiny_scores)
     (tmp_path / "etudes").mkdir()  # a folder of this name is not what the word means
 
     def pieces(*options: object) -> tuple[list[str], list[str]]:
@@ -328,8 +331,8 @@ def test_an_instrument_of_ones_own_from_corpus_to_song(run: Run, tiny_scores: Pa
 def test_training_from_a_trained_network(
     run: Run, tiny_corpus: Corpus, network: Path, many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train = ["train", "--corpus", tiny_corpus.folder, "--slice", 200]
-    still = ["--steps", 1, "--learning-rate", 1e-9]  # what it starts from is what is left
+    train = ["train", "--corpus", tiny_corpus.folder, "--set", "n_predicted=200"]
+    still = ["--steps", 1, "--set", "learning_rate=1e-9"]  # what it starts from is what is left
 
     def started(*options: object) -> Checkpoint:
         out = tmp_path / "runs" / f"r{len(list(tmp_path.glob('runs/*')))}"
@@ -355,20 +358,20 @@ def test_training_from_a_trained_network(
     (tmp_path / "shipped").mkdir()
     (tmp_path / "shipped" / "trumpet.safetensors").write_bytes(network.read_bytes())
     monkeypatch.setattr(cli.train, "read_library", partial(read_library, shipped=tmp_path / "shipped"))
-    shipped = started("--from", "shipped", "--matrix-decay", 0.1)  # the trumpet, as of the corpus's program
+    shipped = started("--from", "shipped", "--set", "matrix_decay=0.1")  # the trumpet, as of the corpus's program
     assert same(shipped, load_checkpoint(network))
     assert shipped.training["settings"]["matrix_decay"] == 0.1
     assert shipped.training["started_from"]["instrument"] == "trumpet"
-    goes_on = run(*train, "--resume", "--steps", 2, "--out", "runs/r0", "--learning-rate", 1e-9)
+    goes_on = run(*train, "--resume", "--steps", 2, "--out", "runs/r0", "--set", "learning_rate=1e-9")
     assert goes_on.status == 0, goes_on.err
     assert load_checkpoint(tmp_path / "runs" / "r0" / "last.safetensors").training["started_from"] == origin
 
     fault(run(*train, "--resume", "--from", many, "--out", "runs/r0"), "--from is for a new run")
-    fault(run(*train, "--from", many, "--channels", 12), "many.safetensors: starts with channels 8, not 12")
+    fault(run(*train, "--from", many, "--set", "channels=12"), "many.safetensors: starts with channels 8, not 12")
     fault(run(*train, "--from", many, "--preset", "cpu"), "starts with filter_width 2, not 3")
     fault(run(*train, "--from", many, "--model", "wavenet"), "starts with model synthnet, not wavenet")
-    fault(run(*train, "--from", many, "--velocity"), "starts with velocity False, not True")
-    fault(run(*train, "--from", many, "--no-dither"), "starts with dither True, not False")
+    fault(run(*train, "--from", many, "--set", "velocity=true"), "starts with velocity False, not True")
+    fault(run(*train, "--from", many, "--set", "dither=false"), "starts with dither True, not False")
     fault(run("train", "--from", "horn", "--instrument", "flute"), "no instrument 'horn'")
     fault(run("train", "--from", "horn.safetensors", "--instrument", "flute"), "horn.safetensors: no such file")
     assert not (tmp_path / "data").exists()  # told before the corpus is built
@@ -387,7 +390,7 @@ def test_resuming_with_another_corpus_or_model_is_refused(run: Run, tiny_corpus:
     assert run("corpus", "build", "--instrument", "cello", "--scores", tiny_scores, "--out", "c").status == 0
     begun = run("train", "--preset", "tiny", "--corpus", tiny_corpus.folder, "--steps", 1, "--out", "r")
     assert begun.status == 0, begun.err
-    fault(run("train", "--corpus", "c", "--out", "r", "--resume"), "was trained on trumpet, not on cello")
+    fault(run("train", "--corpus", "c", "--out", "r", "--resume"), "instruments trumpet, not cello")
     again = ["train", "--corpus", tiny_corpus.folder, "--out", "r", "--resume"]
     fault(run(*again, "--model", "wavenet"), "model synthnet, not wavenet")
     remembered = run(*again)
@@ -428,13 +431,13 @@ def test_faults_of_arguments(run: Run, song: Path, network: Path, tiny_corpus: C
     fault(run("train", "--corpus", tiny_corpus.folder, "--minutes", "nan"), "minutes")
     fault(run("train", "--corpus", tiny_corpus.folder, "--minutes", 1, "--steps", 5), "give one of them")
     fault(run("train", "--corpus", tiny_corpus.folder, "--epochs", "1e308"), "--epochs")
-    fault(run("train", "--corpus", tiny_corpus.folder, "--evaluate-every", "1e-30min"), "1e-30min")
+    fault(run("train", "--corpus", tiny_corpus.folder, "--set", "evaluate_every=1e-30min"), "1e-30min")
     fault(run("train", "--corpus", tiny_corpus.folder, "--device", "meta"), "meta")
     fault(run("train", "--corpus", tiny_corpus.folder, "--resume"), "no run to resume")
     fault(run("train", "--corpus", tiny_corpus.folder, "--device", "nope"), "nope")
-    fault(run("train", "--corpus", tiny_corpus.folder, "--channels", 2), "channels")
-    fault(run("train", "--corpus", tiny_corpus.folder, "--slice", 0), "n_predicted")
-    fault(run("train", "--corpus", tiny_corpus.folder, "--evaluate-every", "often"), "often")
+    fault(run("train", "--corpus", tiny_corpus.folder, "--set", "channels=2"), "channels")
+    fault(run("train", "--corpus", tiny_corpus.folder, "--set", "n_predicted=0"), "n_predicted")
+    fault(run("train", "--corpus", tiny_corpus.folder, "--set", "evaluate_every=often"), "often")
     fault(run(*render, "--instrument", "horn"), "horn", "trumpet")
     for option in ("--duration", "--start"):
         for value in ("-1", "nan", "inf"):
@@ -456,6 +459,43 @@ def test_faults_of_arguments(run: Run, song: Path, network: Path, tiny_corpus: C
     fault(run(*etudes[:4], "--seed", 5), "--seed", "--scores etudes")
     fault(run("evaluate", network, "--corpus", "nowhere"), "nowhere")
     fault(run("nonsense"), "nonsense")
+
+
+def test_help_and_slips_load_few_libraries() -> None:
+    """One process runs the words in turn: what is loaded for the first must not hide behind what later ones load."""
+    script = (
+        "import sys; from synthnet.cli import main\n"
+        "for words in sys.argv[1:]:\n"
+        "    sys.argv = ['synthnet', *words.split()]\n"
+        "    try: main()\n"
+        "    except SystemExit: pass\n"
+        "    print('loaded', *sys.modules)\n"
+    )
+    heavy = {"torch", "numba", "scipy", "soundfile", "soxr", "matplotlib", "pretty_midi"}
+    light = heavy | {"numpy", "mido", "safetensors", "tqdm"}
+    words = ["--help", "--version", "--helpp", "trane", "train --help", "train --helpp", "corpus build --helpp"]
+    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=True)
+    loaded = [set(line.split()[1:]) for line in done.stdout.splitlines() if line.startswith("loaded ")]
+    assert len(loaded) == len(words)
+    for command, modules in zip(words, loaded, strict=True):
+        assert not modules & (heavy if command.startswith(("train", "corpus")) else light), command
+
+
+def test_settings_of_a_run(run: Run, tiny_corpus: Corpus) -> None:
+    train = ["train", "--corpus", tiny_corpus.folder, "--preset", "tiny", "--steps", 1]
+    fault(run(*train, "--set", "learning-rate=1"), "learning-rate", "learning_rate", "channels", "evaluate_every")
+    fault(run(*train, "--set", "partials=4"), "partials", "channels")
+    fault(run(*train[:3], "--model", "harmonic", "--set", "channels=4"), "channels", "partials")
+    fault(run(*train, "--set", "seed"), "NAME=VALUE")
+    for word in ("seed=1.5", "seed=true", "muon=1", "learning_rate=fast", "learning_rate=nan", "learning_rate=1e400"):
+        fault(run(*train, "--set", word), word.partition("=")[0])
+    for word in ("batch=0", "anneal_steps=0", "workers=-1", "evaluate_every=20", "channels=big", "velocity=loud"):
+        fault(run(*train, "--set", word), word.partition("=")[0])
+    trained = run(*train, "--set", "seed=1", "--set", "muon=False", "--set", "channels=12", "--set", "seed=2")
+    assert trained.status == 0, trained.err
+    checkpoint = load_checkpoint(Path("runs/trumpet-tiny/last.safetensors"))
+    settings = checkpoint.training["settings"]
+    assert (settings["seed"], settings["muon"], checkpoint.config.channels) == (2, False, 12)
 
 
 def test_faults_of_files(run: Run, network: Path, song: Path, tmp_path: Path) -> None:
