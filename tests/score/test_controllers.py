@@ -9,7 +9,7 @@ import mido
 import numpy as np
 import pytest
 
-from synthnet.score.controllers import ChannelControllers, Controls, control_messages
+from synthnet.score.controllers import ChannelControllers, Controls
 
 
 def bend(wheel: int) -> mido.Message:
@@ -184,18 +184,3 @@ def test_an_excerpt_begins_with_the_values_in_force() -> None:
     assert controls.excerpt(2.5, 4.0).counts == controls.counts
     assert controls.excerpt(4.0, math.inf).pitch == ((0.0, 0.5),)
     assert controls.excerpt(0.0, math.inf) == controls
-
-
-def test_any_pair_of_volume_and_expression_is_written_with_its_gain() -> None:
-    rng = random.Random(0)
-    for _ in range(300):
-        volume, expression = rng.randrange(128), rng.randrange(128)
-        controls = controls_after(change(7, volume), change(11, expression))
-        gain = controls.value_at("gain", 1.0)
-        messages = [message for _, message in control_messages(Controls(gain=((0.0, float(gain)),)), 0)]
-        assert controls_after(*messages).value_at("gain", 1.0) == gain
-
-
-def test_pitches_within_two_semitones_need_no_range() -> None:
-    assert list(control_messages(Controls(pitch=((0.5, -2.0),)), 3)) == [(0.5, bend(-8192).copy(channel=3))]
-    assert list(control_messages(Controls(), 3)) == []
