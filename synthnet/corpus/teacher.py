@@ -112,7 +112,7 @@ def fluidsynth_version() -> str:
 class Teacher:
     """One preset (`program`, 0-based General MIDI, bank 0) of a sound font at one output rate.
 
-    Raises InputError when the rate is not within FluidSynth's reach or the program is not 0 to 127.
+    Raises InputError when the rate is not within FluidSynth's reach.
     """
 
     soundfont: Path
@@ -121,11 +121,8 @@ class Teacher:
 
     def __post_init__(self) -> None:
         if not LOWEST_RATE_HZ <= self.sample_rate_hz <= HIGHEST_RATE_HZ:
-            raise InputError(
-                f"sample rate {self.sample_rate_hz} Hz: FluidSynth renders {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz"
-            )
-        if not 0 <= self.program <= 127:
-            raise InputError(f"program {self.program}: not within 0 to 127")
+            reach = f"{LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz"
+            raise InputError(f"sample rate {self.sample_rate_hz} Hz: FluidSynth renders {reach}")
 
     @property
     def oversampling(self) -> int:

@@ -112,15 +112,11 @@ def test_modulation_is_a_depth() -> None:
 
 
 @pytest.mark.parametrize(("volume", "expression"), [(100, 127), (127, 127), (50, 127), (100, 64), (7, 1)])
-def test_gain_in_decibels_is_40_log10(volume: int, expression: int) -> None:
+def test_gain_in_decibels_is_40_log10_and_0_is_silence(volume: int, expression: int) -> None:
     gain = controls_after(change(7, volume), change(11, expression)).value_at("gain", 2.0)
     level_db = 40 * math.log10(volume / 100) + 40 * math.log10(expression / 127)
     assert 20 * math.log10(gain) == pytest.approx(level_db, abs=1e-9)
-
-
-@pytest.mark.parametrize("control", [7, 11])
-def test_0_is_silence(control: int) -> None:
-    assert controls_after(change(control, 0)).gain == ((0.0, 0.0),)
+    assert controls_after(change(7, 0)).gain == controls_after(change(11, 0)).gain == ((0.0, 0.0),)
 
 
 # ------------------------------------------------------------------------------------------ all
