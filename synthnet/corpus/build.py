@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -52,10 +52,6 @@ class _Source:
     checksum: str
     score: Score
 
-    @property
-    def name(self) -> str:
-        return self.path.stem
-
 
 def build_corpus(
     folder: Path,
@@ -88,32 +84,32 @@ def build_corpus(
         before = read_corpus(folder)
     except InputError:
         before = corpus
-    checksums = {source.name: source.checksum for source in sources}
     known: dict[str, Piece] = {}  # former pieces of the same source and teacher
     if replace(before, gain=1.0, pieces=()) == corpus:
+        checksums = {name: source.checksum for name, source in sources.items()}
         known = {piece.name: piece for piece in before.pieces if piece.source_sha256 == checksums.get(piece.name)}
-    for source in sources:
+    for source in sources.values():
         _report_unheard(source, instrument, report)
     peaks = _peaks(sources, teacher, known, report)
     corpus = replace(corpus, gain=PEAK / max(peaks.values()))
 
     pieces = []
     try:
-        _write_etudes(folder / ETUDES, sources, made)
-        for source in sources:
-            piece = known.get(source.name)
+        _write_etudes(folder / ETUDES, sources.values(), made)
+        for name, source in sources.items():
+            piece = known.get(name)
             if piece is not None and before.gain == corpus.gain and _is_intact(corpus, piece):
                 pieces.append(replace(piece, split=source.split, source=source.path.name))
-                report(f"{source.name}: unchanged")
+                report(f"{name}: unchanged")
             else:
-                pieces.append(_write_piece(corpus, teacher, source, peaks[source.name]))
-                report(f"{source.name}: rendered, {clock(pieces[-1].n_samples / sample_rate_hz)}")
+                pieces.append(_write_piece(corpus, teacher, source, peaks[name]))
+                report(f"{name}: rendered, {clock(pieces[-1].n_samples / sample_rate_hz)}")
         corpus = replace(corpus, pieces=tuple(pieces))
         manifest = asdict(corpus)
         del manifest["folder"]
         _write_text(folder / "manifest.json", json.dumps(manifest, indent=2))
         for piece in before.pieces:
-            if piece.name not in peaks:
+            if piece.name not in sources:
                 before.audio_path(piece).unlink(missing_ok=True)
                 before.score_path(piece).unlink(missing_ok=True)
                 report(f"{piece.name}: removed, its score is no longer given")
@@ -124,8 +120,8 @@ def build_corpus(
     return corpus
 
 
-def _read_sources(scores: Sequence[Path], made: Mapping[Path, Score], valid: Sequence[str]) -> list[_Source]:
-    """The scores and those `made` for the corpus, which are not files yet, sorted by name.
+def _read_sources(scores: Sequence[Path], made: Mapping[Path, Score], valid: Sequence[str]) -> dict[str, _Source]:
+    """The scores and those `made` for the corpus, which are not files yet, by name and sorted by it.
 
     Raises InputError that lists every score that cannot be used.
     """
@@ -163,7 +159,7 @@ def _read_sources(scores: Sequence[Path], made: Mapping[Path, Score], valid: Seq
     if all(source.split == "valid" for source in sources.values()):
         named = " or ".join(map(repr, words))
         raise InputError(f"no score is left to train on: all {len(sources)} have {named} in their names")
-    return [sources[name] for name in sorted(sources)]
+    return dict(sorted(sources.items()))
 
 
 def _raise_all(errors: Sequence[str], n_scores: int) -> None:
@@ -182,17 +178,14 @@ def _report_unheard(source: _Source, instrument: MidiInstrument, report: Report)
 
 
 def _peaks(
-    sources: Sequence[_Source], teacher: Teacher, known: Mapping[str, Piece], report: Report
+    sources: Mapping[str, _Source], teacher: Teacher, known: Mapping[str, Piece], report: Report
 ) -> dict[str, float]:
     """The teacher's peak in each piece by name, played unless it is known."""
-    peaks = {}
-    for source in sources:
-        if source.name in known:
-            peaks[source.name] = known[source.name].peak
-        else:
-            peaks[source.name] = float(np.abs(_play(teacher, source)).max())
-            report(f"{source.name}: level measured")
-    silent = [source.path for source in sources if peaks[source.name] == 0]
+    peaks = {name: piece.peak for name, piece in known.items()}
+    for name in [name for name in sources if name not in known]:
+        peaks[name] = float(np.abs(_play(teacher, sources[name])).max())
+        report(f"{name}: level measured")
+    silent = [source.path for name, source in sources.items() if peaks[name] == 0]
     _raise_all([f"{path}: the sound font has no sound for its notes" for path in silent], len(sources))
     return peaks
 
@@ -203,7 +196,7 @@ def _play(teacher: Teacher, source: _Source) -> np.ndarray:
     return teacher.play(notes, max(note.end_s for note in notes) + TAIL_S)
 
 
-def _write_etudes(folder: Path, sources: Sequence[_Source], made: Mapping[Path, Score]) -> None:
+def _write_etudes(folder: Path, sources: Collection[_Source], made: Mapping[Path, Score]) -> None:
     """Write the MIDI files that were made, and remove former études that are no source now."""
     for source in sources:
         if source.path in made and not has_checksum(source.path, source.checksum):
@@ -223,7 +216,7 @@ def _is_intact(corpus: Corpus, piece: Piece) -> bool:
 
 def _write_piece(corpus: Corpus, teacher: Teacher, source: _Source, peak: float) -> Piece:
     samples = _play(teacher, source) * np.float32(corpus.gain)
-    piece = Piece(source.name, source.split, len(samples), peak, source.path.name, source.checksum, "", "")
+    piece = Piece(source.path.stem, source.split, len(samples), peak, source.path.name, source.checksum, "", "")
     audio, score = corpus.audio_path(piece), corpus.score_path(piece)
     write_audio(audio, samples, corpus.sample_rate_hz)
     notes = teacher.snap(source.score.notes)
