@@ -113,7 +113,7 @@ def corpus_info_command(folder: Path, as_json: bool) -> None:
     from synthnet.corpus.corpus import corpus_info, format_info, read_corpus
 
     info = corpus_info(read_corpus(folder))
-    click.echo(json.dumps(info, indent=2) if as_json else format_info(info))
+    click.echo(json.dumps(info.as_dict(), indent=2) if as_json else format_info(info))
 
 
 def corpora_for(names: str | None, folders: tuple[Path, ...], sample_rate_hz: int, wide: bool) -> list[Corpus]:

@@ -9,7 +9,7 @@ import mido
 import numpy as np
 import pytest
 
-from synthnet.score.controllers import ChannelControllers, Controls, control_messages
+from synthnet.score.controllers import ChannelControllers, Controls
 
 
 def bend(wheel: int) -> mido.Message:
@@ -112,15 +112,11 @@ def test_modulation_is_a_depth() -> None:
 
 
 @pytest.mark.parametrize(("volume", "expression"), [(100, 127), (127, 127), (50, 127), (100, 64), (7, 1)])
-def test_gain_in_decibels_is_40_log10(volume: int, expression: int) -> None:
+def test_gain_in_decibels_is_40_log10_and_0_is_silence(volume: int, expression: int) -> None:
     gain = controls_after(change(7, volume), change(11, expression)).value_at("gain", 2.0)
     level_db = 40 * math.log10(volume / 100) + 40 * math.log10(expression / 127)
     assert 20 * math.log10(gain) == pytest.approx(level_db, abs=1e-9)
-
-
-@pytest.mark.parametrize("control", [7, 11])
-def test_0_is_silence(control: int) -> None:
-    assert controls_after(change(control, 0)).gain == ((0.0, 0.0),)
+    assert controls_after(change(7, 0)).gain == controls_after(change(11, 0)).gain == ((0.0, 0.0),)
 
 
 # ------------------------------------------------------------------------------------------ all
@@ -184,18 +180,3 @@ def test_an_excerpt_begins_with_the_values_in_force() -> None:
     assert controls.excerpt(2.5, 4.0).counts == controls.counts
     assert controls.excerpt(4.0, math.inf).pitch == ((0.0, 0.5),)
     assert controls.excerpt(0.0, math.inf) == controls
-
-
-def test_any_pair_of_volume_and_expression_is_written_with_its_gain() -> None:
-    rng = random.Random(0)
-    for _ in range(300):
-        volume, expression = rng.randrange(128), rng.randrange(128)
-        controls = controls_after(change(7, volume), change(11, expression))
-        gain = controls.value_at("gain", 1.0)
-        messages = [message for _, message in control_messages(Controls(gain=((0.0, float(gain)),)), 0)]
-        assert controls_after(*messages).value_at("gain", 1.0) == gain
-
-
-def test_pitches_within_two_semitones_need_no_range() -> None:
-    assert list(control_messages(Controls(pitch=((0.5, -2.0),)), 3)) == [(0.5, bend(-8192).copy(channel=3))]
-    assert list(control_messages(Controls(), 3)) == []
