@@ -10,15 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from synthnet.files import InputError
-from synthnet.models.config import (
-    MODELS,
-    PRESETS,
-    Config,
-    HarmonicConfig,
-    ModelConfig,
-    preset_config,
-    preset_rate_hz,
-)
+from synthnet.models.config import MODELS, PRESETS, Config, HarmonicConfig, ModelConfig, preset_config, preset_rate_hz
 
 if TYPE_CHECKING:
     from synthnet.models.autoregressive import Network
@@ -68,20 +60,7 @@ def config_from(kind: Any, values: Mapping[str, Any]) -> Any:
     return KINDS[kind].config.from_dict(values)
 
 
-__all__ = [
-    "KINDS",
-    "MODELS",
-    "PRESETS",
-    "Config",
-    "HarmonicConfig",
-    "Kind",
-    "Losses",
-    "Model",
-    "ModelConfig",
-    "Network",
-    "build_model",
-    "config_from",
-    "preset_config",
-    "preset_rate_hz",
-    "shapes_of",
-]
+__all__ = [  # noqa: RUF022
+    "MODELS", "PRESETS", "Config", "HarmonicConfig", "ModelConfig", "preset_config", "preset_rate_hz",
+    "KINDS", "Kind", "build_model", "config_from", "shapes_of", "Losses", "Model", "Network",
+]  # fmt: skip

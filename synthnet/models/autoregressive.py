@@ -183,7 +183,7 @@ class EveryLayerScore(nn.Module):
         return Conditioning(None, gates)
 
     def midi_loss(self, roll: Tensor, n_predicted: int) -> None:
-        """None: there is no MIDI loss."""
+        """There is none."""
 
 
 class Network(Model):

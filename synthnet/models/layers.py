@@ -50,6 +50,8 @@ class DepthwiseGates(nn.Module):
     def forward(self, x: Tensor, dilation: int) -> Tensor:
         width = self.weight.shape[2]
         length = x.shape[2] - (width - 1) * dilation
+        if dilation == 1 and length == 1:  # a cached step: fewer operations
+            return ((x[:, None] * self.weight).sum(dim=3) + self.bias).flatten(1)[:, :, None]
         halves = []
         for weight, bias in zip(self.weight, self.bias, strict=True):  # [C, F], [C]
             total = bias[:, None]
