@@ -75,7 +75,8 @@ def nll_of(network: Network, batch: dict[str, Tensor], style: np.ndarray | None)
         weights = torch.from_numpy(style).float().to(device).expand(len(batch["x"]), -1)
     elif network.config.styles:
         weights = functional.one_hot(batch["style"], network.config.styles).float()
-    return network.audio_loss(network.run_layers(batch["x"], batch["roll"], weights), batch["target_x"]).item()
+    logits = network(batch["x"], batch["roll"], weights)
+    return functional.cross_entropy(logits.float(), batch["target_x"]).item()
 
 
 def split_floor_nats(corpora: Sequence[Corpus], split: str, dithered: bool = True) -> float:

@@ -59,12 +59,13 @@ class Trainer(RunState):
             Interrupted: SIGINT or SIGTERM came; the state is saved.
             InputError: the loss is not finite; the checkpoints saved before stay as they were.
         """
+        self.network.compile_loss()
         module: torch.nn.Module = LossModule(self.network)
         if self.world > 1:
             module = DistributedDataParallel(module, static_graph=True)
         begun, last_saved, validated_at = time.monotonic() - self.elapsed_s, time.monotonic(), -1
         recent: deque[tuple[float, float]] = deque(maxlen=LOSSES_AVERAGED)
-        with stop_on_signals() as stopped, self.network.training_threads():
+        with stop_on_signals() as stopped:
             for batch in self.batches():
                 self.elapsed_s = time.monotonic() - begun
                 share = max(self.step / until_step if until_step else 0.0, self.elapsed_s / until_s if until_s else 0.0)

@@ -46,8 +46,8 @@ def test_teacher_forced_logits_equal_the_full_pass_over_a_passage(model: str, ve
     engine = TorchEngine(network)
     engine.prime(past[:, :field], roll[:, :, :field], None)
     terms = network.condition(roll, None, [n] * (1 + len(network.stack)))
-    given = torch.cat([past[:, field:], torch.zeros(2, 1, dtype=torch.long)], dim=1)
-    stepped = engine.teacher_forced(terms, given)
+    given = past[:, field - 1 :]
+    stepped = torch.stack([network.step(given[:, t], terms.at(t), engine.cache) for t in range(n)], dim=2)
     assert full.shape == (2, 256, n)
     torch.testing.assert_close(stepped, full, rtol=1e-4, atol=1e-4)
 

@@ -36,7 +36,7 @@ def test_a_config_is_its_plain_values() -> None:
         ({"bands": 1}, "bands must be"),
         ({"width": 16.0}, "width must be a whole number"),
         ({"embedding": True}, "embedding must be a whole number"),
-        ({"longest_s": 0.5}, "longest_s must lie between 2 and 3600 s, not 0.5"),
+        ({"longest_s": 0.5}, "longest_s must lie between 2 and 3600, not 0.5"),
         ({"longest_s": True}, "longest_s must lie"),
         ({"longest_s": "long"}, "longest_s must lie"),
         ({"longest_s": float("nan")}, "longest_s must lie"),
