@@ -251,14 +251,14 @@ def autoregressive_task(
         runs = []
         for number, corpus in enumerate(corpora):
             style = np.eye(len(corpora))[number] if config.styles else None
-            runs.append(free_run(network, corpus, evaluation_seconds, style=style))
+            runs.append(free_run(network, corpus, evaluation_seconds, instruments=style))
         figures = {
             "valid_nll": found.nll,
             "dither_floor": floor["valid"],
             "valid_excess": found.nll - floor["valid"],
             "score_gain": found.score_gain,
             "rmse_cqt_db": float(np.mean([run.sample_rmse_db.mean() for run in runs])),
-            "rmse_cqt_expectation_db": float(np.mean([run.expectation_rmse_db.mean() for run in runs])),
+            "rmse_cqt_expectation_db": float(np.mean([run.mean_rmse_db.mean() for run in runs])),
         }
         return figures, (
             f"validation {found.nll:.3f} nats, {figures['valid_excess']:+.3f} over the floor, score gain "
