@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional
 from torch.utils.data import default_collate
 
 from synthnet.audio.mulaw import dither_floor_nats
@@ -39,15 +37,14 @@ def fit(
     corpora: Sequence[Corpus],
     n_slices: int = 16,
     n_predicted: int = 4_000,
-    instruments: np.ndarray | None = None,
+    instrument: int | None = None,
 ) -> Fit:
     """Fit on slices of the validation pieces, the same ones for every network.
 
     Args:
-        instruments: [S] weights of the network's instruments for all slices. Default: one-hot, in the order of the
-            corpora.
+        instrument: number of the network's instrument for all slices. Default: that of each slice's corpus.
     """
-    config = network.config
+    config, device = network.config, device_of(network)
     dataset = SliceDataset(
         corpora,
         "valid",
@@ -58,23 +55,15 @@ def fit(
         dithered=config.dither,
         velocity=config.velocity,
     )
-    slices = [default_collate([dataset[number]]) for number in range(n_slices)]
+    slices = []
+    for number in range(n_slices):
+        batch = {name: value.to(device) for name, value in default_collate([dataset[number]]).items()}
+        slices.append(batch if instrument is None else batch | {"style": torch.full_like(batch["style"], instrument)})
     nll = []  # given the right and a wrong score
     for batch, other in zip(slices, [*slices[1:], slices[0]], strict=True):
-        nll.append([_nll(network, batch | {"roll": roll}, instruments) for roll in (batch["roll"], other["roll"])])
+        nll.append([network.loss(batch | {"roll": roll}).audio.item() for roll in (batch["roll"], other["roll"])])
     right, wrong = np.mean(nll, axis=0).tolist()
     return Fit(right, wrong - right)
-
-
-def _nll(network: Network, batch: dict[str, Tensor], instruments: np.ndarray | None) -> float:
-    device = device_of(network)
-    batch = {name: value.to(device) for name, value in batch.items()}
-    weights = None
-    if instruments is not None:
-        weights = torch.from_numpy(instruments).float().to(device).expand(len(batch["x"]), -1)
-    elif network.config.styles:
-        weights = functional.one_hot(batch["style"], network.config.styles).float()
-    return network.audio_loss(network.run_layers(batch["x"], batch["roll"], weights), batch["target_x"]).item()
 
 
 def split_floor_nats(corpora: Sequence[Corpus], split: str, dithered: bool = True) -> float:

@@ -230,8 +230,8 @@ class PieceRun:
 def evaluate(
     network: Network, corpus: Corpus, n_seconds: int, *, seed: int = 0, instruments: np.ndarray | None = None
 ) -> NetworkFigures:
-    """Fit, and RMSE-CQT of separate seconds; `instruments` as for `free_run`."""
-    found = fit(network, [corpus], instruments=instruments)
+    """Fit, and RMSE-CQT of separate seconds; `instruments` [S] is one-hot, or None for a network of one."""
+    found = fit(network, [corpus], instrument=None if instruments is None else int(instruments.argmax()))
     seconds = free_run(network, corpus, n_seconds, seed=seed, instruments=instruments)
     floor = split_floor_nats([corpus], "valid", network.config.dither)
     intervals = (*mean_and_ci95(seconds.sample_rmse_db), *mean_and_ci95(seconds.mean_rmse_db))

@@ -98,7 +98,7 @@ def test_fit_takes_the_instrument_that_is_evaluated(tiny_corpus: Corpus) -> None
     network = build_model(preset_config("synthnet", "tiny", styles=2)).eval().requires_grad_(False)
     for layer in network.stack:
         layer.style.weight.mul_(5)
-    second = fit(network, [tiny_corpus], n_slices=2, instruments=np.array([0.0, 1.0]))
+    second = fit(network, [tiny_corpus], n_slices=2, instrument=1)
     first = fit(network, [tiny_corpus], n_slices=2)
     for layer in network.stack:
         layer.style.weight.copy_(layer.style.weight.flip(1))
