@@ -19,16 +19,16 @@ from filelock import FileLock, Timeout
 
 from synthnet.corpus.build import DEFAULT_SCORES, ETUDES, build_corpus, default_corpus
 from synthnet.corpus.corpus import Corpus
-from synthnet.evaluation.baselines import Sampler, harmonic_play, static_play
+from synthnet.evaluation.baselines import harmonic_players
 from synthnet.evaluation.measure import measure_instrument
-from synthnet.evaluation.pieces import evaluate, evaluate_piece, piece_lengths, play_piece
+from synthnet.evaluation.pieces import evaluate, piece_lengths, play_piece
 from synthnet.experiments import machine
 from synthnet.experiments.recipe import Recipe, Run
 from synthnet.files import InputError, Interrupted, atomic_write
 from synthnet.models import HarmonicConfig, ModelConfig, Network, build_model
 from synthnet.models.checkpoint import Checkpoint, load_checkpoint
 from synthnet.score.etudes import compose_etudes
-from synthnet.score.general_midi import find_instrument, partials_of
+from synthnet.score.general_midi import find_instrument
 from synthnet.training.run import provenance, train_run, training_samples
 from synthnet.training.settings import Span, has_run
 
@@ -146,11 +146,7 @@ def measure_harmonic(
 ) -> dict[str, Any]:
     """Figures of the instrument beside its two baselines, see `synthnet.evaluation.measure`."""
     (corpus,) = corpora
-    players = {
-        "network": harmonic_play(checkpoint),
-        "static partials": static_play(checkpoint),
-        "sampler": Sampler.from_corpus(corpus).play,
-    }
+    players = harmonic_players(checkpoint, corpus)
     return {corpus.instrument: measure_instrument(corpus, find_instrument(corpus.instrument), players).as_dict()}
 
 
@@ -162,12 +158,11 @@ MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
 
 def measure(network: Network, corpus: Corpus, n_seconds: int, style: np.ndarray | None) -> dict[str, Any]:
     """The figures of `evaluate`, and under "piece" those of the beginning of the first validation piece, if it is long
-    enough: see `evaluate_piece`.
+    enough: see `play_piece`.
     """
-    figures: dict[str, Any] = dict(evaluate(network, corpus, n_seconds, style=style))
+    figures = evaluate(network, corpus, n_seconds, instruments=style).as_dict()
     for piece, n_samples in piece_lengths(corpus, n_seconds)[:1]:
-        run = play_piece(network, corpus, piece, n_samples, style=style)
-        figures["piece"] = evaluate_piece(run, partials_of(corpus.instrument))
+        figures["piece"] = play_piece(network, corpus, piece, n_samples, instruments=style).as_dict()
     return figures
 
 

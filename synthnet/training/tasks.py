@@ -66,7 +66,7 @@ def autoregressive_task(
         found = fit(network, corpora, n_slices=16)
         one_hot = np.eye(len(corpora)) if config.styles else [None]
         runs = [
-            free_run(network, corpus, evaluation_seconds, style=style)
+            free_run(network, corpus, evaluation_seconds, instruments=style)
             for corpus, style in zip(corpora, one_hot, strict=True)
         ]
         figures = {
@@ -75,7 +75,7 @@ def autoregressive_task(
             "valid_excess": found.nll - floor["valid"],
             "score_gain": found.score_gain,
             "rmse_cqt_db": float(np.mean([run.sample_rmse_db.mean() for run in runs])),
-            "rmse_cqt_expectation_db": float(np.mean([run.expectation_rmse_db.mean() for run in runs])),
+            "rmse_cqt_expectation_db": float(np.mean([run.mean_rmse_db.mean() for run in runs])),
         }
         line = (
             "validation {valid_nll:.3f} nats, {valid_excess:+.3f} over the floor, score gain {score_gain:.2f}; "

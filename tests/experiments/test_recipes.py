@@ -76,7 +76,7 @@ def test_tiny_recipe_from_corpus_to_table(run: Run, tmp_path: Path) -> None:
     last = found["runs"][2]
     checkpoint = load_checkpoint(out / "networks" / last["folder"] / "last.safetensors")
     corpus = read_corpus(out / "corpora" / "tiny-trumpet")
-    again = evaluate(checkpoint.build(), corpus, 3)
+    again = evaluate(checkpoint.build(), corpus, 3).as_dict()
     assert last["final"]["trumpet"]["valid_nll"] == pytest.approx(again["valid_nll"])
     assert last["final"]["trumpet"]["rmse_cqt_expectation_db"] == pytest.approx(again["rmse_cqt_expectation_db"])
 
