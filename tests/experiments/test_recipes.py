@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import json
@@ -13,13 +14,14 @@ from typing import Any
 
 import pytest
 from conftest import Run, fault
+from filelock import FileLock
 
 from synthnet.corpus.corpus import read_corpus
 from synthnet.evaluation.pieces import evaluate
 from synthnet.experiments import runner as experiments
+from synthnet.experiments.machine import Machine
 from synthnet.experiments.recipe import CONFIG_NAME, chosen_runs, read_recipe
-from synthnet.experiments.results import as_markdown
-from synthnet.experiments.runner import held
+from synthnet.experiments.results import Results, RunResult, as_markdown
 from synthnet.files import InputError
 from synthnet.models import MODELS, PRESETS, preset_config
 from synthnet.models.checkpoint import load_checkpoint
@@ -163,15 +165,19 @@ def test_a_stopped_recipe_says_how_to_go_on(
     done = run("recipe", "run", tiny, "--out", tmp_path)
     assert done.status == 130
     assert "the same command goes on from there" in done.err.splitlines()[-1]
-    with held(next((tmp_path / "networks").iterdir())) as free:
-        assert free
+    with FileLock(next((tmp_path / "networks").iterdir()) / "lock").acquire(timeout=0):
+        pass  # nobody is at it any more
 
 
-def test_only_one_process_is_at_a_run(tmp_path: Path) -> None:
-    with held(tmp_path / "run") as first, held(tmp_path / "run") as second:
-        assert (first, second) == (True, False)
-    with held(tmp_path / "run") as third:
-        assert third
+def test_a_run_that_another_process_is_at_is_left_alone(run: Run, tiny: Path, tmp_path: Path) -> None:
+    with contextlib.ExitStack() as others:
+        for one in read_recipe(tiny).runs:
+            one.folder(tmp_path).mkdir(parents=True)
+            others.enter_context(FileLock(one.folder(tmp_path) / "lock"))
+        done = run("recipe", "run", tiny, "--out", tmp_path)
+    assert done.status == 0
+    assert done.err.count("another process is at it") == 3
+    assert {one["status"] for one in results(tmp_path)["runs"]} == {"not run"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -267,7 +273,10 @@ def test_ablation_goes_from_deepvoice_to_synthnet() -> None:
 def test_only_narrows_down() -> None:
     recipe = read_recipe(FOLDER / "table3", "paper")
     chosen = chosen_runs(recipe, ["model=synthnet,deepvoice", "instrument=trumpet", "variant=L24"])
-    assert [(run.network, run.learner) for run in chosen] == [("deepvoice L24", "trumpet"), ("synthnet L24", "trumpet")]
+    assert [(run.network, run.instrument) for run in chosen] == [
+        ("deepvoice L24", "trumpet"),
+        ("synthnet L24", "trumpet"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -314,10 +323,13 @@ def test_faults_of_the_command(run: Run, tiny: Path, tmp_path: Path) -> None:
 def test_committed_results_are_whole_and_agree_with_each_other(folder: Path) -> None:
     found = json.loads((folder / "results.json").read_text("utf-8"))
     assert (found["recipe"], found["scale"]) == (folder.parent.parent.name, folder.name)
-    assert (folder / "results.md").read_text("utf-8") == as_markdown(found)
+    runs = [RunResult(**one) for one in found["runs"]]
+    again = Results(**{**found, "machine": Machine(**found["machine"]), "runs": runs})
+    assert (folder / "results.md").read_text("utf-8") == as_markdown(again)
+    assert json.loads(json.dumps(again.as_dict())) == found
     with open(folder / "results.csv", encoding="utf-8", newline="") as file:
         assert len(list(csv.DictReader(file))) == len(found["runs"])
-    planned = {(run.network, run.learner) for run in read_recipe(folder.parent.parent, folder.name).runs}
+    planned = {(run.network, run.instrument) for run in read_recipe(folder.parent.parent, folder.name).runs}
     assert {(one["network"], one["instrument"]) for one in found["runs"]} == planned
     assert found["commit"]
     assert found["machine"]["processor"]
