@@ -116,7 +116,7 @@ def ship(recipe: Recipe, out: Path, shipped: Path, results: Path, readme: Path |
         folder, name = run.folder(out), run.instrument
         outcome = Outcome.read(folder)
         if outcome.status != FINISHED:
-            missing[name] = outcome.status
+            missing[name] = str(outcome.status)
             continue
         players = {player["player"]: player for player in outcome.final[name]["players"]}
         if name in nsf:

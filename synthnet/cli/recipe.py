@@ -60,5 +60,5 @@ def recipe_show(folder: Path, scale: str | None, out: Path) -> None:
         about = [f"{parameters_of(run.config):,} parameters"]
         if run.length:
             place = run.folder(out)
-            about += [run.length, Outcome.read(place).status, str(place)]
+            about += [run.length, str(Outcome.read(place).status), str(place)]
         click.echo(f"  {run.network}, {run.instrument}: {', '.join(about)}")

@@ -91,7 +91,7 @@ TEXTS = {field.name for field in dataclasses.fields(RunSettings) if "str" in str
 SETTINGS = OWN | {
     field.name for kind in (ModelConfig, HarmonicConfig, TrainingConfig) for field in dataclasses.fields(kind)
 } - {"styles", "longest_s", "anneal_steps", "anneal_minutes"}
-FACTS = ("parameters", "layers", "receptive_field_samples")
+FACTS = {"parameters": ".2e", "layers": ",", "receptive_field_samples": ","}  # and the format of the paper's figure
 PAPER_FIGURES = {*(who.name for who in INSTRUMENTS), "all", *FACTS, "seconds_per_epoch"}
 
 
@@ -217,10 +217,9 @@ def runs_of(settings: dict[str, Any]) -> tuple[Run, ...]:
     for needed in ("model", "instrument"):
         if needed not in settings:
             raise InputError(f"{needed} is missing")
-    axes = {"instrument": settings["instrument"], **settings}  # first, so that it changes slowest
-    if not isinstance(axes["instrument"], list):
-        axes["instrument"] = [axes["instrument"]]
-    axes = {name: values for name, values in axes.items() if isinstance(values, list)}
+    axes = {name: value if isinstance(value, list) else [value] for name, value in settings.items()}
+    order = ["instrument", *(name for name, value in settings.items() if isinstance(value, list))]
+    axes = {name: axes[name] for name in order}  # the instrument changes slowest
     for name, values in axes.items():
         if not values:
             raise InputError(f"{name} is an empty list")

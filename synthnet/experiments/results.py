@@ -37,12 +37,13 @@ class Outcome:
     """The state of a run, kept as run.json in its folder.
 
     Attributes:
+        status: FINISHED, FAILED, UNFINISHED (begun) or NOT_RUN; None if nothing is to be trained.
         facts: settings (`Run.as_dict`), `provenance`, samples_an_epoch, machine and commit; empty if not begun.
         final: figures of the last checkpoint, by instrument.
         fault: why it failed.
     """
 
-    status: str
+    status: str | None
     facts: Mapping[str, Any] = field(default_factory=dict)
     final: Mapping[str, Any] = field(default_factory=dict)
     fault: str | None = None
@@ -69,12 +70,10 @@ class RunResult:
     """The figures of one run; None where there is none.
 
     Attributes:
-        status: see `Outcome`; None if nothing is to be trained.
+        status, fault, final: see `Outcome`.
         samples: predicted in training so far.
         trained_s: time of training, without the evaluations.
-        rmse_cqt_db, rmse_cqt_ci95_db: the paper's figure: mean over the evaluations during training, and half its 95%
-            interval.
-        final: figures of the last checkpoint, by instrument.
+        rmse_cqt_db, rmse_cqt_ci95_db: mean over the evaluations during training, as in the paper; half its interval.
         evaluations, training_rows: rows of metrics.jsonl.
     """
 
@@ -148,8 +147,7 @@ def write_results(recipe: Recipe, out: Path) -> Results:
     write_text(folder / "results.json", json.dumps(results.as_dict(), indent=2) + "\n")
     write_text(folder / "results.csv", as_csv(results))
     write_text(folder / "results.md", as_markdown(results))
-    learned = [run.as_dict() for run in results.runs if any("valid_nll" in row for row in run.evaluations)]
-    if learned:
+    if learned := [run.as_dict() for run in results.runs if any("valid_nll" in row for row in run.evaluations)]:
         plot_networks(folder / "rmse.png", learned, recipe.paper, recipe.title)
         plot_learning(folder / "curves.png", learned, recipe.title)
     return results
@@ -157,7 +155,7 @@ def write_results(recipe: Recipe, out: Path) -> Results:
 
 def run_result(run: Run, folder: Path) -> RunResult:
     """The figures that a run has left in its folder."""
-    outcome, rows = (Outcome.read(folder), training_rows(folder)) if run.length else (Outcome(""), [])
+    outcome, rows = (Outcome.read(folder), training_rows(folder)) if run.length else (Outcome(None), [])
     evaluations = [row for row in rows if "rmse_cqt_db" in row]
     mean_db, ci95_db = mean_and_ci95([row["rmse_cqt_db"] for row in evaluations]) if evaluations else (None, None)
     samples = rows[-1]["step"] * run.training.n_predicted * run.training.batch if rows else 0
@@ -167,7 +165,7 @@ def run_result(run: Run, folder: Path) -> RunResult:
         network=run.network,
         instrument=run.instrument,
         axes=run.axes,
-        status=outcome.status or None,
+        status=outcome.status,
         fault=outcome.fault,
         folder=run.folder_name if run.length else None,
         parameters=parameters_of(run.config),
@@ -247,12 +245,8 @@ def as_markdown(results: Results) -> str:
     """The results as a page: ours beside the paper's."""
     runs = results.runs
     command = f"synthnet recipe run recipes/{results.recipe} --scale {results.scale}"
-    parts = [
-        f"# {results.title}",
-        results.shows,
-        f"`{command}`, written {results.written} on {results.machine}; commit "
-        f"{results.commit or 'unknown (not a clone)'}.",
-    ]
+    made = f"written {results.written} on {results.machine}; commit {results.commit or 'unknown (not a clone)'}"
+    parts = [f"# {results.title}", results.shows, f"`{command}`, {made}."]
     finals = [(name, final) for run in runs for name, final in run.final.items()]
     players = [markdown_row(name, player) for name, final in finals for player in final.get("players", ())]
     if not any(run.status for run in runs):
@@ -276,10 +270,8 @@ def facts_table(results: Results) -> str:
     rows = []
     for run in results.runs:
         theirs = results.paper.get(run.network, {})
-        cells = [f"{getattr(run, name):,}" for name in FACTS]
-        for place, (name, form) in enumerate(zip(FACTS, (".2e", ",", ","), strict=True)):
-            cells[place] += f" ({theirs[name]:{form}})" if name in theirs else ""
-        rows.append([run.network, *cells])
+        said = {name: f" ({theirs[name]:{form}})" for name, form in FACTS.items() if name in theirs}
+        rows.append([run.network, *(f"{getattr(run, name):,}{said.get(name, '')}" for name in FACTS)])
     return table(["network (in brackets: the paper's)", *(name.replace("_", " ") for name in FACTS)], rows)
 
 
@@ -287,6 +279,7 @@ def distance_table(results: Results) -> str:
     """RMSE-CQT: a row a network, a column an instrument, and the mean over the instruments."""
     instruments = list(dict.fromkeys(run.instrument for run in results.runs))
     several = len(instruments) > 1
+    all_seven = set(instruments) == {who.name for who in INSTRUMENTS}  # the paper's mean is over these
     rows = []
     for network in dict.fromkeys(run.network for run in results.runs):
         theirs = results.paper.get(network, {})
@@ -299,10 +292,9 @@ def distance_table(results: Results) -> str:
             # A network of some instruments stands beside the paper's network of all seven.
             cells.append(cell + in_brackets(theirs.get("all" if "+" in run.instrument else run.instrument)))
         if several:
-            finished = all(run.status == FINISHED for run in ours)
-            mean = number(float(np.mean([run.rmse_cqt_db for run in ours]))) if finished else MISSING
-            same = set(instruments) == {who.name for who in INSTRUMENTS}  # the paper's mean is over these
-            cells.append(mean + in_brackets(theirs.get("all") if same else None))
+            finished = [run.rmse_cqt_db or math.nan for run in ours if run.status == FINISHED]
+            mean = float(np.mean(finished)) if len(finished) == len(ours) else None
+            cells.append(number(mean) + in_brackets(theirs.get("all") if all_seven else None))
         rows.append([network, f"{ours[0].parameters:,}", *cells])
     return table(["network", "parameters", *instruments, *(["mean"] if several else [])], rows)
 
@@ -318,17 +310,12 @@ def final_table(runs: Sequence[RunResult]) -> str:
     rows = []
     for run in runs:
         for instrument, final in run.final.items():
+            cells = [number(final["valid_nll"], 3), number(final["excess"], 3), number(final["score_gain"])]
+            for output in ("rmse_cqt", "rmse_cqt_expectation"):
+                cells.append(number(final[f"{output}_db"], interval=final[f"{output}_ci95_db"]))
             piece = final.get("piece")
-            shares = [piece["expectation"]["pitch_share"], piece["teacher_pitch_share"]] if piece else []
-            cells = [
-                number(final["valid_nll"], 3),
-                number(final["excess"], 3),
-                number(final["score_gain"]),
-                number(final["rmse_cqt_db"], interval=final["rmse_cqt_ci95_db"]),
-                number(final["rmse_cqt_expectation_db"], interval=final["rmse_cqt_expectation_ci95_db"]),
-                "{:.1%} ({:.1%})".format(*shares) if shares else MISSING,
-            ]
-            rows.append([run.network, instrument, *cells])
+            shares = (piece["expectation"]["pitch_share"], piece["teacher_pitch_share"]) if piece else None
+            rows.append([run.network, instrument, *cells, "{:.1%} ({:.1%})".format(*shares) if shares else MISSING])
         if not run.final:
             rows.append([run.network, run.instrument, *[MISSING] * 6])
     return table(head.split(", "), rows)
@@ -340,14 +327,9 @@ def effort_table(results: Results) -> str:
     rows = []
     for run in results.runs:
         theirs = results.paper.get(run.network, {}).get("seconds_per_epoch")
-        cells = [
-            f"{run.samples:,}",
-            number(run.epochs),
-            clock(run.trained_s) if run.trained_s else MISSING,
-            number(run.samples_per_s, 0),
-            number(run.seconds_per_epoch, 0) + ("" if theirs is None else f" ({theirs:,})"),
-        ]
-        rows.append([run.network, run.instrument, str(run.status), *cells])
+        amount = [f"{run.samples:,}", number(run.epochs), clock(run.trained_s) if run.trained_s else MISSING]
+        an_epoch = number(run.seconds_per_epoch, 0) + ("" if theirs is None else f" ({theirs:,})")
+        rows.append([run.network, run.instrument, str(run.status), *amount, number(run.samples_per_s, 0), an_epoch])
     return table(head.split(", "), rows)
 
 
