@@ -147,9 +147,10 @@ def write_results(recipe: Recipe, out: Path) -> Results:
     write_text(folder / "results.json", json.dumps(results.as_dict(), indent=2) + "\n")
     write_text(folder / "results.csv", as_csv(results))
     write_text(folder / "results.md", as_markdown(results))
-    if learned := [run.as_dict() for run in results.runs if any("valid_nll" in row for row in run.evaluations)]:
-        plot_networks(folder / "rmse.png", learned, recipe.paper, recipe.title)
-        plot_learning(folder / "curves.png", learned, recipe.title)
+    learned = [run for run in results.runs if run.epochs and any("valid_nll" in row for row in run.evaluations)]
+    if learned:
+        plot_networks(folder / "rmse.png", [run.as_dict() for run in learned], recipe.paper, recipe.title)
+        plot_learning(folder / "curves.png", [run.as_dict() for run in learned], recipe.title)
     return results
 
 
@@ -292,7 +293,7 @@ def distance_table(results: Results) -> str:
             # A network of some instruments stands beside the paper's network of all seven.
             cells.append(cell + in_brackets(theirs.get("all" if "+" in run.instrument else run.instrument)))
         if several:
-            finished = [run.rmse_cqt_db or math.nan for run in ours if run.status == FINISHED]
+            finished = [run.rmse_cqt_db for run in ours if run.status == FINISHED and run.rmse_cqt_db is not None]
             mean = float(np.mean(finished)) if len(finished) == len(ours) else None
             cells.append(number(mean) + in_brackets(theirs.get("all") if all_seven else None))
         rows.append([network, f"{ours[0].parameters:,}", *cells])
