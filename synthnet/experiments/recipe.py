@@ -92,7 +92,8 @@ SETTINGS = OWN | {
     field.name for kind in (ModelConfig, HarmonicConfig, TrainingConfig) for field in dataclasses.fields(kind)
 } - {"styles", "longest_s", "anneal_steps", "anneal_minutes"}
 FACTS = {"parameters": ".2e", "layers": ",", "receptive_field_samples": ","}  # and the format of the paper's figure
-PAPER_FIGURES = {*(who.name for who in INSTRUMENTS), "all", *FACTS, "seconds_per_epoch"}
+RMSE_FIGURES = {*(who.name for who in INSTRUMENTS), "all"}
+PAPER_FIGURES = {*RMSE_FIGURES, *FACTS, "seconds_per_epoch"}
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,9 @@ def read_recipe(folder: Path, scale: str | None = None) -> Recipe:
                 raise InputError(f"{key} = '...' is missing")
         for network in paper:
             only_known(table(paper, network), PAPER_FIGURES, f"figure in paper.{network}:")
+            for name in RMSE_FIGURES & paper[network].keys():
+                if not isinstance(paper[network][name], list) or len(paper[network][name]) != 2:
+                    raise InputError(f"paper.{network}: {name} must be [mean, half its 95% interval] in dB")
         runs = runs_of(table(content, "common") | table(scales, scale))
         return Recipe(folder, scale, content["title"], content["shows"], runs, paper)
     except OSError as error:

@@ -292,6 +292,7 @@ def test_only_narrows_down() -> None:
         ("evaluations = 2", "evaluations = 0.5", ["evaluations must be a whole number"]),
         ('"wavenet", "deepvoice"', '"wavenet", "wavenet"', ["same value twice"]),
         ("[paper.synthnet]", "[paper.synthnet]\ntuba = [1, 2]", ["unknown figure", "'tuba'"]),
+        ("[8.90, 0.95]", "8.90", ["paper.synthnet: trumpet must be [mean"]),
         ("[scale.cpu]", "[scale.cpu.where.L99]\n[scale.cpu]", ["'L99'", "wavenet"]),
         ("[scale.cpu]", "[[[", ["not TOML"]),
         ("menuet.mid", "minuet.mid", ["minuet.mid", "No such file"]),
