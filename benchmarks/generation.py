@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from synthnet.experiments.machine import machine, machine_line
+from synthnet.experiments.machine import Machine, machine
 from synthnet.generation.compiled import CompiledEngine, available_cores
 from synthnet.generation.engine import Engine, TorchEngine
 from synthnet.models import Network, build_model, preset_config
@@ -163,7 +163,7 @@ def measure_row(row: Row, repeats: int) -> dict[str, Any]:
 def table(figures: dict[str, Any]) -> str:
     """Markdown."""
     lines = [
-        machine_line(figures["machine"]),
+        str(Machine(**figures["machine"])),
         "",
         "| network | way | samples/s | times real time | over cached torch | of matrix product | of memory reading |",
         "|---|---|---:|---:|---:|---:|---:|",
@@ -199,7 +199,7 @@ def main() -> None:
     arguments = parser.parse_args()
     rows, repeats = (QUICK_ROWS, 1) if arguments.quick else (ROWS, arguments.repeats)
     figures = {
-        "machine": machine(),
+        "machine": machine().as_dict(),
         "repeats": repeats,
         "rows": [measure_row(row, repeats) for row in rows],
     }

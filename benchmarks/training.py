@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from synthnet.experiments.machine import machine, machine_line
+from synthnet.experiments.machine import Machine, machine
 from synthnet.models import Network, build_model, preset_config
 from synthnet.models.autoregressive import FirstLayerScore
 from synthnet.score.notes import Note
@@ -126,7 +126,7 @@ def measure(repeats: int) -> dict[str, Any]:
             for way in (way for way in WAYS if way.threads == threads):
                 times[way.name].append(seconds_a_step(way, compiled if way.compiled else network, batch))
     return {
-        "machine": machine(),
+        "machine": machine().as_dict(),
         "repeats": repeats,
         "samples_per_step": n_predicted,
         "samples_per_s": {name: round(n_predicted / statistics.median(each)) for name, each in times.items()},
@@ -138,7 +138,7 @@ def table(figures: dict[str, Any]) -> str:
     speeds = figures["samples_per_s"]
     reference = max(speed for name, speed in speeds.items() if name.startswith("straightforward"))
     lines = [
-        machine_line(figures["machine"]),
+        str(Machine(**figures["machine"])),
         "",
         "| SynthNet `cpu`, one slice a step | samples/s | over straightforward |",
         "|---|---:|---:|",
