@@ -69,7 +69,7 @@ def fresh_seconds(
         streams.append(Stream(events_from(events[piece.name], start - lead), (seed, number), style))
         second = audio[piece.name][start : start + rate].astype(np.float32) / FULL_SCALE
         target.append(np.pad(second, (0, rate - len(second))))
-    both = [*streams, *(replace(stream, expectation=True) for stream in streams)]
+    both = [*streams, *(replace(stream, mean=True) for stream in streams)]
     made = np.concatenate(list(generate(network, both, lead + rate)), axis=1)[:, lead:]
     sample, expectation = np.split(made, 2)
     return FreeRun(

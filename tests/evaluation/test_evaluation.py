@@ -124,7 +124,7 @@ def silent_run(tiny_corpus: Corpus) -> PieceRun:
 def test_a_piece_is_played_in_one_go(tiny_corpus: Corpus, silent_run: PieceRun) -> None:
     n = len(silent_run.target)
     for output, expectation in ((silent_run.sample, False), (silent_run.expectation, True)):
-        stream = Stream(silent_run.events, (3, 0), expectation=expectation)
+        stream = Stream(silent_run.events, (3, 0), mean=expectation)
         assert (output == np.concatenate(list(generate(uniform_network(), [stream], n)), axis=1)[0]).all()
     piece, target = tiny_corpus.split("valid")[0], silent_run.target
     assert (target == tiny_corpus.read_samples(piece) / FULL_SCALE).all()
