@@ -8,7 +8,7 @@ comes first. An instrument with a qualified name, such as trumpet-synthnet, neve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -100,11 +100,13 @@ class Library:
         Raises:
             InputError: no such instrument or track, a malformed spec or mixture, or nobody who can play.
         """
-        asked = _asked_by_track(spec, len(score.tracks), lambda text: self.find(text) is not None)
-        chosen = [
-            self._by_program(track.program, kind) if text is None else self._by_name(text)
-            for track, text in zip(score.tracks, asked, strict=True)
-        ]
+        chosen = []
+        for track, text in zip(score.tracks, self._asked_by_track(spec, len(score.tracks)), strict=True):
+            if text is None:
+                player, why = self.nearest(track.program, kind)
+                chosen.append((player, replace(player.header.voice(player.name), why=why)))
+            else:
+                chosen.append(self._by_name(text))
         loaded = {path: load_checkpoint(path) for path in {player.path for player, _ in chosen}}
         return [Seat(loaded[player.path], voice, player.where) for player, voice in chosen]
 
@@ -125,30 +127,34 @@ class Library:
         problem = f"no instrument {text!r}" if text.strip() else "an instrument's name is missing"
         raise InputError(f"{problem}; there are: {names} (see synthnet instruments)")
 
-    def nearest(self, program: int) -> tuple[Player, str]:
-        """The instrument nearest to a General MIDI program, 0 to 127, and why; a shipped one where there are any.
+    def nearest(self, program: int, kind: str | None = None) -> tuple[Player, str]:
+        """The instrument nearest to a General MIDI program, 0 to 127, and why.
 
-        The first of the program, else of its family, else the piano, else the first.
+        One of the program, of this kind if there is one, shipped ones first; else a shipped one of the same family,
+        else the piano, else the first. One's own play other programs than theirs only where nothing is shipped.
 
         Raises:
             InputError: there is none.
         """
-        players = self.by_program
+
+        def rank(player: Player) -> tuple[bool, ...]:
+            other_program, other_kind = player.program != program, player.header.config.model != kind
+            other_family = player.program is None or family_of(player.program) != family_of(program)
+            last_resort = other_family and player.name != FALLBACK
+            return other_program or other_kind, other_program, not player.shipped, other_family, last_resort
+
+        plain = [player for player in self.players if self.any_name or plain_name(player.name) == player.name]
+        players = plain + [player for player in self.players if not rank(player)[0]]
         if not players:
             qualified = ", ".join(dict.fromkeys(player.name for player in self.players))
             asked = f"ask for one by name (--instrument: {qualified}), or " if qualified else ""
             raise InputError(
                 f"no instrument plays by its program yet; {asked}make one: synthnet train --instrument trumpet"
             )
-
-        def differs(player: Player) -> tuple[bool, bool, bool]:
-            other_family = player.program is None or family_of(player.program) != family_of(program)
-            return player.program != program, other_family, other_family and player.name != FALLBACK
-
-        player = min([player for player in players if player.shipped] or players, key=differs)
-        other_program, other_family, _ = differs(player)
+        player = min(players, key=rank)
+        not_of_kind, other_program, _, other_family, _ = rank(player)
         if not other_program:
-            return player, f"its program {program}"
+            return player, f"its program {program}" if not_of_kind else f"the {kind} network of program {program}"
         about = f"program {program}, {program_name(program)}"
         return player, f"as no instrument of its family ({about}) is here" if other_family else f"nearest to {about}"
 
@@ -163,31 +169,33 @@ class Library:
         """
         if text.endswith(".safetensors"):
             return Path(text), None
-        if text == NEAREST and not any(player.shipped for player in self.by_program):
-            raise InputError("no instrument is shipped with this installation; name one, or a FILE.safetensors")
-        player = self.nearest(program)[0] if text == NEAREST else self.named(text)
+        shipped = Library(tuple(player for player in self.players if player.shipped))
+        player = shipped.nearest(program)[0] if text == NEAREST else self.named(text)
         return player.path, player.name
-
-    @property
-    def by_program(self) -> list[Player]:
-        """The instruments that may play by a track's program."""
-        return [player for player in self.players if self.any_name or plain_name(player.name) == player.name]
 
     def _files(self) -> list[list[Player]]:
         """The instruments of each file, in the order in which names are looked up."""
         own_first = sorted(self.players, key=lambda player: player.shipped)
         return [list(players) for _, players in groupby(own_first, key=lambda player: player.path)]
 
-    def _by_program(self, program: int, kind: str | None) -> tuple[Player, Voice]:
-        """One of this kind and program, else one of the program, else the nearest."""
-        ours = (player for player in self.players if (player.program, player.header.config.model) == (program, kind))
-        if of_kind := next(ours, None):
-            player, why = of_kind, f"the {kind} network of program {program}"
-        elif exact := next((player for player in self.by_program if player.program == program), None):
-            player, why = exact, f"its program {program}"
-        else:
-            player, why = self.nearest(program)
-        return player, replace(player.header.voice(player.name), why=why)
+    def _asked_by_track(self, spec: str | None, n_tracks: int) -> list[str | None]:
+        """The instrument or mixture that a spec (see `assign`) names for each track; None: it names none."""
+        # An instrument of one's own may have any name, even one with a comma.
+        if spec is None or self.find(spec) or not set(",=") & set(spec):
+            return [spec] * n_tracks
+        numbers, asked = [str(number) for number in range(n_tracks)], dict[str, str]()
+        for item in spec.split(","):
+            number, equals, who = (part.strip() for part in item.partition("="))
+            if not equals:
+                form = "the form is 0=cello,1=trumpet, or one for all tracks"
+                raise InputError(f"{spec!r}: {item.strip()!r} has no track number; {form}")
+            if number not in numbers:
+                there_are = "is 1 track, number 0" if n_tracks == 1 else f"are {n_tracks} tracks, 0 to {n_tracks - 1}"
+                raise InputError(f"{spec!r}: no track {number!r}; there {there_are}")
+            if number in asked:
+                raise InputError(f"{spec!r}: track {number} is named twice; once is right")
+            asked[number] = who
+        return [asked.get(number) for number in numbers]
 
     def _by_name(self, text: str) -> tuple[Player, Voice]:
         """An instrument, or a mixture within one network, whose first instrument then stands for its file."""
@@ -197,13 +205,12 @@ class Library:
         weights = _mixture_weights(text)
         names = [self.named(who).name for who, _ in weights]
         for players in self._files():
-            found = [player for who, _ in weights if (player := _find(who, players))]
+            found = [one for who, _ in weights if (one := _find(who, players))]
             if len(players) > 1 and len(found) == len(weights):
-                mixed = [(player.name, weight) for player, (_, weight) in zip(found, weights, strict=True)]
-                embeddings = [weight * np.asarray(found[0].header.voice(name).style) for name, weight in mixed]
-                return found[0], Voice(
-                    "+".join(f"{name}:{w:g}" for name, w in mixed), np.sum(embeddings, axis=0), "as asked"
-                )
+                style, parts = np.zeros(len(players)), list(zip(found, weights, strict=True))
+                for player, (_, weight) in parts:
+                    style[players.index(player)] += weight
+                return found[0], Voice("+".join(f"{who.name}:{w:g}" for who, (_, w) in parts), style, "as asked")
         together = " and ".join(dict.fromkeys(names))
         raise InputError(f"{text!r}: a mixture is made within one network of several; none here learned {together}")
 
@@ -271,26 +278,6 @@ def _rmse_cqt_db(figures: Mapping[str, Any], name: str) -> tuple[float | None, b
     ]
     known = ((figure, number < 3) for number, figure in enumerate(in_order) if isinstance(figure, float))
     return next(known, (None, False))
-
-
-def _asked_by_track(spec: str | None, n_tracks: int, is_name: Callable[[str], bool]) -> list[str | None]:
-    """The instrument or mixture that a spec (see `Library.assign`) names for each track; None: it names none."""
-    # An instrument of one's own may have any name, even one with a comma.
-    if spec is None or is_name(spec) or not set(",=") & set(spec):
-        return [spec] * n_tracks
-    numbers, asked = [str(number) for number in range(n_tracks)], dict[str, str]()
-    for item in spec.split(","):
-        number, equals, who = (part.strip() for part in item.partition("="))
-        if not equals:
-            form = "the form is 0=cello,1=trumpet, or one for all tracks"
-            raise InputError(f"{spec!r}: {item.strip()!r} has no track number; {form}")
-        if number not in numbers:
-            there_are = "is 1 track, number 0" if n_tracks == 1 else f"are {n_tracks} tracks, 0 to {n_tracks - 1}"
-            raise InputError(f"{spec!r}: no track {number!r}; there {there_are}")
-        if number in asked:
-            raise InputError(f"{spec!r}: track {number} is named twice; once is right")
-        asked[number] = who
-    return [asked.get(number) for number in numbers]
 
 
 def _mixture_weights(text: str) -> list[tuple[str, float]]:

@@ -116,7 +116,7 @@ def test_a_qualified_name_plays_when_asked_for_and_never_by_program_alone(tmp_pa
     told = r"no instrument plays by its program yet; ask for one by name .*trumpet-synthnet, trumpet-mine"
     with pytest.raises(InputError, match=told):
         library.assign(score_of(56))
-    with pytest.raises(InputError, match="no instrument is shipped"):
+    with pytest.raises(InputError, match="no instrument plays by its program yet"):
         library.starting_point("shipped", 56)
     assert library.starting_point("trumpet-synthnet", 0)[1] == "trumpet-synthnet"
     library = library_of(tmp_path, ("cello",))
@@ -201,7 +201,7 @@ def test_where_a_training_starts_from(tmp_path: Path) -> None:
         assert library.starting_point(text, program) == expected, text
     with pytest.raises(InputError, match="no instrument 'horn'"):
         library.starting_point("horn", 0)
-    with pytest.raises(InputError, match="no instrument is shipped"):
+    with pytest.raises(InputError, match="no instrument plays by its program yet"):
         read_library(tmp_path / "runs", tmp_path / "nowhere").starting_point("shipped", 0)
 
 
