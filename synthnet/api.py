@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from synthnet.audio.files import Audio
@@ -31,14 +31,10 @@ from synthnet.score.notes import Score
 
 @dataclass(frozen=True)
 class Instrument:
-    """An instrument that plays scores; see `load` and `Instrument.train`."""
+    """An instrument that plays scores, such as "trumpet"; made by `load` and `Instrument.train`."""
 
-    seat: Seat
-
-    @property
-    def name(self) -> str:
-        """Its name, such as "trumpet"."""
-        return self.seat.voice.name
+    name: str
+    seat: Seat = field(repr=False)
 
     def play(
         self,
@@ -108,7 +104,8 @@ def load(instrument: str | Path) -> Instrument:
     Your newest network of that name, in runs/ of the current folder, comes before the shipped one.
     """
     library, name = _library_and_name(instrument)
-    return Instrument(library.seat(library.players[0].name if name is None else name))
+    seat = library.seat(library.players[0].name if name is None else name)
+    return Instrument(seat.voice.name, seat)
 
 
 def render(

@@ -99,11 +99,11 @@ def render(
     """
     score, out = read_excerpt(song, start_s, duration_s), out or Path(f"{song.stem}.wav")
     seats = (read_file(checkpoint) if checkpoint else read_library()).assign(score, spec, kind)
-    simple = [track for track, seat in zip(score.tracks, seats, strict=True) if not engine_of(seat).controllers]
+    plain = [track for track, seat in zip(score.tracks, seats, strict=True) if not engine_of(seat).controllers]
     for name in ("output", "temperature", "engine", "chunks"):
-        if not simple and context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+        if not plain and context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
             raise InputError(f"--{name} is for the paper's networks; a harmonic instrument draws no samples")
-    if line := score.left_out_line(simple):
+    if line := score.left_out_line(plain):
         say(f"{song}: {line}")
     n_samples = rendering_samples(score, seats, rate, duration_s)
     say(f"{song}: {n_samples / rate:.1f} s at {rate} Hz, into {out}")

@@ -58,19 +58,20 @@ def generate_in_chunks(
     network: Network,
     streams: Sequence[Stream],
     n_samples: int,
-    n_chunks: int,
+    n_chunks: int | None,
     *,
     temperature: float = 1.0,
     engine: str = "auto",
     progress: Callable[[int], None] = lambda n: None,
 ) -> Iterator[np.ndarray]:
-    """As `generate`, with n_chunks chunks of every stream side by side; 1: the piece in one go.
+    """As `generate`, with n_chunks chunks of every stream side by side; None: as many as pay.
 
     Args:
         progress: as for `generate`; called far more often than a block is yielded.
     """
     rate = streams[0].events.sample_rate_hz
     warm_up, fade = warm_up_samples(network, rate), int(to_samples(CROSSFADE_S, rate))
+    n_chunks = n_chunks or chunks_that_pay(network, len(streams), n_samples, rate)
     n_chunks = min(n_chunks, n_samples // (4 * fade))  # a cut may move a quarter of a chunk towards the next
     if n_chunks <= 1:
         yield from generate(network, streams, n_samples, temperature=temperature, engine=engine, progress=progress)
@@ -87,8 +88,8 @@ def generate_in_chunks(
             for start in bounds[:-1]
             for stream in streams
         ]
-        length, span, made = warm_up + fade + int(np.diff(bounds).max()), bounds[-1] - bounds[0], []
-        n_made = 0
+        length, span = warm_up + fade + int(np.diff(bounds).max()), bounds[-1] - bounds[0]
+        made, n_made = [], 0
         for block in generate(network, parts, length, temperature=temperature, engine=engine):
             made.append(block)
             n_before, n_made = n_made, n_made + block.shape[1]

@@ -20,14 +20,12 @@ import soxr
 
 from synthnet.audio.files import Audio, AudioWriter, scale_audio
 from synthnet.files import InputError
-from synthnet.generation.harmonic import HarmonicPlayer, Part
 from synthnet.generation.library import Seat
 from synthnet.models import HarmonicConfig, ModelConfig
 from synthnet.models.checkpoint import fact
-from synthnet.models.envelopes import notes_of
 from synthnet.score.midi import read_score
 from synthnet.score.notes import Score, Track
-from synthnet.score.roll import roll_events, to_samples
+from synthnet.score.roll import RollEvents, roll_events, to_samples
 
 MIX_RATE_HZ = 44_100
 TAIL_S = 0.5  # after the last note at least, so that its release is heard
@@ -169,14 +167,11 @@ def render_score(
         for block in play_tracks(seats, score, settings, progress):
             n, mixed = block.shape[1], block.sum(axis=0)
             for number, roll in enumerate(rolls):
-                begun, ended = (
-                    np.bincount(np.clip(at - done, 0, n), minlength=n + 1) for at in (roll.onset, roll.release)
-                )
-                down = np.cumsum(begun - ended)[:n] > 0
+                down = _keys_down(roll, done, n)
                 energy[number] += float((block[number, down] ** 2).sum())
                 sounding[number] += down.sum()
             peak = max(peak, float(np.abs(mixed).max()))
-            for writer, samples in zip(writers, (mixed, *block), strict=False):
+            for writer, samples in zip(writers, (mixed, *block), strict=False):  # the mix alone without stems
                 writer.write(samples / headroom)
             done += n
     for name in (path, *names):
@@ -197,6 +192,13 @@ def _level(seat: Seat) -> float:
     number = names.index(seat.voice.name) if seat.voice.name in names else 0
     gain = fact(seat.checkpoint.training, "corpora", number, "gain")
     return 1.0 / gain if isinstance(gain, int | float) and gain > 0 else 1.0
+
+
+def _keys_down(roll: RollEvents, start: int, n: int) -> np.ndarray:
+    """Whether any key is down, bool [n], from sample `start` on."""
+    begun, ended = (np.bincount(np.clip(at - start, 0, n), minlength=n + 1) for at in (roll.onset, roll.release))
+    down: np.ndarray = np.cumsum(begun - ended)[:n] > 0
+    return down
 
 
 def _even_blocks(blocks: Blocks, n: int) -> Blocks:
@@ -223,6 +225,10 @@ class Batch(NamedTuple):
 
 
 def _play_harmonic(batch: Batch) -> Blocks:
+    # Numba is loaded only here.
+    from synthnet.generation.harmonic import HarmonicPlayer, Part
+    from synthnet.models.envelopes import notes_of
+
     rate, checkpoint = batch.settings.sample_rate_hz, batch.seats[0].checkpoint
     assert isinstance(checkpoint.config, HarmonicConfig)
     players = [HarmonicPlayer(checkpoint.config, checkpoint.weights, rate, seed=seed) for seed in batch.seeds]
@@ -237,26 +243,20 @@ def _play_harmonic(batch: Batch) -> Blocks:
 
 def _play_network(batch: Batch) -> Blocks:
     # Torch is loaded only here.
-    from synthnet.generation.chunks import chunks_that_pay, generate_in_chunks
+    from synthnet.generation.chunks import generate_in_chunks
     from synthnet.generation.streams import Stream
 
-    checkpoint, settings, n_tracks, wanted = (
-        batch.seats[0].checkpoint,
-        batch.settings,
-        len(batch.tracks),
-        batch.n_samples,
-    )
-    network, rate, mix_rate = checkpoint.build(), checkpoint.sample_rate_hz, settings.sample_rate_hz
+    checkpoint, settings, n_tracks = batch.seats[0].checkpoint, batch.settings, len(batch.tracks)
+    rate, mix_rate = checkpoint.sample_rate_hz, settings.sample_rate_hz
     streams = [
         Stream(roll_events(track.notes, rate), seed, seat.voice.style, settings.mean)
         for seat, track, seed in zip(batch.seats, batch.tracks, batch.seeds, strict=True)
     ]
-    n_own = -(-wanted * rate // mix_rate)
     blocks = generate_in_chunks(
-        network,
+        checkpoint.build(),
         streams,
-        n_own,
-        settings.n_chunks or chunks_that_pay(network, n_tracks, n_own, rate),
+        -(-batch.n_samples * rate // mix_rate),
+        settings.n_chunks,
         temperature=settings.temperature,
         engine=settings.engine,
         progress=lambda n: batch.progress(round(n * mix_rate / rate) * n_tracks),
@@ -264,7 +264,7 @@ def _play_network(batch: Batch) -> Blocks:
     if rate == mix_rate:
         yield from blocks
         return
-    resampler, left = soxr.ResampleStream(rate, mix_rate, n_tracks, dtype="float32"), wanted
+    resampler, left = soxr.ResampleStream(rate, mix_rate, n_tracks, dtype="float32"), batch.n_samples
     for block in itertools.chain(blocks, [np.zeros((n_tracks, 0), np.float32)]):
         columns = np.ascontiguousarray(block.T, np.float32)
         made = resampler.resample_chunk(columns, last=not block.size).reshape(-1, n_tracks).T[:, :left]
