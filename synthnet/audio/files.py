@@ -30,6 +30,10 @@ class Audio:
     sample_rate_hz: int
     remarks: tuple[str, ...] = ()
 
+    def save(self, path: str | Path) -> None:
+        """Write a WAV or FLAC file (by the ending) of 16 bits; raises as `write_audio`."""
+        write_audio(Path(path), self.samples, self.sample_rate_hz)
+
 
 def read_audio(path: Path, sample_rate_hz: int | None = None) -> Audio:
     """Read any sound file that libsndfile knows as mono, the mean of its channels; resampled (soxr, VHQ) if asked.

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 
 import click
-import mido
 import numpy as np
 import pytest
 import torch
@@ -84,56 +83,6 @@ def load_tensors_of(path: Path) -> dict[str, torch.Tensor]:
     return load_file(path)
 
 
-def test_render_takes_the_shipped_unless_an_own_one_is_named(
-    run: Run, song: Path, network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shipped = tmp_path / "shipped"
-    shipped.mkdir()
-    (shipped / "trumpet.safetensors").write_bytes(network.read_bytes())
-    monkeypatch.setattr(cli.render, "read_library", partial(read_library, shipped=shipped))
-    folder = tmp_path / "runs" / "mine"
-    folder.mkdir(parents=True)
-    (folder / "last.safetensors").write_bytes(network.read_bytes())
-    result = run("render", song, "--duration", 0.1)
-    assert result.status == 0, result.err
-    assert "track 0, melody (2 notes): trumpet, its program 56 [shipped]" in result.err
-    result = run("render", song, "--duration", 0.1, "--instrument", "trumpet")
-    assert "track 0, melody (2 notes): trumpet, as asked [runs/mine/last.safetensors]" in result.err
-    (folder / "best.safetensors").write_bytes(network.read_bytes())
-    result = run("render", song, "--duration", 0.1, "--instrument", "1=trumpet")
-    assert "track 0, melody (2 notes): trumpet, its program 56 [shipped]" in result.err
-    assert "track 1, bass (1 notes): trumpet, as asked [runs/mine/best.safetensors]" in result.err
-
-
-def test_render_options(run: Run, song: Path, network: Path, tmp_path: Path) -> None:
-    def audio(*options: object) -> np.ndarray:
-        result = run("render", song, "--checkpoint", network, "-o", "o.wav", "--duration", 0.1, *options)
-        assert result.status == 0, result.err
-        return read_audio(tmp_path / "o.wav").samples
-
-    drawn = audio("--output", "sample")
-    assert np.array_equal(drawn, audio("--output", "sample"))
-    assert not np.array_equal(drawn, audio("--output", "sample", "--seed", 1))
-    expected = audio("--output", "expectation")
-    assert np.std(expected) < np.std(drawn)
-    assert np.array_equal(expected, audio())
-    audio("--stems", "stems")
-    assert [path.name for path in sorted((tmp_path / "stems").iterdir())] == ["01.wav", "02.wav"]
-    whole = run("render", song, "--checkpoint", network, "-o", "o.flac")
-    assert len(read_audio(tmp_path / "o.flac").samples) == round((0.1 + 0.5) * 44_100)
-    assert "track 0, melody (2 notes): trumpet, the only one" in whole.err
-
-
-def test_render_reports_the_controls_that_a_network_does_not_hear(run: Run, network: Path, tmp_path: Path) -> None:
-    write_midi(Score((Track((Note(60, 90, 0.0, 0.1),)),)), tmp_path / "bends.mid")
-    midi = mido.MidiFile(tmp_path / "bends.mid")
-    midi.tracks[1][:0] = [mido.Message("pitchwheel", pitch=4096), mido.Message("control_change", control=1, value=64)]
-    midi.save(tmp_path / "bends.mid")
-    result = run("render", tmp_path / "bends.mid", "--checkpoint", network, "-o", "o.wav")
-    assert result.status == 0, result.err
-    assert f"{tmp_path / 'bends.mid'}: left out: 1 pitch bend, 1 modulation change" in result.err.splitlines()
-
-
 @pytest.fixture
 def many(tmp_path: Path) -> Path:
     """A network of three instruments, sharper than a fresh one, so that the style is heard."""
@@ -145,60 +94,6 @@ def many(tmp_path: Path) -> Path:
     path = tmp_path / "many.safetensors"
     save_checkpoint(path, Checkpoint(config, RATE, ("flute", "cello", "trumpet"), {"steps": 1}, model.state_dict()))
     return path
-
-
-def test_tracks_of_a_song_are_played_by_different_instruments(run: Run, song: Path, many: Path, tmp_path: Path) -> None:
-    def stems(path: Path, *options: object) -> tuple[list[np.ndarray], list[str]]:
-        """Each track's audio, and the line that was printed for it."""
-        folder = tmp_path / "stems" / "-".join(map(str, (path.stem, *options)))
-        result = run("render", path, "--checkpoint", many, "--duration", 0.1, "--stems", folder, *options)
-        assert result.status == 0, result.err
-        lines = [line.strip() for line in result.err.splitlines() if line.startswith("  track ")]
-        return [read_audio(name).samples for name in sorted(folder.iterdir())], lines
-
-    # A track's random numbers are those of its number: only the style can tell two stems of one track apart.
-    cello, lines = stems(song, "--instrument", "cello")
-    assert lines == ["track 0, melody (2 notes): cello, as asked", "track 1, bass (1 notes): cello, as asked"]
-    trumpet, _ = stems(song, "--instrument", "trumpet")
-    assert not np.array_equal(cello[0], trumpet[0])
-    assert not np.array_equal(cello[1], trumpet[1])
-    both, lines = stems(song, "--instrument", "0=Cello,1=trumpet")
-    assert lines == ["track 0, melody (2 notes): cello, as asked", "track 1, bass (1 notes): trumpet, as asked"]
-    assert np.array_equal(both[0], cello[0])
-    assert np.array_equal(both[1], trumpet[1])
-    by_program, lines = stems(song)
-    assert lines == [
-        "track 0, melody (2 notes): trumpet, its program 56",
-        "track 1, bass (1 notes): cello, its program 42",
-    ]
-    assert np.array_equal(by_program[0], trumpet[0])
-    assert np.array_equal(by_program[1], cello[1])
-    # A mixture is neither of its parts; the track that is not named goes by its program.
-    mixed, lines = stems(song, "--instrument", "0=cello:0.5+trumpet:0.5")
-    assert lines == [
-        "track 0, melody (2 notes): cello:0.5+trumpet:0.5, as asked",
-        "track 1, bass (1 notes): cello, its program 42",
-    ]
-    assert not any(np.array_equal(mixed[0], part[0]) for part in (cello, trumpet))
-    assert np.array_equal(mixed[1], cello[1])
-    # The melody by itself, and nameless, is the same audio as in company.
-    alone = tmp_path / "alone.mid"
-    write_midi(Score((Track(read_score(song).tracks[0].notes, 99),)), alone)
-    (melody,), lines = stems(alone, "--instrument", "cello")
-    assert lines == ["track 0 (2 notes): cello, as asked"]
-    np.testing.assert_allclose(melody, cello[0], atol=1.5 / 32_768)
-
-
-def test_faults_of_the_choice_of_instruments(run: Run, song: Path, network: Path, many: Path, tmp_path: Path) -> None:
-    render = ["render", song, "-o", "o.wav", "--checkpoint"]
-    fault(run(*render, many, "--instrument", "2=cello"), "'2'", "2 tracks, 0 to 1")
-    fault(run(*render, many, "--instrument", "cello,1=trumpet"), "'cello' has no track number", "0=cello,1=trumpet")
-    fault(run(*render, many, "--instrument", "cello:nan"), "'nan' is not a number above 0, up to 10")
-    fault(run(*render, many, "--instrument", ""), "name is missing", "flute, cello, trumpet")
-    fault(run(*render, network, "--instrument", "trumpet:1"), "no mixture", "it plays: trumpet")
-    fault(run(*render, network, "--instrument", "0=horn"), "does not play 'horn'", "it plays: trumpet")
-    assert not (tmp_path / "o.wav").exists()
-    assert "track 0, melody (2 notes): trumpet, as asked" in run(*render, network, "--instrument", "0=trumpet").err
 
 
 def test_corpus_build_and_info(run: Run, tiny_scores: Path, tmp_path: Path) -> None:
@@ -355,7 +250,6 @@ def test_resuming_with_another_corpus_or_model_is_refused(run: Run, tiny_corpus:
 
 
 def test_faults_of_arguments(run: Run, song: Path, network: Path, tiny_corpus: Corpus) -> None:
-    render = ["render", song, "--checkpoint", network]
     fault(run("train", "--instrument", "horn"), "horn", "trumpet")
     fault(run("train"), "--instrument or --corpus")
     fault(run("train", "--corpus", tiny_corpus.folder, "--preset", "L25"), "L25", "L24")
@@ -371,14 +265,6 @@ def test_faults_of_arguments(run: Run, song: Path, network: Path, tiny_corpus: C
     fault(run("train", "--corpus", tiny_corpus.folder, "--set", "channels=2"), "channels")
     fault(run("train", "--corpus", tiny_corpus.folder, "--set", "n_predicted=0"), "n_predicted")
     fault(run("train", "--corpus", tiny_corpus.folder, "--set", "evaluate_every=often"), "often")
-    fault(run(*render, "--instrument", "horn"), "horn", "trumpet")
-    for option in ("--duration", "--start"):
-        for value in ("-1", "nan", "inf"):
-            fault(run(*render, option, value), option, value)
-    fault(run(*render, "--start", 100), str(song), "beyond the end")
-    fault(run(*render, "-o", "out.mp3"), "out.mp3", ".wav or .flac")
-    fault(run(*render, "--temperature", 0), "--temperature")
-    fault(run(*render, "--seed", -1), "seed")
     fault(run("corpus", "info", "nowhere"), "nowhere", "not a corpus")
     fault(run("corpus", "build", "--instrument", "trumpet", "--rate", 5), "sample rate 5")
     etudes = ["corpus", "build", "--instrument", "trumpet", "--scores", "etudes"]
@@ -438,22 +324,6 @@ def test_faults_of_files(run: Run, network: Path, song: Path, tmp_path: Path) ->
     assert not list(tmp_path.glob("*.wav"))
     fault(run("render", song, "--checkpoint", tmp_path), "a folder, not a checkpoint")
     fault(run("render", song, "--checkpoint", network, "-o", tmp_path), str(tmp_path))
-
-
-def test_a_full_disk_is_one_line(run: Run, song: Path, network: Path, tmp_path: Path) -> None:
-    resource = pytest.importorskip("resource")
-    import signal
-
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, before[1]))
-    try:
-        result = run("render", song, "--checkpoint", network, "-o", "big.wav")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
-    fault(result, "big")
-    assert not (tmp_path / "big.wav").exists()
 
 
 def mutated(data: bytes, rng: random.Random) -> bytes:

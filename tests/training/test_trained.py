@@ -94,7 +94,7 @@ def test_a_second_of_means_agrees_with_the_full_pass(trained: Checkpoint, prelud
 
 def test_chunks_are_as_loud_as_one_go_and_do_not_click(trained: Checkpoint, prelude: RollEvents) -> None:
     network, n = trained.build(), 12 * RATE
-    streams = [Stream(prelude, (0,), expectation=True)]
+    streams = [Stream(prelude, (0,), mean=True)]
     whole = np.concatenate(list(generate(network, streams, n)), axis=1)[0]
     pieces = generate_in_chunks(network, streams, n, 4, progress=lambda done: None)
     chunked = np.concatenate(list(pieces), axis=1)[0]
