@@ -23,7 +23,7 @@ from synthnet.generation.voices import (
     mixture,
     mixture_parts,
 )
-from synthnet.models.checkpoint import Checkpoint, Voice, fact, peek_checkpoint
+from synthnet.models.checkpoint import CheckpointHeader, Voice, fact, peek_checkpoint
 from synthnet.score.general_midi import KNOWN_INSTRUMENTS, family_of, plain_name, program_name
 from synthnet.score.notes import Score
 
@@ -36,11 +36,11 @@ FALLBACK = "piano"  # plays the programs of whose family nobody is shipped
 
 @dataclass(frozen=True)
 class Source:
-    """A file with a network that can be played; the weights of `checkpoint` are unread."""
+    """A file with a network that can be played."""
 
     path: Path
     shipped: bool
-    checkpoint: Checkpoint
+    checkpoint: CheckpointHeader
 
     @property
     def rate_hz(self) -> int:

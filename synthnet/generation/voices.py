@@ -8,14 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from synthnet.files import InputError
-from synthnet.models.checkpoint import Checkpoint, Voice
+from synthnet.models.checkpoint import CheckpointHeader, Voice
 from synthnet.score.general_midi import KNOWN_INSTRUMENTS, family_of, program_name
 from synthnet.score.notes import Score
 
 LARGEST_WEIGHT = 10.0  # a network has heard weights of 1 only; more than this is a slip
 
 
-def assign_voices(score: Score, checkpoint: Checkpoint, spec: str | None) -> list[Voice]:
+def assign_voices(score: Score, checkpoint: CheckpointHeader, spec: str | None) -> list[Voice]:
     """A voice for each track of the score, in order, each with the reason for it.
 
     Args:
@@ -68,7 +68,7 @@ def asked_by_track(spec: str | None, n_tracks: int, is_name: Callable[[str], boo
     return [asked.get(number) for number in range(n_tracks)]
 
 
-def asked_voice(text: str, checkpoint: Checkpoint) -> Voice:
+def asked_voice(text: str, checkpoint: CheckpointHeader) -> Voice:
     """The voice of an instrument's name, or of a mixture; raises as `assign_voices`."""
     text = text.strip()
     name = learned_name(text, checkpoint)
@@ -84,7 +84,7 @@ def looks_like_mixture(text: str) -> bool:
     return bool(set(":+") & set(text))
 
 
-def mixture(text: str, checkpoint: Checkpoint) -> Voice:
+def mixture(text: str, checkpoint: CheckpointHeader) -> Voice:
     """The voice of `cello:0.5+trumpet:0.5`: its style [S] is the sum of the one-hot styles, each times its weight.
 
     The weights are above 0 and up to 10, and count as written: nothing makes them add up to 1.
@@ -121,7 +121,7 @@ def mixture_parts(text: str) -> list[tuple[str, float]]:
     return parts
 
 
-def voice_for_program(program: int, checkpoint: Checkpoint) -> Voice:
+def voice_for_program(program: int, checkpoint: CheckpointHeader) -> Voice:
     """The voice that is nearest to a General MIDI program, 0 to 127."""
     if len(checkpoint.instruments) == 1:
         return replace(checkpoint.voice(), why="the only one that this network learned")
@@ -137,7 +137,7 @@ def voice_for_program(program: int, checkpoint: Checkpoint) -> Voice:
     return replace(checkpoint.voice(), why=why)
 
 
-def learned_name(text: str, checkpoint: Checkpoint) -> str | None:
+def learned_name(text: str, checkpoint: CheckpointHeader) -> str | None:
     """The network's instrument of this name, in upper or lower case, or of this code; None if there is none.
 
     The network's own names come first, as any of them may look like a code.

@@ -268,7 +268,7 @@ class Trainer:
         }
         weights = arrays_of(self.average.state_dict())
         kept = {"validation": figures} if figures else {}
-        return Checkpoint(self.config, self.sample_rate_hz, self.instruments, training, weights, kept)
+        return Checkpoint(self.config, self.sample_rate_hz, self.instruments, training, weights, figures=kept)
 
     def save(self) -> None:
         """Write the playable network and the state to resume from."""

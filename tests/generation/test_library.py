@@ -44,7 +44,7 @@ def save(
     network = build_model(config)
     with torch.no_grad():  # sharper than a fresh network, so that it can be told from another
         network.head.logits.weight.mul_(8)
-    save_checkpoint(path, Checkpoint(config, rate, instruments, training, network.state_dict(), figures or {}))
+    save_checkpoint(path, Checkpoint(config, rate, instruments, training, network.state_dict(), figures=figures or {}))
     now = next(CLOCK)
     os.utime(path, (now, now))
     return path
