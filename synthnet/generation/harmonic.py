@@ -18,20 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-from synthnet.kernels.voices import TABLE_SAMPLES, Breakpoints, add_voices, find_breakpoints, noise_tables
+from synthnet.kernels.voices import TABLE_SAMPLES, Voices, add_voices
 from synthnet.models.config import HarmonicConfig
-from synthnet.models.envelopes import (
-    TABLE_SCALE,
-    WOBBLE_S,
-    Notes,
-    bent_time,
-    fade,
-    fold,
-    frequencies_of,
-    linear_features,
-    note_features,
-    time_features,
-)
+from synthnet.models.envelopes import EnvelopeNetwork, Notes
 from synthnet.score.controllers import Controls
 
 BLOCK_S = 1.0  # longer stretches are made of blocks
@@ -51,13 +40,15 @@ class Part:
     controls: Controls = field(default_factory=Controls)
 
 
-class HarmonicPlayer:
+class HarmonicPlayer(EnvelopeNetwork):
     """A harmonic instrument at one sample rate.
 
     Args:
         weights: of `synthnet.models.harmonic.HarmonicInstrument`, by name.
         seed: of the noise; the same seed gives the same audio.
     """
+
+    xp = np
 
     def __init__(
         self,
@@ -68,10 +59,14 @@ class HarmonicPlayer:
     ) -> None:
         self.config, self.sample_rate_hz = config, sample_rate_hz
         self.weights = {name: np.asarray(value, np.float32) for name, value in weights.items() if name != "nearest"}
-        self.nearest = np.asarray(weights["nearest"], np.int64)
+        self.weights["nearest"] = np.asarray(weights["nearest"], np.int64)
         self.tails = np.ceil(self.weights["release_s"] * sample_rate_hz).astype(np.int64)
-        self.tables = noise_tables(config.bands, sample_rate_hz)
         self.first_noise = int(np.random.default_rng(seed).integers(TABLE_SAMPLES))
+
+    @property
+    def arrays(self) -> Mapping[str, NDArray]:
+        """The weights by name."""
+        return self.weights
 
     def play(self, part: Part, start: int, stop: int) -> NDArray[np.float32]:
         """Samples `start` to `stop` of a part, float32."""
@@ -88,62 +83,25 @@ class HarmonicPlayer:
     def _add(self, notes: Notes, controls: Controls, begin: int, out: NDArray[np.float32]) -> None:
         """Add notes, whose times count from sample `begin`, to the block that begins there."""
         n, rate = len(out), self.sample_rate_hz
-        points = find_breakpoints(notes.onset, notes.release, self.weights["release_s"][notes.pitch], n, rate)
-        at, amplitudes = points.at, self.amplitudes(notes, points)
-        f0_hz, ratios = frequencies_of(notes.pitch, *(self.weights[name] for name in ("cents", "stretch", "ratios")))
-        if controls.pitch or controls.vibrato:
-            at, amplitudes, phases, cycles = self._bend(notes, controls, begin, n, at, amplitudes, f0_hz / rate)
-        else:
-            cycles = np.repeat((f0_hz / rate)[:, None], at.shape[1], axis=1)
-            phases = at * cycles
-        tones, noise_magnitudes = (
-            np.ascontiguousarray(part) for part in np.split(amplitudes, [self.config.partials], axis=-1)
-        )
         positions = (self.first_noise + begin + KEY_STRIDE * notes.pitch) % TABLE_SAMPLES
-        voices = np.zeros((len(notes.pitch), n), np.float32)
-        add_voices(voices, tones, noise_magnitudes, notes.onset, at, phases, cycles, ratios, self.tables, positions)
-        out += voices.sum(axis=0) * smooth_gain(controls, begin, n, rate)
-
-    def amplitudes(self, notes: Notes, points: Breakpoints) -> NDArray[np.float32]:
-        """As `HarmonicInstrument.amplitudes`, [N, K, H + B]."""
-        longest_s = self.config.longest_s
-        folded = fold(points.time_s, longest_s)
-        level = self.log_amplitudes(notes, folded, points.release_s)
-        if (points.time_s > longest_s).any():
-            ends = np.tile(np.array([longest_s - WOBBLE_S, longest_s], np.float32), (len(notes.pitch), 1))
-            tips = self.log_amplitudes(notes, ends, np.full_like(ends, -1))
-            level += np.minimum(np.diff(tips, axis=1) / WOBBLE_S, 0) * (points.time_s - folded)[..., None]
-        np.exp(np.minimum(level, 0, out=level), out=level)
-        level *= fade(points, self.weights["release_s"][notes.pitch])[..., None]
-        cut = np.nonzero(points.share < 1)
-        before = level[cut[0], cut[1] - 1]
-        level[cut] = before + points.share[cut][:, None] * (level[cut] - before)
-        return level
-
-    def log_amplitudes(self, notes: Notes, time_s: NDArray, release_s: NDArray) -> NDArray[np.float32]:
-        """As `HarmonicInstrument.log_amplitudes`, [N, K, H + B]."""
-        w, key = self.weights, self.nearest[notes.pitch]
-        note = np.concatenate([w["key.weight"][key], note_features(notes)], axis=1)
-        first = w["hidden.0.weight"]
-        x = time_features(time_s, release_s, self.config.longest_s) @ first[:, note.shape[1] :].T
-        x += (note @ first[:, : note.shape[1]].T + w["hidden.0.bias"])[:, None]
-        for name in ("hidden.2", "hidden.4", "out"):
-            x = np.maximum(x, np.float32(0.1) * x) @ w[f"{name}.weight"].T + w[f"{name}.bias"]
-        x += linear_features(notes, time_s) @ w["slopes.weight"].T
-        x += TABLE_SCALE * w["gain.weight"][key][:, None]
-        x += TABLE_SCALE * w["fall.weight"][key][:, None] * bent_time(time_s)[..., None]
-        return x
+        amplitudes, voices = self.voices(notes, n, rate, positions)
+        if controls.pitch or controls.vibrato:
+            amplitudes, voices = self._bend(amplitudes, voices, controls, begin, n)
+        tones, noise_magnitudes = map(np.ascontiguousarray, np.split(amplitudes, [self.config.partials], axis=-1))
+        sounds = np.zeros((len(notes.pitch), n), np.float32)
+        add_voices(sounds, tones, noise_magnitudes, voices)
+        out += sounds.sum(axis=0) * smooth_gain(controls, begin, n, rate)
 
     def _bend(
-        self, notes: Notes, controls: Controls, begin: int, n: int, at: NDArray, amplitudes: NDArray, cycles: NDArray
-    ) -> tuple[NDArray, ...]:
-        """Breakpoints, amplitudes, phases and cycles [N, K'] of notes whose frequency moves.
+        self, amplitudes: NDArray, voices: Voices, controls: Controls, begin: int, n: int
+    ) -> tuple[NDArray, Voices]:
+        """Amplitudes [N, K', H + B] and voices with the breakpoints K' that moving frequencies need.
 
         The frequency is constant within cells of 5 ms on each note's clock; phases are summed from the onset.
         """
         rate, cell = self.sample_rate_hz, round(PITCH_STEP_S * self.sample_rate_hz)
-        rows = []
-        for onset, points, levels, unbent in zip(notes.onset.tolist(), at, amplitudes, cycles, strict=True):
+        rows, columns = [], (voices.onset.tolist(), voices.breakpoints, amplitudes, voices.cycles[:, 0])
+        for onset, points, levels, unbent in zip(*columns, strict=True):
             n_cells = max(n - onset, 1) // cell + 1
             time_s = (begin + onset + cell * np.arange(n_cells)) / rate
             vibrato = controls.value_at("vibrato", time_s) * np.sin(2 * np.pi * VIBRATO_HZ * time_s)
@@ -160,10 +118,11 @@ class HarmonicPlayer:
             rows.append((fine, moved, phase[where] + (fine - cell * where) * bent[where], bent[where]))
         longest = max(len(row[0]) for row in rows)
         padded = [np.minimum(np.arange(longest), len(row[0]) - 1) for row in rows]  # the last breakpoint is repeated
-        return tuple(
+        at, moved, phases, cycles = (
             np.stack([column[index] for column, index in zip(columns, padded, strict=True)])
             for columns in zip(*rows, strict=True)
         )
+        return moved, voices._replace(breakpoints=at, phases=phases, cycles=cycles)
 
 
 def smooth_gain(controls: Controls, begin: int, n: int, sample_rate_hz: int) -> NDArray[np.float32] | np.float32:

@@ -21,9 +21,6 @@ from synthnet.score.roll import RESTRIKE_GAP_S, RollEvents, roll_events, to_samp
 
 HELD = np.iinfo(np.int64).max // 2  # the release of a key that is still down
 
-Play = Callable[[Notes, int, int], np.ndarray]
-"""Audio of notes from one sample to another, float32; called for one block after the other."""
-
 
 def play_score(checkpoint: Checkpoint, score: Score, **options: Any) -> Iterator[np.ndarray]:
     """Blocks of a score, float32, as `LiveInstrument` with these options gives them; all tracks on one instrument.
@@ -68,7 +65,7 @@ class LiveInstrument:
         self.sample_rate_hz, self.block_samples, self.position = checkpoint.sample_rate_hz, block_samples, 0
         nothing = np.zeros(0, np.int64)
         self.notes = make_notes(nothing, nothing, nothing, nothing, self.sample_rate_hz)
-        self._play: Play
+        self._play: Callable[[Notes, int, int], np.ndarray]  # audio from one sample to another, block after block
         self._reach: int  # samples after its release in which a note may be heard
         if isinstance(checkpoint.config, HarmonicConfig):
             player = HarmonicPlayer(checkpoint.config, checkpoint.weights, self.sample_rate_hz, seed=seed)
@@ -126,11 +123,6 @@ class LiveInstrument:
         start, self.position = self.position, self.position + self.block_samples
         self.notes = self.notes.take(np.flatnonzero(self.notes.release > start - self._reach))
         return self._play(self.notes, start, self.position)
-
-    def blocks(self) -> Iterator[np.ndarray]:
-        """Blocks without end."""
-        while True:
-            yield self.read()
 
     def _not_yet_read(self, pitch: int, at: int | None) -> int:
         if not 0 <= pitch <= 127:

@@ -27,6 +27,27 @@ NYQUIST = 0.49  # cycles a sample: partials above it are left out
 _options: dict[str, Any] = {"fastmath": {"contract", "reassoc", "arcp", "nsz"}, "cache": True, "nogil": True}
 
 
+class Voices(NamedTuple):
+    """All of N voices but their amplitudes, with K breakpoints, H partials and B noise bands.
+
+    Attributes:
+        onset: int64 [N], in samples of the block; negative before it.
+        breakpoints: int64 [N, K], samples after the onset, never falling; equal ones bound no segment.
+        phases, cycles: float64 [N, K], of the segment that begins at each breakpoint.
+        ratios: float64 [N, H], frequencies of the partials relative to the fundamental.
+        tables: float32 [B, P], periodic noise.
+        positions: int64 [N], where in the tables the block's sample 0 is read.
+    """
+
+    onset: np.ndarray
+    breakpoints: np.ndarray
+    phases: np.ndarray
+    cycles: np.ndarray
+    ratios: np.ndarray
+    tables: np.ndarray
+    positions: np.ndarray
+
+
 @nb.njit(**_options)
 def _sine_cosine(cycles: float, ratio: Any) -> Any:
     """Sines and cosines, float32 [H] each, of partials where the fundamental's phase is `cycles`."""
@@ -39,14 +60,18 @@ def _sine_cosine(cycles: float, ratio: Any) -> Any:
 
 
 @nb.njit(**_options)
-def _add_partials(
-    out: Any, start: int, first: int, last: int, length: int, low: Any, high: Any, phase: float, cycles: float,
-    ratios: Any,
-) -> None:  # fmt: skip
+def _add_partials(out: Any, segment: Any, low: Any, high: Any, phase: float, cycles: float, ratios: Any) -> None:
     """Add samples `first` to `last` of a segment, whose sample 0 is out[start]; amplitudes go from `low` to `high`."""
-    heard = np.flatnonzero((cycles * ratios < NYQUIST) & ((low >= INAUDIBLE) | (high >= INAUDIBLE)))
-    ratio, base = ratios[heard], low[heard]
-    slope = ((high[heard] - base) / length).astype(np.float32)
+    start, first, last, length = segment
+    ratio, base, slope = np.empty(len(ratios)), np.empty(len(ratios), np.float32), np.empty(len(ratios), np.float32)
+    n = 0  # partials that are heard; without array expressions, since most segments are short
+    for h in range(len(ratios)):
+        if cycles * ratios[h] < NYQUIST and (low[h] >= INAUDIBLE or high[h] >= INAUDIBLE):
+            ratio[n], base[n], slope[n] = ratios[h], low[h], (high[h] - low[h]) / length
+            n += 1
+    if n == 0:
+        return
+    ratio, base, slope = ratio[:n], base[:n], slope[:n]
     dsine, dcosine = _sine_cosine(cycles, ratio)
     for begin in range(first - first % RESTART, last, RESTART):
         sine, cosine = _sine_cosine(phase + begin * cycles, ratio)
@@ -64,10 +89,9 @@ def _add_partials(
 
 
 @nb.njit(**_options)
-def _add_noise(
-    out: Any, start: int, first: int, last: int, length: int, low: Any, high: Any, position: int, tables: Any
-) -> None:
+def _add_noise(out: Any, segment: Any, low: Any, high: Any, position: int, tables: Any) -> None:
     """As `_add_partials`; the segment's sample 0 is read at `position` of the tables."""
+    start, first, last, length = segment
     while first < last:  # once, or twice where the tables begin again
         at = (position + first) % tables.shape[1]
         n = min(last - first, tables.shape[1] - at)
@@ -80,42 +104,27 @@ def _add_noise(
 
 
 @nb.njit(parallel=True, **_options)
-def add_voices(
-    out: Any, tones: Any, noises: Any, onset: Any, breakpoints: Any, phases: Any, cycles: Any, ratios: Any, tables: Any,
-    positions: Any,
-) -> None:  # fmt: skip
-    """Add each voice to its row of `out`.
+def add_voices(out: Any, tones: Any, noises: Any, voices: Any) -> None:
+    """Add each of the `Voices` to its row of `out`, float32 [N, L], a block of L samples.
 
-    Args:
-        out: float32 [N, L], a block of samples for each voice.
-        tones, noises: float32 [N, K, H] and [N, K, B], amplitudes of partials and bands at the breakpoints.
-        onset: int64 [N], in samples of the block; negative before it.
-        breakpoints: int64 [N, K], samples after the onset, never falling; equal ones bound no segment.
-        phases, cycles: float64 [N, K], of the segment that begins at each breakpoint.
-        ratios: float64 [N, H], frequencies of the partials relative to the fundamental.
-        tables: float32 [B, P], periodic noise.
-        positions: int64 [N], where in the tables the block's sample 0 is read.
+    `tones` [N, K, H] and `noises` [N, K, B], float32, are the amplitudes of partials and bands at the breakpoints.
     """
+    onset, breakpoints, phases, cycles, ratios, tables, positions = voices
     for i in nb.prange(len(out)):
         for k in range(breakpoints.shape[1] - 1):
             start, length = onset[i] + breakpoints[i, k], breakpoints[i, k + 1] - breakpoints[i, k]
-            first, last = max(0, -start), min(length, out.shape[1] - start)
-            if first < last:
-                _add_partials(
-                    out[i], start, first, last, length, tones[i, k], tones[i, k + 1], phases[i, k], cycles[i, k],
-                    ratios[i],
-                )  # fmt: skip
-                _add_noise(
-                    out[i], start, first, last, length, noises[i, k], noises[i, k + 1], positions[i] + start, tables
-                )
+            segment = (start, max(0, -start), min(length, out.shape[1] - start), length)
+            if segment[1] < segment[2]:
+                _add_partials(out[i], segment, tones[i, k], tones[i, k + 1], phases[i, k], cycles[i, k], ratios[i])
+                _add_noise(out[i], segment, noises[i, k], noises[i, k + 1], positions[i] + start, tables)
 
 
 @nb.njit(**_options)
 def _partials_gradient(
-    gradient: Any, start: int, first: int, last: int, length: int, d_low: Any, d_high: Any, phase: float, cycles: float,
-    ratios: Any,
-) -> None:  # fmt: skip
+    gradient: Any, segment: Any, d_low: Any, d_high: Any, phase: float, cycles: float, ratios: Any
+) -> None:
     """Add the gradients of `_add_partials` by the amplitudes to `d_low` and `d_high`."""
+    start, first, last, length = segment
     heard = np.flatnonzero(cycles * ratios < NYQUIST)
     ratio = ratios[heard]
     sine, cosine = _sine_cosine(phase + first * cycles, ratio)
@@ -136,10 +145,9 @@ def _partials_gradient(
 
 
 @nb.njit(**_options)
-def _noise_gradient(
-    gradient: Any, start: int, first: int, last: int, length: int, d_low: Any, d_high: Any, position: int, tables: Any
-) -> None:
+def _noise_gradient(gradient: Any, segment: Any, d_low: Any, d_high: Any, position: int, tables: Any) -> None:
     """As `_partials_gradient`, of `_add_noise`."""
+    start, first, last, length = segment
     while first < last:
         at = (position + first) % tables.shape[1]
         n = min(last - first, tables.shape[1] - at)
@@ -156,28 +164,22 @@ def _noise_gradient(
 
 
 @nb.njit(parallel=True, **_options)
-def voices_gradient(
-    gradient: Any, d_tones: Any, d_noises: Any, onset: Any, breakpoints: Any, phases: Any, cycles: Any, ratios: Any,
-    tables: Any, positions: Any,
-) -> None:  # fmt: skip
+def voices_gradient(gradient: Any, d_tones: Any, d_noises: Any, voices: Any) -> None:
     """Add the gradients of `add_voices` by tones and noises to d_tones [N, K, H] and d_noises [N, K, B].
 
     `gradient` is float32 [N, L], that of a loss by each voice's samples. Inaudible partials have a gradient too: else
     they could never come back.
     """
+    onset, breakpoints, phases, cycles, ratios, tables, positions = voices
     for i in nb.prange(len(gradient)):
         for k in range(breakpoints.shape[1] - 1):
             start, length = onset[i] + breakpoints[i, k], breakpoints[i, k + 1] - breakpoints[i, k]
-            first, last = max(0, -start), min(length, gradient.shape[1] - start)
-            if first < last:
-                _partials_gradient(
-                    gradient[i], start, first, last, length, d_tones[i, k], d_tones[i, k + 1], phases[i, k],
-                    cycles[i, k], ratios[i],
-                )  # fmt: skip
-                _noise_gradient(
-                    gradient[i], start, first, last, length, d_noises[i, k], d_noises[i, k + 1], positions[i] + start,
-                    tables,
-                )  # fmt: skip
+            segment = (start, max(0, -start), min(length, gradient.shape[1] - start), length)
+            if segment[1] < segment[2]:
+                low, high = d_tones[i, k], d_tones[i, k + 1]
+                _partials_gradient(gradient[i], segment, low, high, phases[i, k], cycles[i, k], ratios[i])
+                low, high = d_noises[i, k], d_noises[i, k + 1]
+                _noise_gradient(gradient[i], segment, low, high, positions[i] + start, tables)
 
 
 FINEST_S, GROWTH, COARSEST_S = 0.002, 0.12, 0.04  # between breakpoints, which get rarer as a note goes on

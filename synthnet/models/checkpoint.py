@@ -90,13 +90,12 @@ class CheckpointHeader:
     @property
     def programs(self) -> tuple[int | None, ...]:
         """General MIDI program of each instrument, 0 to 127: its corpus's, else that of its name, else None."""
-        programs: list[int | None] = []
-        for number, name in enumerate(self.instruments):
-            program = fact(self.training, "corpora", number, "program")
-            if not (isinstance(program, int) and 0 <= program <= 127):
-                program = next((who.program for who in KNOWN_INSTRUMENTS if who.name == name), None)
-            programs.append(program)
-        return tuple(programs)
+        by_name = {who.name: who.program for who in KNOWN_INSTRUMENTS}
+        found = [fact(self.training, "corpora", number, "program") for number in range(len(self.instruments))]
+        return tuple(
+            program if isinstance(program, int) and 0 <= program <= 127 else by_name.get(name)
+            for name, program in zip(self.instruments, found, strict=True)
+        )
 
 
 @dataclass(frozen=True)
@@ -135,10 +134,8 @@ class Checkpoint(CheckpointHeader):
 
         with torch.device("meta"):
             network = build_model(self.config)
-        arrays = {name: value.astype(np.float32) for name, value in self.weights.items()}
-        weights = {name: torch.from_numpy(value).to(device) for name, value in arrays.items()}
-        network.load_state_dict(weights, assign=True)
-        return network.eval().requires_grad_(False)
+        network.load_state_dict({name: torch.tensor(value) for name, value in self.weights.items()}, assign=True)
+        return network.to(device).float().eval().requires_grad_(False)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -159,10 +156,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     shapes = {name: value.shape for name, value in weights.items()}
-    if shapes != expected:
-        wrong = min(name for name in expected.keys() | shapes.keys() if shapes.get(name) != expected.get(name))
+    wrong = [name for name in expected.keys() | shapes.keys() if shapes.get(name) != expected.get(name)]
+    if wrong:
         model = header.config.model
-        raise InputError(f"{path}: weights do not fit the {model} that it describes (first at {wrong})")
+        raise InputError(f"{path}: weights do not fit the {model} that it describes (first at {min(wrong)})")
     return Checkpoint(**vars(header), weights=weights)
 
 

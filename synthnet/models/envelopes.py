@@ -1,18 +1,19 @@
-"""Features of notes and times that a harmonic instrument's network takes, and how envelopes go on beyond training.
+"""The network of a harmonic instrument, on the arrays of any library: notes and times to amplitudes.
 
-The network of `synthnet.models.harmonic` (torch) and the player of `synthnet.generation.harmonic` (numpy) share these
-definitions; they need numpy alone.
+`synthnet.models.harmonic` trains it in torch and `synthnet.generation.harmonic` plays it in numpy; here torch is not
+imported.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from synthnet.kernels.voices import Breakpoints
-from synthnet.models.config import RELEASE_BUMPS, TIME_BUMPS
+from synthnet.kernels.voices import Breakpoints, Voices, find_breakpoints, noise_tables
+from synthnet.models.config import RELEASE_BUMPS, TIME_BUMPS, HarmonicConfig
 from synthnet.score.roll import RollEvents
 
 N_KEYS = 128
@@ -132,3 +133,64 @@ def frequencies_of(
     f0_hz = 440.0 * 2.0 ** ((pitch - 69 + cents[pitch].astype(np.float64) / 100) / 12)
     r, b = ratios.astype(np.float64), stretch.astype(np.float64)[pitch][:, None]
     return f0_hz, r * np.sqrt((1 + b * r * r) / (1 + b))
+
+
+class EnvelopeNetwork:
+    """A harmonic instrument up to its voices, on arrays of the library `xp`, numpy or torch."""
+
+    xp: Any
+    config: HarmonicConfig
+
+    @property
+    def arrays(self) -> Mapping[str, Any]:
+        """The weights by name, arrays of `xp` in single precision; see `synthnet.models.harmonic`."""
+        raise NotImplementedError
+
+    def voices(self, notes: Notes, n_samples: int, sample_rate_hz: int, positions: np.ndarray) -> tuple[Any, Voices]:
+        """Amplitudes [N, K, H + B] and voices of notes [N], whose times count from the beginning of a block.
+
+        `positions`, int64 [N], is where in the tables of noise each note's sample 0 is read.
+        """
+        arrays = self.arrays
+        tail_s, cents, stretch, ratios = (
+            np.asarray(arrays[name]) for name in ("release_s", "cents", "stretch", "ratios")
+        )
+        release_s = tail_s[notes.pitch]
+        points = find_breakpoints(notes.onset, notes.release, release_s, n_samples, sample_rate_hz)
+        f0_hz, ratios = frequencies_of(notes.pitch, cents, stretch, ratios)
+        cycles = np.repeat((f0_hz / sample_rate_hz)[:, None], points.at.shape[1], axis=1)
+        tables = noise_tables(self.config.bands, sample_rate_hz)
+        voices = Voices(notes.onset, points.at, points.at * cycles, cycles, ratios, tables, positions)
+        return self.amplitudes(notes, points, release_s), voices
+
+    def log_amplitudes(self, notes: Notes, time_s: np.ndarray, release_s: np.ndarray) -> Any:
+        """Log amplitudes [N, K, H + B] of notes [N] at times since onset and release (negative: held), [N, K]."""
+        xp, w = self.xp, self.arrays
+        key = w["nearest"][notes.pitch]
+        note = xp.concatenate([w["key.weight"][key], xp.asarray(note_features(notes))], axis=1)
+        of_note, of_time = w["hidden.0.weight"][:, : note.shape[1]], w["hidden.0.weight"][:, note.shape[1] :]
+        x = xp.asarray(time_features(time_s, release_s, self.config.longest_s)) @ of_time.T
+        x += (note @ of_note.T + w["hidden.0.bias"])[:, None]
+        for name in ("hidden.2", "hidden.4", "out"):
+            x = xp.maximum(x, 0.1 * x) @ w[f"{name}.weight"].T + w[f"{name}.bias"]
+        x += xp.asarray(linear_features(notes, time_s)) @ w["slopes.weight"].T
+        x += TABLE_SCALE * w["gain.weight"][key][:, None]
+        x += TABLE_SCALE * w["fall.weight"][key][:, None] * xp.asarray(bent_time(time_s))[..., None]
+        return x
+
+    def amplitudes(self, notes: Notes, points: Breakpoints, release_s: np.ndarray) -> Any:
+        """Amplitudes of partials and noise bands at the breakpoints, [N, K, H + B]; `release_s` [N] ends each note."""
+        xp, longest_s = self.xp, self.config.longest_s
+        folded = fold(points.time_s, longest_s)
+        level = self.log_amplitudes(notes, folded, points.release_s)
+        if (points.time_s > longest_s).any():  # what fell at the end of the longest note goes on falling
+            ends = np.tile(np.array([longest_s - WOBBLE_S, longest_s], np.float32), (len(notes.pitch), 1))
+            tips = self.log_amplitudes(notes, ends, np.full_like(ends, -1))
+            slope = ((tips[:, 1:] - tips[:, :1]) / WOBBLE_S).clip(max=0)
+            level += slope * xp.asarray(points.time_s - folded)[..., None]
+        amplitudes = xp.exp(level.clip(max=0)) * xp.asarray(fade(points, release_s))[..., None]
+        # A release cuts the held envelope on the straight line between two breakpoints.
+        note, at = np.nonzero(points.share < 1)
+        before, share = amplitudes[note, at - 1], xp.asarray(points.share[note, at])[:, None]
+        amplitudes[note, at] = before + share * (amplitudes[note, at] - before)
+        return amplitudes
