@@ -10,10 +10,10 @@ stranger can hold wrong numbers but run no code.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 METADATA_KEY = "synthnet"
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -165,7 +163,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 def peek_checkpoint(path: Path) -> CheckpointHeader:
     """The header of a checkpoint, as quick for a large network as for a small; raises as `load_checkpoint`."""
-    return _header(path, _read(path, lambda file, name: None)[1])
+    return _header(path, load_tensors(path, only_facts=True)[1])
 
 
 def _header(path: Path, facts: Mapping[str, Any]) -> CheckpointHeader:
@@ -211,23 +209,18 @@ def save_tensors(path: Path, tensors: Mapping[str, np.ndarray], facts: Mapping[s
         beside.write_bytes(save(plain, metadata={METADATA_KEY: json.dumps({"format": FORMAT, **facts})}))
 
 
-def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The inverse of `save_tensors`.
+def load_tensors(path: Path, *, only_facts: bool = False) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The inverse of `save_tensors`; with `only_facts` the arrays stay unread and are left out.
 
     Raises:
         InputError: no such file, a folder, damaged, truncated, or not ours; one line that names it.
     """
-    return _read(path, lambda file, name: file.get_tensor(name))
-
-
-def _read(path: Path, get: Callable[[Any, str], T]) -> tuple[dict[str, T], dict[str, Any]]:
-    """What `get` returns for the opened file and each tensor's name, and the facts; raises as `load_tensors`."""
     if not path.is_file():
         raise InputError(f"{path}: {'a folder, not a checkpoint' if path.is_dir() else 'no such file'}")
     try:
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
-            taken = {name: get(file, name) for name in file.keys()}  # noqa: SIM118, not a dict
+            arrays = {name: file.get_tensor(name) for name in ([] if only_facts else file.keys())}
     except PermissionError:
         raise InputError(f"{path}: cannot be read (permission denied)") from None
     except (SafetensorError, OSError, ValueError, TypeError) as error:  # numpy does not know every type of numbers
@@ -239,4 +232,4 @@ def _read(path: Path, get: Callable[[Any, str], T]) -> tuple[dict[str, T], dict[
         raise InputError(f"{path}: a safetensors file, but not one of SynthNet's") from None
     if version != FORMAT:
         raise InputError(f"{path}: checkpoint format {version}, this version reads format {FORMAT}")
-    return taken, facts
+    return arrays, facts
