@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from synthnet.files import InputError
-from synthnet.models.checkpoint import Checkpoint, Voice, fact, load_checkpoint, peek_checkpoint
+from synthnet.models.checkpoint import Checkpoint, CheckpointHeader, Voice, fact, load_checkpoint, peek_checkpoint
 from synthnet.score.general_midi import KNOWN_INSTRUMENTS, family_of, known_instrument, plain_name, program_name
 from synthnet.score.notes import Score
 
@@ -61,7 +61,7 @@ class Player:
     evaluated: bool
     shipped: bool
     path: Path
-    header: Checkpoint = field(repr=False, compare=False)
+    header: CheckpointHeader = field(repr=False, compare=False)
 
     @property
     def where(self) -> str:
