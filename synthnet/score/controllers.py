@@ -4,7 +4,10 @@ A step function is a tuple of (time_s, value), sorted by time. A value holds unt
 controller has its default, so that an empty tuple is the default throughout. Consecutive values differ.
 
 The module follows the pitch wheel, its range and the channel's tuning (registered parameters 0, 1 and 2), the
-modulation wheel, volume and expression. "Reset all controllers" works as in MIDI's recommended practice RP-015, data
+modulation wheel, volume and expression, and the master volume and tuning of the port. Whole semitones of tuning move
+the keys (`ChannelControllers.shift`), the rest bends them.
+
+"Reset all controllers" works as in MIDI's recommended practice RP-015, data
 increment and decrement as in RP-018. The most significant byte of a data entry sets the least significant one to 0.
 """
 
@@ -84,41 +87,19 @@ class ChannelControllers:
     """Follows the controllers of a channel, message by message in order of time."""
 
     def __init__(self) -> None:
-        self._parameters = dict(PARAMETER_DEFAULTS)
-        self._volume = FULL_VOLUME
         self._defaults = DEFAULTS | COUNTED_DEFAULTS
         self._curves: dict[str, list[tuple[float, float]]] = {name: [] for name in self._defaults}
-        self._reset()
+        self._master = {"volume": 1.0, "fine": 0.0, "coarse": 0.0}
+        self._switch_on()
 
-    def receive(self, message: mido.Message, now_s: float) -> None:
-        """Take in a message of type "pitchwheel" or "control_change"; unknown controllers change nothing."""
-        if message.type == "pitchwheel":
-            self._wheel = message.pitch
-        else:
-            self._change(message.control, message.value)
-        for name, value in self._values().items():
-            _step(self._curves[name], self._defaults[name], now_s, value)
+    @property
+    def shift(self) -> int:
+        """Whole semitones by which the tuning moves the keys that are struck now."""
+        return math.floor(self._tuning() + 0.5)
 
-    def controls(self) -> Controls:
-        """The controls up to now."""
-        counts = {
-            kind: sum(value != default for _, value in self._curves[kind]) for kind, default in COUNTED_DEFAULTS.items()
-        }
-        return Controls(
-            pitch=tuple(self._curves["pitch"]),
-            vibrato=tuple(self._curves["vibrato"]),
-            gain=tuple(self._curves["gain"]),
-            counts=tuple((kind, n) for kind, n in counts.items() if n),
-        )
-
-    def _reset(self) -> None:
-        """Reset all controllers, but not volume, bend range and tuning."""
-        self._wheel = 0
-        self._modulation = 0
-        self._expression = FULL_EXPRESSION
-        self._selected = NO_PARAMETER
-
-    def _change(self, control: int, value: int) -> None:
+    def receive(self, control: int, value: int, now_s: float) -> bool:
+        """Take in a control change; False if it is none that the module follows."""
+        known = True
         if control == MODULATION:
             self._modulation = value
         elif control == VOLUME:
@@ -133,11 +114,56 @@ class ChannelControllers:
             self._selected = NO_PARAMETER
         elif control == RESET_ALL_CONTROLLERS:
             self._reset()
-        elif self._selected in self._parameters:
-            self._enter(control, value)
+        else:
+            known = self._selected in self._parameters and self._enter(control, value)
+        self._keep(now_s)
+        return known
 
-    def _enter(self, control: int, value: int) -> None:
-        """Change the selected parameter, if the controller is one of data entry."""
+    def bend(self, wheel: int, now_s: float) -> None:
+        """Take in the pitch wheel, -8192 to 8191."""
+        self._wheel = wheel
+        self._keep(now_s)
+
+    def set_master(self, now_s: float, **master: float) -> None:
+        """Set the `volume` of the whole port, 0 to 1, or its `fine` or `coarse` tuning in semitones."""
+        self._master |= master
+        self._keep(now_s)
+
+    def switch_on(self, now_s: float) -> None:
+        """Begin anew, as a sound module that is switched on."""
+        self._switch_on()
+        self._keep(now_s)
+
+    def controls(self) -> Controls:
+        """The controls up to now."""
+        counts = {
+            kind: sum(value != default for _, value in self._curves[kind]) for kind, default in COUNTED_DEFAULTS.items()
+        }
+        return Controls(
+            pitch=tuple(self._curves["pitch"]),
+            vibrato=tuple(self._curves["vibrato"]),
+            gain=tuple(self._curves["gain"]),
+            counts=tuple((kind, n) for kind, n in counts.items() if n),
+        )
+
+    def _reset(self) -> None:
+        """Reset all controllers, but not volume, bend range and tuning (RP-015)."""
+        self._wheel = 0
+        self._modulation = 0
+        self._expression = FULL_EXPRESSION
+        self._selected = NO_PARAMETER
+
+    def _switch_on(self) -> None:
+        self._parameters = dict(PARAMETER_DEFAULTS)
+        self._volume = FULL_VOLUME
+        self._reset()
+
+    def _keep(self, now_s: float) -> None:
+        for name, value in self._values().items():
+            _step(self._curves[name], self._defaults[name], now_s, value)
+
+    def _enter(self, control: int, value: int) -> bool:
+        """Change the selected parameter; False if the controller is none of data entry."""
         msb, lsb = self._parameters[self._selected]
         if control == DATA_MSB:
             msb, lsb = value, 0
@@ -148,21 +174,30 @@ class ChannelControllers:
             size = lsb_values if self._selected == COARSE_TUNING else 1
             number = msb * lsb_values + lsb + (size if control == DATA_INCREMENT else -size)
             msb, lsb = divmod(min(max(number, 0), 128 * lsb_values - 1), lsb_values)
+        else:
+            return False
         self._parameters[self._selected] = msb, lsb
+        return True
+
+    def _tuning(self) -> float:
+        """Semitones above equal temperament at A4 = 440 Hz."""
+        fine_msb, fine_lsb = self._parameters[FINE_TUNING]
+        channel = self._parameters[COARSE_TUNING][0] - 64 + (fine_msb * 128 + fine_lsb - 8192) / 8192
+        return channel + self._master["coarse"] + self._master["fine"]
 
     def _values(self) -> dict[str, float]:
         range_msb, range_lsb = self._parameters[BEND_RANGE]
-        fine_msb, fine_lsb = self._parameters[FINE_TUNING]
         bend = self._wheel * (range_msb + range_lsb / 100) / FULL_WHEEL
-        tuning = self._parameters[COARSE_TUNING][0] - 64 + (fine_msb * 128 + fine_lsb - 8192) / 8192
+        tuning = self._tuning() - self.shift  # the rest moves the keys
+        volume = self._volume * self._master["volume"]
         return {
             "pitch": bend + tuning,
             "vibrato": self._modulation / 127,
-            "gain": (self._volume * self._expression / (FULL_VOLUME * FULL_EXPRESSION)) ** 2,
+            "gain": (volume * self._expression / (FULL_VOLUME * FULL_EXPRESSION)) ** 2,
             "pitch bends": bend,
             "tuning changes": tuning,
             "modulation changes": self._modulation,
-            "volume changes": self._volume,
+            "volume changes": volume,
             "expression changes": self._expression,
         }
 

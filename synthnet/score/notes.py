@@ -45,7 +45,7 @@ class Score:
     @property
     def notes(self) -> tuple[Note, ...]:
         """The notes of all tracks, sorted by onset, then pitch."""
-        return _in_order(note for track in self.tracks for note in track.notes)
+        return in_order(note for track in self.tracks for note in track.notes)
 
     @property
     def end_s(self) -> float:
@@ -69,7 +69,7 @@ class Score:
         controls = {id(track.controls): track.controls.excerpt(start_s, stop_s) for track in self.tracks}
         tracks = []
         for track in self.tracks:
-            notes = _in_order(
+            notes = in_order(
                 replace(note, start_s=max(note.start_s, start_s) - start_s, end_s=min(note.end_s, stop_s) - start_s)
                 for note in track.notes
                 if note.start_s < stop_s and note.end_s > start_s
@@ -94,5 +94,6 @@ def counts_line(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{n} {kind.removesuffix('s') if n == 1 else kind}" for kind, n in counts.items())
 
 
-def _in_order(notes: Iterable[Note]) -> tuple[Note, ...]:
+def in_order(notes: Iterable[Note]) -> tuple[Note, ...]:
+    """Notes sorted by onset, then pitch."""
     return tuple(sorted(notes, key=attrgetter("start_s", "pitch")))
