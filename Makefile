@@ -8,7 +8,7 @@ SONG := demo/song.mid
 TEACHER := data/corpora/trumpet-44100-wide/audio/bwv1007_1_prelude.flac
 BESIDE := $(BIN)/python recipes/shipped/compare.py $(TEACHER)
 
-.PHONY: setup system demo test lint shipped bench clean
+.PHONY: setup system demo test lint docs wheel shipped bench clean
 
 setup: .venv/ready
 
@@ -53,6 +53,19 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+# The pages of docs/ with the Python reference, into build/docs.
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+.venv/docs: .venv/ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
+# Builds the distribution, installs it into an empty environment elsewhere and plays a song there.
+wheel: setup
+	$(BIN)/python tests/wheel.py
 
 # The instruments that ship, trained anew: resumes where it was stopped, skips what is finished.
 shipped: setup
@@ -66,4 +79,4 @@ bench: setup
 	$(BIN)/python benchmarks/harmonic.py
 
 clean:
-	rm -rf .venv demo
+	rm -rf .venv build demo

@@ -13,7 +13,7 @@ import pytest
 
 from synthnet.files import InputError
 from synthnet.score import channels
-from synthnet.score.midi import read_midi, read_score, write_midi
+from synthnet.score.midi import read_score, write_midi
 from synthnet.score.notes import Note, Score, Track
 
 END = "00 FF2F00"
@@ -39,7 +39,7 @@ def read(tmp_path: Path) -> Callable[[bytes], Score]:
     def read_bytes(data: bytes) -> Score:
         path = tmp_path / "score.mid"
         path.write_bytes(data)
-        return read_midi(path)
+        return read_score(path)
 
     return read_bytes
 
@@ -94,27 +94,6 @@ def test_files_that_other_players_read_are_read(read, data: bytes) -> None:
 def test_smpte_time_of_29_frames_is_that_of_29_97(read) -> None:
     score = read(header(1, -29 * 256 + 100) + chunk("00 903C64 8F 00 803C40".replace("8F 00", "9738") + END))
     assert score.notes[0].end_s == pytest.approx(3000 / (100 * 30_000 / 1001), abs=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("data", "error"),
-    [
-        (b"", "not a MIDI file"),
-        (b"RIFF\0\0\0\0WAVEfmt ", "not a MIDI file"),
-        (header(2, midi_type=2) + chunk(SCALE + END) + chunk(SCALE + END), "2 independent patterns"),
-        (header(1, midi_type=3) + chunk(SCALE + END), "type 3"),
-        (header(1, 0) + chunk(SCALE + END), "no ticks"),
-        (header(1) + chunk("00 3C64" + END), "before the first status byte"),
-        (header(1) + chunk("FFFFFFFF7F 903C64" + END), "more than four bytes"),
-        (header(1) + chunk(SCALE + "FFFFFF7F 903C64" + END), "longer than 24 hours"),
-        (one_track(SCALE)[:-9], "cut short"),
-        (header(1), "no track"),
-    ],
-)
-def test_what_cannot_be_read_is_refused_in_one_line(read, data: bytes, error: str) -> None:
-    with pytest.raises(InputError, match=error) as refused:
-        read(data)
-    assert "\n" not in str(refused.value)
 
 
 # ---------------------------------------------------------------------------------------- what messages mean
@@ -174,8 +153,8 @@ DRUM_PARTS = {
 
 @pytest.mark.parametrize(("setting", "strike", "drums"), DRUM_PARTS.values(), ids=DRUM_PARTS.keys())
 def test_drum_parts_of_gs_xg_and_gm2(read, setting: str, strike: str, drums: bool) -> None:
-    score = read(one_track(f"{setting} 00 {strike}3C64 64 {strike}3C00"))
-    assert (score.left_out.get("drum notes", 0), len(score.notes)) == ((1, 0) if drums else (0, 1))
+    score = read(one_track(f"{setting} 00 {strike}3C64 64 {strike}3C00 00 9F3C64 64 9F3C00"))
+    assert (score.left_out.get("drum notes", 0), len(score.notes)) == ((1, 1) if drums else (0, 2))
 
 
 TUNINGS = {
@@ -234,8 +213,8 @@ def test_a_large_file_is_read_and_too_many_notes_or_parts_are_refused(tmp_path: 
     (note,) = read_score(tmp_path / "large.mid").notes
     assert note.end_s == pytest.approx(62.5, abs=1e-3)
     monkeypatch.setattr(channels, "MOST_NOTES", 1)
+    write_midi(Score((Track((Note(60, 100, 0.0, 0.1), Note(62, 100, 0.0, 0.1))),)), tmp_path / "two.mid")
     with pytest.raises(InputError, match="more than 1 notes"):
-        write_midi(Score((Track((Note(60, 100, 0.0, 0.1), Note(62, 100, 0.0, 0.1))),)), tmp_path / "two.mid")
         read_score(tmp_path / "two.mid")
     monkeypatch.setattr(channels, "MOST_NOTES", 1_000_000)
     write_midi(Score(tuple(Track((Note(60, 100, 0.0, 0.1),)) for _ in range(513))), tmp_path / "parts.mid")
