@@ -307,13 +307,14 @@ def in_brackets(figure: Sequence[float] | None) -> str:
 
 def final_table(runs: Sequence[RunResult]) -> str:
     """The figures of each network's last checkpoint, by instrument."""
-    head = "network, instrument, validation loss, excess, score gain, RMSE-CQT of sample, of mean, right pitch"
+    head = "network, instrument, validation loss, excess, score gain, RMSE-CQT -80 / -50, of mean, right pitch"
     rows = []
     for run in runs:
         for instrument, final in run.final.items():
             cells = [number(final["valid_nll"], 3), number(final["excess"], 3), number(final["score_gain"])]
             for output in ("rmse_cqt", "rmse_cqt_expectation"):
-                cells.append(number(final[f"{output}_db"], interval=final[f"{output}_ci95_db"]))
+                at_80 = number(final[f"{output}_db"], interval=final[f"{output}_ci95_db"])
+                cells.append(f"{at_80} / {number(final.get(f'{output}_50_db'))}")
             piece = final.get("piece")
             shares = (piece["expectation"]["pitch_share"], piece["teacher_pitch_share"]) if piece else None
             rows.append([run.network, instrument, *cells, "{:.1%} ({:.1%})".format(*shares) if shares else MISSING])
@@ -340,7 +341,7 @@ CSV_FIGURES = (
 )  # fmt: skip
 CSV_FINAL = (
     "valid_nll", "dither_floor", "excess", "score_gain", "rmse_cqt_db", "rmse_cqt_ci95_db",
-    "rmse_cqt_expectation_db", "rmse_cqt_expectation_ci95_db",
+    "rmse_cqt_50_db", "rmse_cqt_expectation_db", "rmse_cqt_expectation_ci95_db", "rmse_cqt_expectation_50_db",
 )  # fmt: skip
 
 

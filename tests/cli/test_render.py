@@ -6,6 +6,7 @@ import random
 from functools import partial
 from pathlib import Path
 
+import mido
 import numpy as np
 import pytest
 import torch
@@ -16,7 +17,6 @@ from synthnet.audio.files import read_audio
 from synthnet.generation.library import read_library
 from synthnet.models import build_model, preset_config
 from synthnet.models.checkpoint import Checkpoint, save_checkpoint
-from synthnet.score.controllers import Controls
 from synthnet.score.midi import read_score, write_midi
 from synthnet.score.notes import Note, Score, Track
 
@@ -93,8 +93,10 @@ def test_render_options(run: Run, song: Path, network: Path, tmp_path: Path) -> 
 
 
 def test_render_reports_the_controls_that_a_network_does_not_hear(run: Run, network: Path, tmp_path: Path) -> None:
-    controls = Controls(pitch=((0.02, 1.0), (0.04, 0.0)), vibrato=((0.0, 0.5),))
-    write_midi(Score((Track((Note(60, 90, 0.0, 0.1),), controls=controls),)), tmp_path / "bends.mid")
+    write_midi(Score((Track((Note(60, 90, 0.0, 0.1),)),)), tmp_path / "bends.mid")
+    midi = mido.MidiFile(tmp_path / "bends.mid")
+    midi.tracks[1][:0] = [mido.Message("pitchwheel", pitch=4096), mido.Message("control_change", control=1, value=64)]
+    midi.save(tmp_path / "bends.mid")
     result = run("render", tmp_path / "bends.mid", "--checkpoint", network, "-o", "o.wav")
     assert result.status == 0, result.err
     assert f"{tmp_path / 'bends.mid'}: left out: 1 pitch bend, 1 modulation change" in result.err.splitlines()
