@@ -86,7 +86,7 @@ def test_render_options(run: Run, song: Path, network: Path, tmp_path: Path) -> 
     assert np.std(mean) < np.std(drawn)
     assert np.array_equal(mean, audio())
     audio("--stems", "stems")
-    assert [path.name for path in sorted((tmp_path / "stems").iterdir())] == ["01.wav", "02.wav"]
+    assert [path.name for path in sorted((tmp_path / "stems").iterdir())] == ["01 melody.wav", "02 bass.wav"]
     whole = run("render", song, "--checkpoint", network, "-o", "o.flac")
     assert len(read_audio(tmp_path / "o.flac").samples) == round((0.1 + 0.5) * 44_100)
     assert "track 0, melody (2 notes): trumpet, its program 56" in whole.err
@@ -163,7 +163,7 @@ def test_errors_of_options(run: Run, song: Path, network: Path) -> None:
         for value in ("-1", "nan", "inf"):
             fault(run(*render, option, value), option, value)
     fault(run(*render, "--start", 100), str(song), "beyond the end")
-    fault(run(*render, "-o", "out.mp3"), "out.mp3", ".wav or .flac")
+    fault(run(*render, "-o", "out.mp4"), "out.mp4", ".wav, .flac, .ogg, .opus or .mp3")
     fault(run(*render, "--temperature", 0), "--temperature")
     fault(run(*render, "--seed", -1), "seed")
     for chunks in ("some", "0", "1001", "-1"):
