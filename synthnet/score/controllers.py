@@ -4,16 +4,18 @@ A step function is a tuple of (time_s, value), sorted by time. A value holds unt
 controller has its default. Consecutive values differ.
 
 The module follows the pitch wheel, its range and the channel's tuning (registered parameters 0, 1 and 2), the
-modulation wheel, volume and expression. "Reset all controllers" follows MIDI's recommended practice RP-015, data
-increment and decrement RP-018. The most significant byte of a data entry sets the least significant one to 0.
+modulation wheel, volume and expression, and the master volume and tuning of the port. Whole semitones of tuning move
+the keys (`ChannelControllers.shift`); the rest bends them. "Reset all controllers" follows MIDI's recommended practice
+RP-015, data increment and decrement RP-018. The most significant byte of a data entry sets the least significant one
+to 0.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-import mido
 import numpy as np
 import numpy.typing as npt
 
@@ -22,6 +24,7 @@ Kind = Literal["pitch", "vibrato", "gain"]
 
 MODULATION, VOLUME, EXPRESSION = 1, 7, 11
 DATA_MSB, DATA_LSB, DATA_INCREMENT, DATA_DECREMENT = 6, 38, 96, 97
+DATA_ENTRY = (DATA_MSB, DATA_LSB, DATA_INCREMENT, DATA_DECREMENT)
 NRPN_LSB, NRPN_MSB, RPN_LSB, RPN_MSB = 98, 99, 100, 101
 RESET_ALL_CONTROLLERS = 121
 
@@ -30,7 +33,7 @@ BEND_RANGE, FINE_TUNING, COARSE_TUNING, NO_PARAMETER = (0, 0), (0, 1), (0, 2), (
 PARAMETER_DEFAULTS = {BEND_RANGE: (2, 0), FINE_TUNING: (64, 0), COARSE_TUNING: (64, 0)}
 
 FULL_VOLUME, FULL_EXPRESSION = 100, 127  # the defaults, 0 dB
-LEVEL_DEFAULTS = {MODULATION: 0, VOLUME: FULL_VOLUME, EXPRESSION: FULL_EXPRESSION}
+LEVEL_DEFAULTS: dict[int, float] = {MODULATION: 0, VOLUME: FULL_VOLUME, EXPRESSION: FULL_EXPRESSION}
 FULL_WHEEL = 8192
 DEFAULTS = {"pitch": 0.0, "vibrato": 0.0, "gain": 1.0}
 # The kinds that `Controls.counts` counts, and the value of each that is not counted.
@@ -82,38 +85,43 @@ class ChannelControllers:
     """Follows the controllers of a channel, message by message in order of time."""
 
     def __init__(self) -> None:
+        self._master = {"volume": 1.0, "fine": 0.0, "coarse": 0.0}
+        self._curves: dict[str, list[tuple[float, float]]] = {kind: [] for kind in DEFAULTS | COUNTED_DEFAULTS}
+        self.switch_on(0.0)
+
+    @property
+    def shift(self) -> int:
+        """Whole semitones by which the tuning moves the keys that are struck now."""
+        return math.floor(self._tuning + 0.5)
+
+    @property
+    def _tuning(self) -> float:
+        """Semitones above equal temperament."""
+        _, (fine_msb, fine_lsb), (coarse, _) = self._parameters.values()
+        channel = coarse - 64 + (fine_msb * 128 + fine_lsb - 8192) / 8192
+        return channel + self._master["coarse"] + self._master["fine"]
+
+    def switch_on(self, now_s: float) -> None:
+        """Begin anew, as a sound module that is switched on."""
         self._wheel = 0
         self._levels = dict(LEVEL_DEFAULTS)
         self._parameters = dict(PARAMETER_DEFAULTS)
         self._selected = NO_PARAMETER
-        self._curves: dict[str, list[tuple[float, float]]] = {kind: [] for kind in DEFAULTS | COUNTED_DEFAULTS}
+        self._keep(now_s)
 
-    def receive(self, message: mido.Message, now_s: float) -> None:
-        """Take in a message of type "pitchwheel" or "control_change"; unknown controllers change nothing."""
-        if message.type == "pitchwheel":
-            self._wheel = message.pitch
-        else:
-            self._change(message.control, message.value)
-        (range_msb, range_lsb), (fine_msb, fine_lsb), (coarse, _) = self._parameters.values()
-        modulation, volume, expression = self._levels.values()
-        bend = self._wheel * (range_msb + range_lsb / 100) / FULL_WHEEL
-        tuning = coarse - 64 + (fine_msb * 128 + fine_lsb - 8192) / 8192
-        gain = (volume * expression / (FULL_VOLUME * FULL_EXPRESSION)) ** 2
-        values = (bend + tuning, modulation / 127, gain, bend, tuning, modulation, volume, expression)
-        defaults = (*DEFAULTS.values(), *COUNTED_DEFAULTS.values())
-        for curve, default, value in zip(self._curves.values(), defaults, values, strict=True):
-            _step(curve, default, now_s, value)
+    def set_master(self, now_s: float, **master: float) -> None:
+        """Set the `volume` of the whole port, 0 to 1, or its `fine` or `coarse` tuning in semitones."""
+        self._master |= master
+        self._keep(now_s)
 
-    def controls(self) -> Controls:
-        """The controls up to now."""
-        pitch, vibrato, gain = (tuple(self._curves[kind]) for kind in DEFAULTS)
-        counts = (
-            (kind, sum(value != default for _, value in self._curves[kind]))
-            for kind, default in COUNTED_DEFAULTS.items()
-        )
-        return Controls(pitch, vibrato, gain, tuple((kind, n) for kind, n in counts if n))
+    def bend(self, wheel: int, now_s: float) -> None:
+        """Take in the pitch wheel, -8192 to 8191."""
+        self._wheel = wheel
+        self._keep(now_s)
 
-    def _change(self, control: int, value: int) -> None:
+    def receive(self, control: int, value: int, now_s: float) -> bool:
+        """Take in a control change; False if it is none that the module follows."""
+        known = True
         if control in self._levels:
             self._levels[control] = value
         elif control == RPN_MSB:
@@ -125,18 +133,48 @@ class ChannelControllers:
         elif control == RESET_ALL_CONTROLLERS:  # but not volume, bend range and tuning
             self._wheel, self._selected = 0, NO_PARAMETER
             self._levels |= {MODULATION: 0, EXPRESSION: FULL_EXPRESSION}
-        elif self._selected in self._parameters:
-            msb, lsb = self._parameters[self._selected]
-            if control == DATA_MSB:
-                msb, lsb = value, 0
-            elif control == DATA_LSB:
-                lsb = value
-            elif control in (DATA_INCREMENT, DATA_DECREMENT):
-                lsb_values = 100 if self._selected == BEND_RANGE else 128
-                step = lsb_values if self._selected == COARSE_TUNING else 1
-                number = msb * lsb_values + lsb + (step if control == DATA_INCREMENT else -step)
-                msb, lsb = divmod(min(max(number, 0), 128 * lsb_values - 1), lsb_values)
-            self._parameters[self._selected] = msb, lsb
+        elif control in DATA_ENTRY and self._selected in self._parameters:
+            self._enter(control, value)
+        else:
+            known = False
+        self._keep(now_s)
+        return known
+
+    def controls(self) -> Controls:
+        """The controls up to now."""
+        pitch, vibrato, gain = (tuple(self._curves[kind]) for kind in DEFAULTS)
+        counts = (
+            (kind, sum(value != default for _, value in self._curves[kind]))
+            for kind, default in COUNTED_DEFAULTS.items()
+        )
+        return Controls(pitch, vibrato, gain, tuple((kind, n) for kind, n in counts if n))
+
+    def _enter(self, control: int, value: int) -> None:
+        """Change the selected parameter by a controller of data entry."""
+        msb, lsb = self._parameters[self._selected]
+        if control == DATA_MSB:
+            msb, lsb = value, 0
+        elif control == DATA_LSB:
+            lsb = value
+        else:
+            lsb_values = 100 if self._selected == BEND_RANGE else 128
+            step = lsb_values if self._selected == COARSE_TUNING else 1
+            number = msb * lsb_values + lsb + (step if control == DATA_INCREMENT else -step)
+            msb, lsb = divmod(min(max(number, 0), 128 * lsb_values - 1), lsb_values)
+        self._parameters[self._selected] = msb, lsb
+
+    def _keep(self, now_s: float) -> None:
+        """Add the present values to the curves."""
+        range_msb, range_lsb = self._parameters[BEND_RANGE]
+        modulation, volume, expression = self._levels.values()
+        volume *= self._master["volume"]
+        bend = self._wheel * (range_msb + range_lsb / 100) / FULL_WHEEL
+        tuning = self._tuning - self.shift
+        gain = (volume * expression / (FULL_VOLUME * FULL_EXPRESSION)) ** 2
+        values = (bend + tuning, modulation / 127, gain, bend, tuning, modulation, volume, expression)
+        defaults = (*DEFAULTS.values(), *COUNTED_DEFAULTS.values())
+        for curve, default, value in zip(self._curves.values(), defaults, values, strict=True):
+            _step(curve, default, now_s, value)
 
 
 def _step(steps: list[tuple[float, float]], default: float, time_s: float, value: float) -> None:

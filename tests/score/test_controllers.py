@@ -25,16 +25,25 @@ def select(msb: int, lsb: int) -> list[mido.Message]:
     return [change(101, msb), change(100, lsb)]
 
 
-def controls_after(*messages: mido.Message) -> Controls:
-    """The controls after messages at 0 s, 1 s, 2 s, ..."""
+def controllers_after(*messages: mido.Message) -> ChannelControllers:
+    """The controllers after messages at 0 s, 1 s, 2 s, ..."""
     controllers = ChannelControllers()
     for now_s, message in enumerate(messages):
-        controllers.receive(message, float(now_s))
-    return controllers.controls()
+        if message.type == "pitchwheel":
+            controllers.bend(message.pitch, float(now_s))
+        else:
+            controllers.receive(message.control, message.value, float(now_s))
+    return controllers
+
+
+def controls_after(*messages: mido.Message) -> Controls:
+    return controllers_after(*messages).controls()
 
 
 def last_pitch(*messages: mido.Message) -> float:
-    return float(controls_after(*messages).value_at("pitch", math.inf))
+    """Semitones that a key struck after the messages sounds above itself."""
+    controllers = controllers_after(*messages)
+    return controllers.shift + float(controllers.controls().value_at("pitch", math.inf))
 
 
 # ------------------------------------------------------------------------------------------ pitch
@@ -123,17 +132,17 @@ def test_gain_in_decibels_is_40_log10_and_0_is_silence(volume: int, expression: 
 
 
 def test_reset_all_controllers_leaves_volume_range_and_tuning() -> None:
-    setting = [*select(0, 0), change(6, 4), *select(0, 2), change(6, 67), change(7, 50)]
+    setting = [*select(0, 0), change(6, 4), *select(0, 1), change(6, 80), change(7, 50)]
     controls = controls_after(*setting, bend(4096), change(1, 127), change(11, 0), change(121, 0), bend(4096))
-    assert [controls.value_at("pitch", 10.0), controls.value_at("vibrato", 10.0)] == [3.0, 0.0]
+    assert [controls.value_at("pitch", 10.0), controls.value_at("vibrato", 10.0)] == [0.25, 0.0]
     assert controls.value_at("gain", 10.0) == 0.25
-    assert controls.value_at("pitch", 11.0) == 3.0 + 2.0
+    assert controls.value_at("pitch", 11.0) == 0.25 + 2.0
 
 
 def test_equal_values_are_dropped_and_the_last_of_one_time_holds() -> None:
     controllers = ChannelControllers()
     for now_s, wheel in ((0.0, 0), (1.0, 4096), (2.0, 4096), (3.0, 8000), (3.0, 4096), (4.0, 8000), (4.0, 0), (5.0, 0)):
-        controllers.receive(bend(wheel), now_s)
+        controllers.bend(wheel, now_s)
     assert controllers.controls().pitch == ((1.0, 1.0), (4.0, 0.0))
 
 
@@ -145,7 +154,7 @@ def test_counts_are_of_values_other_than_the_defaults() -> None:
             *(change(1, value) for value in (10, 20, 0)),
             *(change(7, value) for value in (90, 100, 80)),
             *(change(11, value) for value in (90, 127)),
-            *(*select(0, 1), change(6, 65)),
+            *(*select(0, 1), change(6, 80)),
         ).counts
     ) == {
         "pitch bends": 2,
