@@ -45,7 +45,7 @@ positive = FiniteRange(min=0, min_open=True)
 
 def say(line: str) -> None:
     """Print a line for the person at the terminal; standard output is for results."""
-    click.echo(line, err=True)
+    click.echo(line.encode(errors="backslashreplace").decode(), err=True)  # a file's name may not be UTF-8
 
 
 def error_line(error: InputError | OSError) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,8 @@ def render(context: click.Context, songs: tuple[Path, ...], out: Path | None, ou
         except (InputError, OSError) as error:
             failed = True
             say(f"synthnet: {error_line(error)}")
-    context.exit(2 if failed else 0)
+    if failed:
+        sys.exit(2)
 
 
 def render_song(
