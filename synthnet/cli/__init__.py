@@ -72,6 +72,6 @@ def main() -> None:
     except (InputError, OSError) as error:
         status, line = 2, error_line(error)
     except (Interrupted, KeyboardInterrupt, click.Abort) as stop:
-        status, line = 130, str(stop) or "interrupted"
+        status, line = 130, str(stop.__cause__ or stop) or "interrupted"  # click makes an Abort of Ctrl-C
     say(f"synthnet: {line}")
     sys.exit(status)
