@@ -24,7 +24,7 @@ from pathlib import Path
 from synthnet.audio.files import Audio
 from synthnet.files import InputError
 from synthnet.generation.library import DEFAULT_RUNS, Library, Seat, read_file, read_library
-from synthnet.generation.render import MIX_RATE_HZ, Rendering, Settings, play_score, read_excerpt, render_score
+from synthnet.generation.render import MIX_RATE_HZ, Rendering, Settings, play_score, read_song, render_score
 from synthnet.score import midi
 from synthnet.score.notes import Score
 
@@ -53,8 +53,9 @@ class Instrument:
             start_s: second of the song to start from.
             duration_s: seconds to play; None: until the last note has died away.
         """
-        score = read_excerpt(song, start_s, duration_s)
-        return play_score([self.seat] * len(score.tracks), score, Settings(sample_rate_hz, duration_s, seed))
+        score = read_song(song, start_s, duration_s)
+        settings = Settings(sample_rate_hz, duration_s, seed, start_s=start_s)
+        return play_score([self.seat] * len(score.tracks), score, settings)
 
     @classmethod
     def train(
@@ -118,20 +119,25 @@ def render(
     start_s: float = 0.0,
     duration_s: float | None = None,
     stems: str | Path | None = None,
+    bits: int | str = 16,
+    force: bool = False,
 ) -> Rendering:
-    """Play a MIDI file or a score into a WAV or FLAC file (by the ending), as `synthnet render` does.
+    """Play a MIDI file or a score into a WAV, FLAC, Ogg, Opus or MP3 file (by the ending), as `synthnet render` does.
 
     Args:
         instrument: who plays, as `synthnet render --instrument`: "flute" for all tracks, "0=cello,1=trumpet" for
             numbered ones, or a FILE.safetensors; default: each track by its General MIDI program.
         start_s, duration_s: as for `Instrument.play`.
         stems: a folder in which to keep each track alone.
+        bits: 16 or 24, dithered, or "float".
+        force: whether to overwrite files that SynthNet did not make.
     """
-    score = read_excerpt(song, start_s, duration_s)
+    score = read_song(song, start_s, duration_s)
     library, spec = _library_and_name(instrument)
     seats = library.assign(score, spec)
-    settings = Settings(sample_rate_hz, duration_s, seed)
-    return render_score(seats, score, Path(out), settings, stems=None if stems is None else Path(stems))
+    settings = Settings(sample_rate_hz, duration_s, seed, start_s=start_s)
+    folder, source = (None if path is None or isinstance(path, Score) else Path(path) for path in (stems, song))
+    return render_score(seats, score, Path(out), settings, stems=folder, bits=bits, source=source, force=force)
 
 
 def read_score(path: str | Path) -> Score:

@@ -9,7 +9,7 @@ from importlib import import_module
 import click
 
 from synthnet import __version__
-from synthnet.cli.options import say
+from synthnet.cli.options import error_line, say
 from synthnet.files import InputError, Interrupted
 
 # Waiting threads of torch must not spin: on a busy machine, a training step would take ten times as long. This has to
@@ -69,11 +69,9 @@ def main() -> None:
         sys.exit(end.exit_code)
     except click.ClickException as error:
         status, line = 2, error.format_message()
-    except InputError as error:
-        status, line = 2, str(error)
-    except OSError as error:
-        status, line = 2, (f"{error.filename}: " if error.filename else "") + (error.strerror or str(error))
+    except (InputError, OSError) as error:
+        status, line = 2, error_line(error)
     except (Interrupted, KeyboardInterrupt, click.Abort) as stop:
-        status, line = 130, str(stop) or "interrupted"
+        status, line = 130, str(stop.__cause__ or stop) or "interrupted"  # click makes an Abort of Ctrl-C
     say(f"synthnet: {line}")
     sys.exit(status)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from synthnet.generation.harmonic import HarmonicPlayer, Part
-from synthnet.generation.render import Seat, rendering_samples
+from synthnet.generation.render import Seat, Settings, rendering_samples
 from synthnet.models import HarmonicConfig
 from synthnet.models.checkpoint import Checkpoint
 from synthnet.models.envelopes import Notes, make_notes, notes_of
@@ -30,7 +30,7 @@ def play_score(checkpoint: Checkpoint, score: Score, **options: Any) -> Iterator
     live = LiveInstrument(checkpoint, **options)
     live.notes = notes_of(roll_events(score.notes, live.sample_rate_hz))
     seats = [Seat(checkpoint, checkpoint.voice(options.get("instrument")))] * len(score.tracks)
-    stop = rendering_samples(score, seats, live.sample_rate_hz, None)
+    stop = rendering_samples(score, seats, Settings(live.sample_rate_hz)).stop
     while live.position < stop:
         yield live.read()
 
