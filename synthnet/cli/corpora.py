@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from synthnet.cli.options import FiniteRange, path_type, say
+from synthnet.cli.options import FiniteRange, path_type, say, show
 from synthnet.files import InputError
 from synthnet.models.config import PAPER_RATE_HZ
 from synthnet.score.etudes import LONGEST_MINUTES, SHORTEST_MINUTES, compose_etudes
@@ -113,7 +113,7 @@ def corpus_info_command(folder: Path, as_json: bool) -> None:
     from synthnet.corpus.corpus import corpus_info, format_info, read_corpus
 
     info = corpus_info(read_corpus(folder))
-    click.echo(json.dumps(info.as_dict(), indent=2) if as_json else format_info(info))
+    show(json.dumps(info.as_dict(), indent=2) if as_json else format_info(info))
 
 
 def corpora_for(names: str | None, folders: tuple[Path, ...], sample_rate_hz: int, wide: bool) -> list[Corpus]:

@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from synthnet.text import printable
+
 LARGEST_NUMBER = 1_000_000  # seconds, minutes or epochs: more is a slip
 
 path_type = click.Path(path_type=Path)
@@ -31,7 +33,12 @@ positive = FiniteRange(min=0, min_open=True)
 
 def say(line: str) -> None:
     """Print a line for the person at the terminal; standard output is for results."""
-    click.echo(line, err=True)
+    click.echo(printable(line), err=True)
+
+
+def show(text: str) -> None:
+    """Print a result on standard output."""
+    click.echo(printable(text))
 
 
 @contextlib.contextmanager
