@@ -58,8 +58,10 @@ def corpus() -> None:
 @click.option(
     "--valid",
     multiple=True,
-    help="Pieces with this in their file name validate, the others train; repeat for more.  [default: prelude]",
+    help="Pieces with this in their file name validate, the others train; repeat for more.  "
+    "[default: prelude, or the last fifth of a single score]",
 )
+@click.option("--skip-bad", is_flag=True, help="Leave out scores that cannot be used, and say why.")
 @click.option("--out", type=path_type, help="Folder.  [default: data/corpora/INSTRUMENT-RATE-narrow, or -wide]")
 def corpus_build(
     instrument: str,
@@ -71,6 +73,7 @@ def corpus_build(
     wide: bool,
     soundfont: Path | None,
     valid: tuple[str, ...],
+    skip_bad: bool,
     out: Path | None,
     **own: Any,
 ) -> None:
@@ -101,7 +104,7 @@ def corpus_build(
         raise InputError("--minutes, --seed and --wide are for études; add --scores etudes")
     folder = out or default_folder(who.name, rate, wide)
     paths = [Path(score) for score in scores if score != ETUDES] or [DEFAULT_SCORES]
-    build_corpus(folder, who, paths, rate, soundfont, valid, say, etudes)
+    build_corpus(folder, who, paths, rate, soundfont, valid, say, etudes, skip_bad=skip_bad)
     say(f"look into it: synthnet corpus info {folder}")
 
 
