@@ -31,7 +31,7 @@ VERSION = 1  # of the folder's layout and of the rendering: raise it when either
 SPLITS = ("train", "valid")
 FULL_SCALE = 32_768
 NOTE_COLUMNS = ("pitch", "velocity", "start_s", "end_s")  # as `Note` takes them
-LONGEST_S = 24 * 3600
+KEYS, VELOCITIES = range(128), range(1, 128)
 
 
 @dataclass(frozen=True)
@@ -98,16 +98,15 @@ class Corpus(Checked):
         path = _checked(self.score_path(piece), piece.score_sha256)
         try:
             columns = parse_json(path.read_bytes())
-            notes = tuple(Note(*event) for event in zip(*(columns[c] for c in NOTE_COLUMNS), strict=True))
-        except (ValueError, TypeError, KeyError) as error:
+            events = zip(*(columns[column] for column in NOTE_COLUMNS), strict=True)
+            notes = tuple(Note(pitch, velocity, float(start), float(end)) for pitch, velocity, start, end in events)
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
             raise InputError(f"{path}: not the columns of a score ({error})") from None
-        for number, note in enumerate(notes):
-            keys = (
-                type(note.pitch) is type(note.velocity) is int and 0 <= note.pitch <= 127 and 1 <= note.velocity <= 127
-            )
-            times = all(type(time) in (int, float) for time in (note.start_s, note.end_s))
-            if not (keys and times and 0 <= note.start_s < note.end_s <= LONGEST_S):
-                raise InputError(f"{path}: note {number} is not one")
+        end_s = piece.n_samples / self.sample_rate_hz
+        for note in notes:
+            keys = type(note.pitch) is type(note.velocity) is int and note.pitch in KEYS and note.velocity in VELOCITIES
+            if not (keys and 0 <= note.start_s < note.end_s <= end_s):
+                raise InputError(f"{path}: not within the keys, the velocities or the recording: {note!r:.120}")
         if not notes:
             raise InputError(f"{path}: no notes")
         return notes

@@ -100,10 +100,15 @@ def train_run(
                 f"{corpus.folder}: no validation piece, and training is judged by one; build it again with --valid NAME"
             )
     first = int(os.environ.get("RANK", "0")) == 0  # of the processes of torchrun
-    with only_one(folder) if first else contextlib.nullcontext():
+
+    def refuse_former() -> None:
         if has_run(folder) and not resume:
             raise InputError(f"{folder}: holds a run already; --resume continues it, --out NAME starts another")
-        task = TASKS[config.kind](corpora, config, training, evaluation_seconds)
+
+    refuse_former()
+    task = TASKS[config.kind](corpora, config, training, evaluation_seconds)
+    with only_one(folder) if first else contextlib.nullcontext():
+        refuse_former()  # it may have come meanwhile
         begin = Checkpoint(
             task.config,
             corpora[0].sample_rate_hz,
