@@ -21,12 +21,21 @@ class Interrupted(Exception):
     """A signal stopped the work after it was saved; the text says how to go on."""
 
 
+DEEPEST = 40  # levels of a JSON text of ours: far fewer than Python's recursion bears
+
+
 def parse_json(text: str | bytes) -> Any:
     """The value of a JSON text; ValueError for anything else, also for values nested too deeply."""
-    try:
-        return json.loads(text)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
+    with contextlib.suppress(RecursionError):
+        value = json.loads(text)
+        if not _deeper(value, DEEPEST):
+            return value
+    raise ValueError("nested too deeply")
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels == 0 or any(_deeper(item, levels - 1) for item in inside if isinstance(item, dict | list))
 
 
 def within(low: float, high: float, default: Any = dataclasses.MISSING) -> Any:

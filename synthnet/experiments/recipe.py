@@ -185,9 +185,13 @@ def read_recipe(folder: Path, scale: str | None = None) -> Recipe:
                 raise InputError(f"{key} = '...' is missing")
         for network in paper:
             only_known(table(paper, network), PAPER_FIGURES, f"figure in paper.{network}:")
-            for name in RMSE_FIGURES & paper[network].keys():
-                if not isinstance(paper[network][name], list) or len(paper[network][name]) != 2:
-                    raise InputError(f"paper.{network}: {name} must be [mean, half its 95% interval] in dB")
+            for name, value in paper[network].items():
+                numbers, wanted = [value], "a number"
+                if name in RMSE_FIGURES:
+                    wanted = "[mean, half its 95% interval] in dB"
+                    numbers = value if isinstance(value, list) and len(value) == 2 else [None]
+                if not all(type(figure) in (int, float) and abs(figure) < 1e300 for figure in numbers):
+                    raise InputError(f"paper.{network}: {name} must be {wanted}")
         runs = runs_of(table(content, "common") | table(scales, scale))
         return Recipe(folder, scale, content["title"], content["shows"], runs, paper)
     except OSError as error:

@@ -55,15 +55,19 @@ class Outcome:
         try:
             facts = parse_json((folder / "run.json").read_bytes())
             status, final, error = facts.pop("status"), facts.pop("final", {}), facts.pop("fault", None)
-            finals = [final, *final.values(), *(one["piece"] for one in final.values() if "piece" in one)]
-            if not all(isinstance(one, dict) for one in finals) or status not in (FINISHED, FAILED, UNFINISHED):
+            for one in final.values():  # raises what the tables would raise
+                players = [markdown_row("", player) for player in one.get("players", ())]
+                if not players:
+                    final_cells(one)
+                    math.fsum(one[name] for name in CSV_FINAL)
+            texts = [*final, facts.get("commit") or "", error or ""]
+            right = status in (FINISHED, FAILED, UNFINISHED) and all(text.isprintable() for text in texts)
+            if not right or not 0 < facts["samples_an_epoch"] < 1e300 or not isinstance(facts["corpora"], list):
                 raise ValueError
-            if not 0 < facts["samples_an_epoch"] < math.inf or not isinstance(facts["corpora"], list):
-                raise ValueError
-            return cls(status, facts, final, None if error is None else str(error))
+            return cls(status, facts, final, error)
         except FileNotFoundError:
             return cls(UNFINISHED if has_run(folder) else NOT_RUN)
-        except (ValueError, KeyError, AttributeError, TypeError):
+        except (ValueError, KeyError, AttributeError, TypeError, OverflowError):
             raise InputError(f"{folder / 'run.json'}: damaged; remove it to train again") from None
 
     def write(self, folder: Path) -> None:
@@ -314,18 +318,23 @@ def in_brackets(figure: Sequence[float] | None) -> str:
     return "" if figure is None else f" ({number(figure[0], interval=figure[1])})"
 
 
+def final_cells(final: Mapping[str, Any]) -> list[str]:
+    """The figures of a last checkpoint on one instrument."""
+    cells = [number(final["valid_nll"], 3), number(final["excess"], 3), number(final["score_gain"])]
+    for output in ("rmse_cqt", "rmse_cqt_expectation"):
+        cells.append(number(final[f"{output}_db"], interval=final[f"{output}_ci95_db"]))
+    piece = final.get("piece")
+    shares = (piece["expectation"]["pitch_share"], piece["teacher_pitch_share"]) if piece else None
+    return [*cells, "{:.1%} ({:.1%})".format(*shares) if shares else MISSING]
+
+
 def final_table(runs: Sequence[RunResult]) -> str:
     """The figures of each network's last checkpoint, by instrument."""
     head = "network, instrument, validation loss, excess, score gain, RMSE-CQT of sample, of mean, right pitch"
     rows = []
     for run in runs:
         for instrument, final in run.final.items():
-            cells = [number(final["valid_nll"], 3), number(final["excess"], 3), number(final["score_gain"])]
-            for output in ("rmse_cqt", "rmse_cqt_expectation"):
-                cells.append(number(final[f"{output}_db"], interval=final[f"{output}_ci95_db"]))
-            piece = final.get("piece")
-            shares = (piece["expectation"]["pitch_share"], piece["teacher_pitch_share"]) if piece else None
-            rows.append([run.network, instrument, *cells, "{:.1%} ({:.1%})".format(*shares) if shares else MISSING])
+            rows.append([run.network, instrument, *final_cells(final)])
         if not run.final:
             rows.append([run.network, run.instrument, *[MISSING] * 6])
     return table(head.split(", "), rows)
