@@ -16,7 +16,6 @@ All functions raise `synthnet.files.InputError`, a ValueError of one line, when 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,7 +74,6 @@ class Instrument:
             corpus: folder of a corpus, for an instrument of one's own; default: built by FluidSynth on first use.
             report: gets a line for each step.
         """
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `synthnet.cli`, before torch is loaded
         import torch
 
         from synthnet.corpus.build import default_corpus
@@ -83,15 +81,13 @@ class Instrument:
         from synthnet.models.config import HARMONIC_RATE_HZ
         from synthnet.score.general_midi import find_instrument
         from synthnet.training.run import train_run
-        from synthnet.training.settings import Span, annealed_over, fresh_settings, has_run
+        from synthnet.training.settings import Span, annealed_over, fresh_settings
 
         if corpus is None:
             learned = default_corpus(find_instrument(name), HARMONIC_RATE_HZ, True, report)
         elif (learned := read_corpus(Path(corpus))).instrument != name:
             raise InputError(f"{corpus}: a corpus of {learned.instrument}, not of {name}")
         run = DEFAULT_RUNS / f"{learned.instrument}-harmonic" if folder is None else Path(folder)
-        if has_run(run):
-            raise InputError(f"{run}: holds a run already; take another folder")
         config, training = fresh_settings("harmonic", None, 1, {})
         span = Span(minutes=minutes)
         device = torch.device("cpu")

@@ -14,9 +14,10 @@ import numpy as np
 import soundfile
 import soxr
 
+from synthnet.audio import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
 from synthnet.files import InputError, atomic_write
 
-_LOWEST_RATE_HZ, _HIGHEST_RATE_HZ = 1_000, 768_000
+LONGEST_SAMPLES = 2**28  # of a recording: 1.7 hours at 44.1 kHz, a gigabyte in memory
 _LOUDEST = 16.0  # 24 dB over full scale: a float file beyond it holds integers or noise, not samples
 _VALUES_PER_BLOCK = 2**20
 # libsndfile's name of the format of each ending, and of its encodings by bits; lossy formats have no choice.
@@ -48,8 +49,8 @@ def read_audio(path: Path, sample_rate_hz: int | None = None) -> Audio:
     """Read any sound file that libsndfile knows as mono, the mean of its channels; resampled (soxr, VHQ) if asked.
 
     Float files may exceed full scale by up to 24 dB. Raises InputError when the file is missing, unreadable, not a
-    sound file, damaged, shorter than its header says (except a WAV whose length a pipe left open), empty, at a rate
-    outside 1 to 768 kHz, or holds values that are not samples.
+    sound file, damaged, shorter than its header says (except a WAV whose length a pipe left open), longer than 2^28
+    samples, empty, at a rate outside 1 to 768 kHz, or holds values that are not samples.
     """
     path = Path(path)
     try:
@@ -66,6 +67,8 @@ def read_audio(path: Path, sample_rate_hz: int | None = None) -> Audio:
         layout = "stereo" if n_channels == 2 else f"{n_channels} channels"
         remarks.append(f"{path}: {layout}, mixed down to mono")
     if sample_rate_hz not in (None, rate_hz):
+        if len(samples) * sample_rate_hz > LONGEST_SAMPLES * rate_hz:
+            raise InputError(f"{path}: {len(samples) / rate_hz:,.0f} s are too long at {sample_rate_hz} Hz")
         samples = soxr.resample(samples, rate_hz, sample_rate_hz, "VHQ")
         remarks.append(f"{path}: resampled from {rate_hz} Hz to {sample_rate_hz} Hz")
     if not len(samples):
@@ -82,8 +85,10 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
 
 def _read_mono(path: Path, file: soundfile.SoundFile) -> np.ndarray:
     """All samples, float32 [n], read in blocks: a header may claim more than any memory holds."""
-    if not _LOWEST_RATE_HZ <= file.samplerate <= _HIGHEST_RATE_HZ:
+    if not LOWEST_RATE_HZ <= file.samplerate <= HIGHEST_RATE_HZ:
         raise InputError(f"{path}: a sample rate of {file.samplerate} Hz is outside 1 to 768 kHz")
+    if file.frames > LONGEST_SAMPLES:  # a few kilobytes may hold days of silence
+        raise InputError(f"{path}: {file.frames:,} samples by its header; at most {LONGEST_SAMPLES:,} are read")
     n_block = max(1, _VALUES_PER_BLOCK // file.channels)
     blocks = [np.zeros(0, np.float32)]
     while len(block := file.read(n_block, dtype="float32", always_2d=True)):  # [n, channels]

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from synthnet.files import InputError
+from synthnet.text import printable
 
 LARGEST_NUMBER = 1_000_000  # seconds, minutes or epochs: more is a slip
 
@@ -45,7 +46,12 @@ positive = FiniteRange(min=0, min_open=True)
 
 def say(line: str) -> None:
     """Print a line for the person at the terminal; standard output is for results."""
-    click.echo(line.encode(errors="backslashreplace").decode(), err=True)  # a file's name may not be UTF-8
+    click.echo(printable(line), err=True)
+
+
+def show(text: str) -> None:
+    """Print a result on standard output."""
+    click.echo(printable(text))
 
 
 def error_line(error: InputError | OSError) -> str:
