@@ -42,7 +42,7 @@ class Audio:
 
     def save(self, path: str | Path) -> None:
         """Write a sound file of 16 bits, see `write_audio`."""
-        write_audio(Path(path), self.samples, self.sample_rate_hz)
+        write_audio(Path(path), self.samples, self.sample_rate_hz, marked=True)
 
 
 def read_audio(path: Path, sample_rate_hz: int | None = None) -> Audio:
@@ -101,11 +101,11 @@ def _read_mono(path: Path, file: soundfile.SoundFile) -> np.ndarray:
     return samples
 
 
-def write_audio(path: Path, samples: np.ndarray, sample_rate_hz: int) -> None:
-    """Write samples [n] atomically, in 16 bits without dither; formats and errors as for `encode`."""
+def write_audio(path: Path, samples: np.ndarray, sample_rate_hz: int, *, marked: bool = False) -> None:
+    """Write samples [n] atomically, in 16 bits without dither; formats, mark and errors as for `encode`."""
     check_encoding(Path(path), sample_rate_hz)
     with atomic_write(path) as beside:
-        encode(beside, np.array_split(samples, len(samples) // _VALUES_PER_BLOCK + 1), sample_rate_hz)
+        encode(beside, np.array_split(samples, len(samples) // _VALUES_PER_BLOCK + 1), sample_rate_hz, marked=marked)
 
 
 def encode(
@@ -114,14 +114,17 @@ def encode(
     sample_rate_hz: int,
     bits: int | str = 16,
     dither: np.random.Generator | None = None,
+    *,
+    marked: bool = True,
 ) -> float:
     """Write blocks of samples [n] as a mono WAV, FLAC, Ogg Vorbis, Opus or MP3 file, by the ending.
 
     Integers are rounded and clipped to full scale +-1, with triangular dither of one step either way where a generator
-    is given (Lipshitz, Wannamaker and Vanderkooy 1992). A comment marks the file for `made_here`.
+    is given (Lipshitz, Wannamaker and Vanderkooy 1992).
 
     Args:
         bits: 16, 24 or "float", where the format has them.
+        marked: whether a comment marks the file for `made_here`; not in corpora, whose bytes are compared.
 
     Returns:
         The largest absolute sample of the file. Lossy formats may overshoot those given.
@@ -134,6 +137,8 @@ def encode(
     with _Sink(path, "w") as sink:
         file = _open_sound(path, sink, sample_rate_hz, bits)
         is_pcm = file.subtype.startswith("PCM")
+        if marked:
+            file.comment = _COMMENT
         try:
             for block in blocks:
                 samples = _rounded(block, int(bits), dither) if is_pcm else np.asarray(block, np.float32)
@@ -185,7 +190,6 @@ def _open_sound(path: Path, stream: io.BytesIO | _Sink, sample_rate_hz: int, bit
     except (soundfile.LibsndfileError, ValueError) as error:  # ValueError: soundfile does not know the format
         why = getattr(error, "error_string", str(error)).removeprefix("Error : ").rstrip(".")
         raise InputError(f"{path}: can't write {ending[1:]} at {sample_rate_hz} Hz ({why})") from error
-    file.comment = _COMMENT
     return file
 
 

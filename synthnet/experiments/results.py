@@ -59,7 +59,7 @@ class Outcome:
                 players = [markdown_row("", player) for player in one.get("players", ())]
                 if not players:
                     final_cells(one)
-                    math.fsum(one[name] for name in CSV_FINAL)
+                    math.fsum(one.get(name, 0.0) for name in CSV_FINAL)
             texts = [*final, facts.get("commit") or "", error or ""]
             right = status in (FINISHED, FAILED, UNFINISHED) and all(text.isprintable() for text in texts)
             if not right or not 0 < facts["samples_an_epoch"] < 1e300 or not isinstance(facts["corpora"], list):
@@ -371,7 +371,9 @@ def as_csv(results: Results) -> str:
     writer.writerow([*CSV_FIGURES, *(f"final_{name}" for name in CSV_FINAL), *last])
     for run in results.runs:
         finals = [final for final in run.final.values() if "valid_nll" in final]
-        means = [float(np.mean([final[name] for final in finals])) if finals else None for name in CSV_FINAL]
+        means = [
+            float(np.mean([final.get(name, math.nan) for final in finals])) if finals else None for name in CSV_FINAL
+        ]
         theirs = results.paper.get(run.network, {}).get(run.instrument, (None, None))
         writer.writerow([*(getattr(run, name) for name in CSV_FIGURES), *means, *theirs, run.seed, run.commit])
     return buffer.getvalue()
