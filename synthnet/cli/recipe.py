@@ -55,10 +55,11 @@ def recipe_run(
 def recipe_show(folder: Path, scale: str | None, out: Path) -> None:
     """List the runs of a recipe and their progress."""
     chosen = read_recipe(folder, scale)
-    show(f"{chosen.title}, scale {chosen.scale}")
+    lines = [f"{chosen.title}, scale {chosen.scale}"]
     for run in chosen.runs:
         about = [f"{parameters_of(run.config):,} parameters"]
         if run.length:
             place = run.folder(out)
             about += [run.length, str(Outcome.read(place).status), str(place)]
-        show(f"  {run.network}, {run.instrument}: {', '.join(about)}")
+        lines.append(f"  {run.network}, {run.instrument}: {', '.join(about)}")
+    show("\n".join(lines))

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import numpy as np
 from synthnet.audio import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
 from synthnet.audio.files import LONGEST_SAMPLES, read_audio
 from synthnet.audio.mulaw import dither_floor_nats
-from synthnet.files import Checked, InputError, parse_json, sha256, within
+from synthnet.files import Checked, InputError, parse_json, sha256
 from synthnet.score.general_midi import INSTRUMENT_NAME, pitch_name
 from synthnet.score.notes import Note
 from synthnet.text import clock
@@ -40,8 +40,8 @@ class Piece(Checked):
 
     name: str
     split: str
-    n_samples: int = within(1, LONGEST_SAMPLES)
-    peak: float = within(1e-9, 1e9)
+    n_samples: int = field(metadata={"range": (1, LONGEST_SAMPLES)})
+    peak: float = field(metadata={"range": (1e-9, 1e9)})
     source: str
     source_sha256: str
     score_sha256: str
@@ -60,12 +60,12 @@ class Corpus(Checked):
     folder: Path
     version: int
     instrument: str
-    program: int = within(0, 127)
-    sample_rate_hz: int = within(LOWEST_RATE_HZ, HIGHEST_RATE_HZ)
+    program: int = field(metadata={"range": (0, 127)})
+    sample_rate_hz: int = field(metadata={"range": (LOWEST_RATE_HZ, HIGHEST_RATE_HZ)})
     soundfont: str
     soundfont_sha256: str
     fluidsynth: str
-    gain: float = within(1e-9, 1e9)
+    gain: float = field(metadata={"range": (1e-9, 1e9)})
     pieces: tuple[Piece, ...]
 
     def __post_init__(self) -> None:

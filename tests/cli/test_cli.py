@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import random
 import re
 import subprocess
@@ -16,7 +17,7 @@ import click
 import numpy as np
 import pytest
 import torch
-from conftest import Run, fault
+from conftest import SMALL, Run, fault, small_weights
 
 from synthnet import cli
 from synthnet.audio.files import read_audio
@@ -408,3 +409,69 @@ def test_pictures_and_files_of_the_readme_exist() -> None:
     for target in linked:
         assert (home / target).exists(), target
     assert not re.search(r"@[A-Z]+@", text)
+
+
+SCRIPT = [sys.executable, "-m", "synthnet"]
+
+
+def test_closed_streams_and_foreign_settings_do_no_harm(tmp_path: Path, song: Path, network: Path) -> None:
+    words = [
+        *SCRIPT,
+        "render",
+        str(song),
+        "--checkpoint",
+        str(network),
+        "--duration",
+        "0.05",
+        "-o",
+        str(tmp_path / "o.wav"),
+    ]
+    for closed in ("2>&-", "<&- >&- 2>&-"):
+        subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *words], check=True, stdout=subprocess.PIPE, text=True)
+        assert len(read_audio(tmp_path / "o.wav").samples) == 2_205
+        (tmp_path / "o.wav").unlink()
+    foreign = os.environ | {"MPLBACKEND": "nonsense", "PYTHONIOENCODING": "ascii"}
+    script = (
+        "import sys; from synthnet.cli import main; sys.argv[1:] = ['corpus', 'build', '--help']\n"
+        "try: main()\nexcept SystemExit: pass\nimport synthnet.evaluation.plots"
+    )
+    done = subprocess.run([sys.executable, "-c", script], env=foreign, capture_output=True, text=True, check=True)
+    assert "tudes" in done.stdout
+
+
+def test_without_a_folder_for_compiled_code_it_compiles_and_says_so() -> None:
+    script = (
+        "from numba.core.caching import CacheImpl; CacheImpl._locator_classes = []\n"
+        "from synthnet.kernels.fastmath import tanh; print(tanh(0.0))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "0.0\n"
+    assert done.stderr.startswith("compiled code cannot be kept")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_terminated_command_leaves_nothing(tmp_path: Path, song: Path, network: Path) -> None:
+    script = (
+        "import os, signal, synthnet.generation.render as render; from synthnet.cli import main\n"
+        "def play(*_):\n    os.kill(os.getpid(), signal.SIGTERM)\n    yield\n"
+        "render.play_tracks = play; main()"
+    )
+    words = ["render", str(song), "--checkpoint", str(network), "-o", str(tmp_path / "o.wav")]
+    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True)
+    assert done.returncode == 130
+    assert done.stderr.endswith("synthnet: interrupted\n")
+    assert not list(tmp_path.glob("o*.wav"))
+
+
+def test_no_words_are_a_call_for_help(run: Run) -> None:
+    assert run() == run("--help")
+
+
+def test_what_strangers_wrote_is_shown_without_escape_sequences(run: Run, tmp_path: Path) -> None:
+    name, training = "a\x1b[31m", {"\x07key": "\x9b2J"}
+    save_checkpoint(tmp_path / "x.safetensors", Checkpoint(SMALL, 16_000, (name,), training, small_weights()))
+    for words in ("info --checkpoint x.safetensors", "evaluate x.safetensors", "info --preset \x1b[31m"):
+        result = run(*words.split(" "))
+        assert result.out + result.err
+        assert not set("\x1b\x07\x9b") & set(result.out + result.err)
+    assert "a\\x1b[31m" in run("info", "--checkpoint", "x.safetensors").out

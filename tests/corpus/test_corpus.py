@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -362,6 +363,12 @@ def manifest_errors(good: dict) -> dict[str, object]:
         "a piece of text": {**good, "pieces": ["text"]},
         "no gain": {key: value for key, value in good.items() if key != "gain"},
         "gain a text": {**good, "gain": "1.0"},
+        "a name of an instrument that leads out": {**good, "instrument": "../../evil"},
+        "a name that a terminal obeys": {**good, "instrument": "a\x1b[31m"},
+        "program 128": {**good, "program": 128},
+        "rate 0": {**good, "sample_rate_hz": 0},
+        "no finite gain": {**good, "gain": float("inf")},
+        "more samples than any": {**good, "pieces": [{**piece, "n_samples": 10**15}]},
         "one key too many": {**good, "colour": "red"},
         "unknown split": {**good, "pieces": [{**piece, "split": "test"}]},
         "a name that leads out of the folder": {**good, "pieces": [{**piece, "name": "../../secret"}]},
@@ -447,3 +454,37 @@ def test_a_default_corpus_is_named_by_rate_and_velocities_and_built_once(
     lines: list[str] = []
     assert default_corpus(flute, 16_000, True, lines.append) == wide
     assert (asked, lines) == ([True], [])
+
+
+def test_scores_that_are_none_are_one_line(built: Path) -> None:
+    manifest = json.loads((built / "manifest.json").read_text())
+    path = built / "scores" / f"{manifest['pieces'][0]['name']}.json"
+    good = json.loads(path.read_text())
+    texts = [
+        json.dumps({**good, name: change(good[name])})
+        for name, change in (
+            ("pitch", lambda column: [200, *column[1:]]),
+            ("pitch", lambda column: column[:-1]),
+            ("pitch", lambda column: [60.5, *column[1:]]),
+            ("velocity", lambda column: [True, *column[1:]]),
+            ("start_s", lambda column: ["0", *column[1:-1], "x"]),
+            ("end_s", lambda column: [float("nan"), *column[1:]]),
+            ("end_s", lambda column: [1e9, *column[1:]]),
+            ("start_s", lambda column: 3),
+        )
+    ]
+    for text in (*texts, "[]", "{}", "[" * 100_000, json.dumps({key: [] for key in good})):
+        path.write_text(text)
+        manifest["pieces"][0]["score_sha256"] = hashlib.sha256(text.encode()).hexdigest()
+        (built / "manifest.json").write_text(json.dumps(manifest))
+        with pytest.raises(InputError, match=re.escape(f"{path}: ")) as caught:
+            corpus_info(read_corpus(built))
+        assert "\n" not in str(caught.value)
+
+
+def test_a_manifest_that_does_not_fit_its_audio_is_refused(built: Path) -> None:
+    manifest = json.loads((built / "manifest.json").read_text())
+    manifest["pieces"][0]["n_samples"] += 1
+    (built / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=r"flac: has another length or sample rate than the manifest says"):
+        corpus_info(read_corpus(built))

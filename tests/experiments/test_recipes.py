@@ -295,6 +295,10 @@ def test_only_narrows_down() -> None:
         ("[8.90, 0.95]", "8.90", ["paper.synthnet: trumpet must be [mean"]),
         ("[scale.cpu]", "[scale.cpu.where.L99]\n[scale.cpu]", ["'L99'", "wavenet"]),
         ("[scale.cpu]", "[[[", ["not TOML"]),
+        ("[scale.cpu]", f"a = {'[' * 1_000}", ["not TOML"]),
+        ("[scale.cpu]", '[scale."x/../../escaped"]', ["scale 'x/../../escaped'", "letters"]),
+        ("evaluations = 2", f"seed = {list(range(400))}", ["1,200 runs; at most 1,000"]),
+        ("samples = 4_000", "epochs = inf", ["epochs must be a number from"]),
         ("menuet.mid", "minuet.mid", ["minuet.mid", "No such file"]),
     ],
 )
@@ -329,3 +333,11 @@ def test_committed_results_are_whole_and_agree_with_each_other(folder: Path) -> 
     assert {(one["network"], one["instrument"]) for one in found["runs"]} == planned
     assert found["commit"]
     assert found["machine"]["processor"]
+
+
+@pytest.mark.parametrize("text", ["[]", "3", '{"status": "finished"}', '{"status": 3}'])
+def test_a_damaged_outcome_is_one_line(run: Run, tiny: Path, text: str) -> None:
+    folder = read_recipe(tiny).runs[0].folder(tiny / "out")
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(text)
+    fault(run("recipe", "show", tiny, "--out", tiny / "out"), "run.json: damaged")

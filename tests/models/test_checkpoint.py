@@ -6,6 +6,7 @@ import json
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from conftest import SMALL, small_weights
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from safetensors.torch import save
@@ -229,3 +231,55 @@ def test_weights_of_another_network_are_refused(tmp_path: Path, checkpoint: Chec
     save_checkpoint(path, Checkpoint(checkpoint.config, 16_000, ("cello",), {}, checkpoint.weights))
     with pytest.raises(InputError, match="do not fit its network"):
         load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"sample_rate_hz": float("inf")}, "missing or malformed inf"),
+        ({"sample_rate_hz": 16_000.0}, "missing or malformed 16000.0"),
+        ({"sample_rate_hz": 999_999_999}, "sample rate"),
+        ({"instruments": "ab"}, "missing or malformed 'ab'"),
+        ({"instruments": [1, 2]}, "instruments' names"),
+        ({"training": []}, "missing or malformed"),
+        ({"config": ["model"]}, "no table of values"),
+        ({"config": {"model": "synthnet", "filter_width": 8, "blocks": 1, "dilations": 20}}, "receptive field of 7,3"),
+    ],
+)
+def test_damaged_facts_are_refused(tmp_path: Path, checkpoint: Checkpoint, change: dict[str, Any], line: str) -> None:
+    save_tensors(tmp_path / "x.safetensors", checkpoint.weights, {**checkpoint.as_dict(), **change})
+    for read in (load_checkpoint, peek_checkpoint):
+        with pytest.raises(InputError, match=f"x.safetensors: .*{line}"):
+            read(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "line"),
+    [
+        ("out.bias", lambda w: w.astype(np.int32), "type int32"),
+        ("out.bias", lambda w: w * np.nan, "not finite"),
+        ("out.bias", lambda w: w + np.inf, "not finite"),
+        ("release_s", lambda w: w + 1e6, "within 0.001 to 3"),
+        ("nearest", lambda w: w + 128, "within 0 to 127"),
+        ("nearest", lambda w: w.astype(np.float32), "type float32"),
+    ],
+)
+def test_numbers_that_cannot_be_played_are_refused(
+    tmp_path: Path, name: str, change: Callable[[np.ndarray], np.ndarray], line: str
+) -> None:
+    weights = small_weights()
+    save_checkpoint(tmp_path / "x.safetensors", Checkpoint(SMALL, 16_000, ("piano",), {}, weights))
+    assert "\n" not in repr(load_checkpoint(tmp_path / "x.safetensors"))
+    assert len(repr(load_checkpoint(tmp_path / "x.safetensors"))) < 300
+    weights[name] = change(weights[name])
+    save_checkpoint(tmp_path / "x.safetensors", Checkpoint(SMALL, 16_000, ("piano",), {}, weights))
+    with pytest.raises(InputError, match=f"{line}.*{name}"):
+        load_checkpoint(tmp_path / "x.safetensors")
+
+
+def test_metadata_nested_deeply_are_refused(tmp_path: Path) -> None:
+    for depth in (60, 100_000):
+        path = tmp_path / "x.safetensors"
+        path.write_bytes(save({"w": torch.zeros(3)}, {"synthnet": "[" * depth + "]" * depth}))
+        with pytest.raises(InputError, match="not one of SynthNet's"):
+            load_checkpoint(path)

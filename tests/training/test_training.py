@@ -21,9 +21,10 @@ from torch.utils.data import Dataset
 
 from synthnet.corpus.corpus import Corpus
 from synthnet.corpus.slices import SliceDataset
-from synthnet.files import InputError
+from synthnet.files import InputError, append_line, only_one
 from synthnet.models import KINDS, Kind, Losses, Model, build_model, preset_config
 from synthnet.models.checkpoint import Checkpoint, arrays_of, load_checkpoint, load_tensors
+from synthnet.training.run import training_rows
 from synthnet.training.settings import TrainingConfig, annealed, training_config
 from synthnet.training.trainer import Interrupted, LossModule, Trainer
 
@@ -282,3 +283,34 @@ def test_two_processes_train_as_one_with_twice_the_batch(tmp_path: Path, tiny_co
         np.testing.assert_allclose(theirs[name], mine[name], rtol=1e-3, atol=1e-4)
     before = arrays_of(build_model(preset_config("synthnet", "tiny")).state_dict())
     assert not np.allclose(before["audio.embedding.weight"], mine["audio.embedding.weight"])
+
+
+def test_half_a_line_of_metrics_is_passed_over(tmp_path: Path) -> None:
+    metrics = tmp_path / "metrics.jsonl"
+    rows = [{"step": 200, "elapsed_s": 19.5, "loss": 70.5}, {"step": 210, "elapsed_s": 20.5, "loss": 60.5}]
+    foreign = [
+        "[]",
+        "3",
+        '{"step": "x", "elapsed_s": 1}',
+        '{"elapsed_s": 1}',
+        '{"step": 5, "elapsed_s": null}',
+        "[" * 10**5,
+    ]
+    metrics.write_text("\n".join([*foreign, json.dumps(rows[0]), '{"step": 210, "elap']))
+    append_line(metrics, json.dumps(rows[1]))
+    append_line(metrics, json.dumps(rows[1]))
+    assert metrics.read_text().splitlines()[-3:] == ['{"step": 210, "elap', *[json.dumps(rows[1])] * 2]
+    assert training_rows(tmp_path) == rows
+
+
+def test_a_folder_is_one_process_s(tmp_path: Path) -> None:
+    script = "import sys, pathlib, time; from synthnet.files import only_one\n"
+    script += "with only_one(pathlib.Path(sys.argv[1])): print('mine', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", script, tmp_path], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "mine\n"
+        with pytest.raises(InputError, match="another process"), only_one(tmp_path):
+            pass
+        other.kill()
+    with only_one(tmp_path), only_one(tmp_path):  # the lock of a dead process is nobody's
+        pass
