@@ -35,13 +35,13 @@ class Audio:
     remarks: tuple[str, ...] = ()
 
 
-def read_audio(path: Path, sample_rate_hz: int | None = None) -> Audio:
-    """Read any sound file libsndfile knows as mono, resampled (soxr, VHQ) when another rate is asked for.
+def read_channels(path: Path) -> tuple[np.ndarray, int]:
+    """The samples of any sound file libsndfile knows, float32 [n, channels], full scale +-1, and its rate in Hz.
 
-    Channels are averaged. Float files may go beyond full scale, up to 24 dB. Raises InputError when the file
-    is missing, unreadable, not a sound file, damaged, shorter than its header says (a WAV header's length is
-    not held against it, since programs that write to a pipe leave it open), without samples, at a rate
-    outside 1 to 768 kHz, or holds values that are no samples.
+    Float files may go beyond full scale, up to 24 dB. Raises InputError when the file is missing, unreadable, not
+    a sound file, damaged, shorter than its header says (a WAV header's length is not held against it, since
+    programs that write to a pipe leave it open), at a rate outside 1 to 768 kHz, without samples, or holds values
+    that are no samples.
     """
     path = Path(path)
     try:
@@ -49,14 +49,24 @@ def read_audio(path: Path, sample_rate_hz: int | None = None) -> Audio:
             raise InputError(f"{path}: not a file")
         # Opened by descriptor, so that the content decides the format, not the ending.
         with open(path, "rb") as raw, soundfile.SoundFile(raw.fileno(), closefd=False) as file:
-            samples, rate_hz, n_channels = _read_mono(path, file), file.samplerate, file.channels
+            samples, rate_hz = _read_blocks(path, file), file.samplerate
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
     except soundfile.LibsndfileError as error:
         raise InputError(f"{path}: not a readable sound file ({error.error_string.rstrip('.')})") from error
+    if not len(samples):
+        raise InputError(f"{path}: no samples")
+    return samples, rate_hz
 
-    remarks = []
-    if n_channels > 1:
+
+def read_audio(path: Path, sample_rate_hz: int | None = None) -> Audio:
+    """Read a sound file as mono, the mean of its channels, resampled (soxr, VHQ) when another rate is asked for.
+
+    Raises InputError as `read_channels` does, and when resampling leaves no sample.
+    """
+    channels, rate_hz = read_channels(path)
+    samples, remarks = channels.mean(axis=1), []
+    if (n_channels := channels.shape[1]) > 1:
         layout = "stereo" if n_channels == 2 else f"{n_channels} channels"
         remarks.append(f"{path}: {layout}, mixed down to mono")
     if sample_rate_hz is not None and sample_rate_hz != rate_hz:
@@ -68,16 +78,16 @@ def read_audio(path: Path, sample_rate_hz: int | None = None) -> Audio:
     return Audio(samples, rate_hz, tuple(remarks))
 
 
-def _read_mono(path: Path, file: soundfile.SoundFile) -> np.ndarray:
-    """All samples as float32 [n], read in blocks: a header may claim more than any memory holds."""
+def _read_blocks(path: Path, file: soundfile.SoundFile) -> np.ndarray:
+    """All samples as float32 [n, channels], read in blocks: a header may claim more than any memory holds."""
     if not _LOWEST_RATE_HZ <= file.samplerate <= _HIGHEST_RATE_HZ:
         raise InputError(f"{path}: a sample rate of {file.samplerate} Hz is outside 1 to 768 kHz")
     n_block = max(1, _VALUES_PER_BLOCK // file.channels)
-    blocks = [np.zeros(0, np.float32)]
-    while len(block := file.read(n_block, dtype="float32", always_2d=True)):  # [n, channels]
+    blocks = [np.zeros((0, file.channels), np.float32)]
+    while len(block := file.read(n_block, dtype="float32", always_2d=True)):
         if not (np.abs(block) <= _LOUDEST).all():
             raise InputError(f"{path}: holds values that are not samples (not a number, or beyond +-16)")
-        blocks.append(block.mean(axis=1))
+        blocks.append(block)
     samples = np.concatenate(blocks)
     if len(samples) < file.frames:
         raise InputError(f"{path}: cut short, {len(samples)} of {file.frames} samples")
