@@ -3,7 +3,7 @@
 Bittner et al., "A lightweight instrument-agnostic model for polyphonic note transcription and multipitch estimation",
 ICASSP 2022. `basic_pitch.onnx` is the network of the package basic-pitch 0.4.0 (Spotify AB, Apache License 2.0, see
 basic_pitch.LICENSE). It is run by onnxruntime, the extra "transcribe". `notes_from` finds notes as that package's
-`note_creation.py` does, with its thresholds. Frame times differ from it: they are exact, where the package approaches
+`note_creation.py` does, but with notes from 70 ms on, not 140: `notes.py` joins what is too short. Frame times differ from it: they are exact, where the package approaches
 them by a constant.
 """
 
@@ -28,7 +28,7 @@ CUT = 15  # frames at each end of a window, which overlap with its neighbours
 STEP = WINDOW - 2 * CUT * HOP  # samples from window to window
 LOWEST_KEY, N_KEYS = 21, 88
 ONSET, SOUNDING = 0.5, 0.3  # probabilities from which there is an onset, and from which a note sounds
-SHORTEST, PATIENCE = 11, 11  # frames (11.6 ms): of a note, and below `SOUNDING` that end it
+SHORTEST, PATIENCE = 5, 11  # frames (11.6 ms): a note has more; so many below `SOUNDING` end it
 
 
 class Heard(NamedTuple):

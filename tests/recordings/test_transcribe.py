@@ -37,7 +37,7 @@ def test_a_short_gap_is_bridged_and_a_repeated_note_is_two():
 
 def test_what_is_too_short_or_beside_a_note_is_none():
     sounding, onsets = silence()
-    sounding[10:40, 5], sounding[10:40, 6], sounding[60:71, 2] = 0.8, 0.4, 0.8
+    sounding[10:40, 5], sounding[10:40, 6], sounding[60:65, 2] = 0.8, 0.4, 0.8
     onsets[10, 5] = onsets[60, 2] = 0.9
     assert [note[:3] for note in notes_from(sounding, onsets)] == [(10, 40, 5)]
 
