@@ -2,7 +2,7 @@
 
 Beside samples a second stands the share of two ceilings measured in the same run on all cores: a float32 matrix
 product, and reading memory (every weight once a step, whatever the batch; above 100% the weights stay in cache). The
-ways take turns with the probes, so that what else the machine does slows all of them alike; figures are medians of the
+ways alternate with the probes, so that other load on the machine slows all of them alike; figures are medians of the
 repeats. The past is random numbers instead of a primed one: the speed does not depend on it.
 
     python benchmarks/generation.py [--quick] [--repeats N] [--json PATH]
@@ -21,10 +21,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from synthnet.experiments.machine import machine, machine_line
+from synthnet.experiments.machine import Machine, machine
 from synthnet.generation.compiled import CompiledEngine, available_cores
 from synthnet.generation.engine import Engine, TorchEngine
-from synthnet.models import Cache, Network, build_model, preset_config
+from synthnet.models import Network, build_model, preset_config
+from synthnet.models.autoregressive import Cache
 
 SAMPLE_RATE_HZ = 16_000
 STREAMS_A_CORE = 12
@@ -52,7 +53,7 @@ QUICK_ROWS = ROWS[:2]
 
 def random_cache(network: Network, n_streams: int) -> Cache:
     """A cache as `Network.prime` makes it, of random numbers."""
-    classes = [torch.randint(0, 256, (n_streams,)) for _ in range(network.config.filter_width - 1)]
+    classes = torch.randint(0, 256, (n_streams, network.config.filter_width - 1))
     rings = [0.1 * torch.randn(layer.reach, n_streams, network.config.channels) for layer in network.stack]
     return Cache(classes, rings)
 
@@ -81,14 +82,14 @@ def engine_speed(engine: Engine, network: Network, n_streams: int, block: int) -
     roll = (torch.rand(n_streams, 128, 1 + reach // 400) < 0.02).repeat_interleave(400, dim=2).to(torch.uint8)
     with torch.no_grad():
         needed = [block] * (1 + len(network.stack))
-        terms = network.condition(roll, None, needed)
+        conditioning = network.condition(roll, None, needed)
     uniforms, drawn = np.random.default_rng(0).random((n_streams, block)), np.zeros(n_streams, bool)
 
     def advance() -> int:
-        engine.advance(terms, uniforms, 1.0, drawn)
+        engine.advance(conditioning, uniforms, 1.0, drawn)
         return n_streams * block
 
-    engine.advance(terms, uniforms[:, :2], 1.0, drawn)
+    engine.advance(conditioning, uniforms[:, :2], 1.0, drawn)
     return lambda: samples_per_s(advance)
 
 
@@ -162,7 +163,7 @@ def measure_row(row: Row, repeats: int) -> dict[str, Any]:
 def table(figures: dict[str, Any]) -> str:
     """Markdown."""
     lines = [
-        machine_line(figures["machine"]),
+        str(Machine(**figures["machine"])),
         "",
         "| network | way | samples/s | times real time | over cached torch | of matrix product | of memory reading |",
         "|---|---|---:|---:|---:|---:|---:|",
@@ -198,7 +199,7 @@ def main() -> None:
     arguments = parser.parse_args()
     rows, repeats = (QUICK_ROWS, 1) if arguments.quick else (ROWS, arguments.repeats)
     figures = {
-        "machine": machine(),
+        "machine": machine().as_dict(),
         "repeats": repeats,
         "rows": [measure_row(row, repeats) for row in rows],
     }

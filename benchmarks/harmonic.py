@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from synthnet.corpus.build import DEFAULT_SCORES
-from synthnet.experiments.machine import machine, machine_line
+from synthnet.experiments.machine import machine
 from synthnet.generation.harmonic import HarmonicPlayer, Part
 from synthnet.generation.library import SHIPPED
 from synthnet.generation.live import LiveInstrument
@@ -117,11 +117,13 @@ def main() -> None:
     figures = {
         name: {what: statistics.median(row[what] for row in rows) for what in rows[0]} for name, rows in repeats.items()
     }
-    print(machine_line(machine()))
+    print(machine())
     for what in figures[INSTRUMENTS[0]]:
         print(f"{what:52}" + "".join(f"{name} {figures[name][what]:8.2f}   " for name in INSTRUMENTS))
     if arguments.json:
-        arguments.json.write_text(json.dumps({"machine": machine(), "figures": figures}, indent=1) + "\n", "utf-8")
+        arguments.json.write_text(
+            json.dumps({"machine": machine().as_dict(), "figures": figures}, indent=1) + "\n", "utf-8"
+        )
 
 
 if __name__ == "__main__":

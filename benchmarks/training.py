@@ -1,8 +1,8 @@
-"""Speed of training steps of SynthNet, preset `cpu`: straightforward PyTorch, ours of PyTorch's operations, compiled.
+"""Speed of training steps of SynthNet, preset `cpu`: straightforward PyTorch, ours eager, ours by torch.compile.
 
 Straightforward is the network as its paper has it: every convolution over every sample of the slice, the score's too.
-All give the same gradients. A step is loss, gradients and Adam on one slice. The ways take turns, so that what else the
-machine does slows all of them alike; the figure is the median of the repeats.
+All give the same gradients. A step is loss, gradients and Adam on one slice. The ways alternate, so that other load on
+the machine slows all of them alike; the figure is the median of the repeats.
 
     python benchmarks/training.py [--repeats N] [--json PATH]
 """
@@ -10,11 +10,11 @@ machine does slows all of them alike; the figure is the median of the repeats.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import statistics
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from synthnet.experiments.machine import machine, machine_line
+from synthnet.experiments.machine import Machine, machine
 from synthnet.models import Network, build_model, preset_config
-from synthnet.models.inputs import FirstLayerScore
+from synthnet.models.autoregressive import FirstLayerScore
 from synthnet.score.notes import Note
 from synthnet.score.roll import rasterise, roll_events
 from synthnet.training.settings import training_config
@@ -41,8 +41,7 @@ def straightforward_loss(network: Network, batch: dict[str, Tensor]) -> Tensor:
     assert score.next_frame is not None
     keys = torch.tanh(score.convolution(batch["roll"].float()))
     v = torch.tanh(score.hidden(keys.transpose(1, 2)))  # [B, N, C]
-    tables, _ = network.audio.tables()
-    stream = functional.embedding(batch["x"], tables[0])[:, -v.shape[1] :] + v
+    stream = functional.embedding(batch["x"], network.audio.tables()[0])[:, -v.shape[1] :] + v
     stream = stream.transpose(1, 2)
     for layer in network.stack:
         taps, bias = layer.convolution.weight, layer.convolution.bias  # [2, C, F], [2, C]
@@ -75,12 +74,12 @@ class Way(NamedTuple):
 
 WAYS = tuple(
     Way(f"{name}, {threads} thread{'s' * (threads > 1)}", loss, compiled, threads)
+    for threads in (1, 2)
     for name, loss, compiled in (
         ("straightforward PyTorch", straightforward_loss, False),
-        ("PyTorch, score by event", own_loss, False),
-        ("compiled", own_loss, True),
+        ("ours, eager", own_loss, False),
+        ("ours, torch.compile", own_loss, True),
     )
-    for threads in (1, 2)
 )
 
 
@@ -98,35 +97,36 @@ def example(network: Network, n_predicted: int) -> dict[str, Tensor]:
     }
 
 
-def seconds_a_step(way: Way, network: Network, optimiser: torch.optim.Optimizer, batch: dict[str, Tensor]) -> float:
+def seconds_a_step(way: Way, network: Network, batch: dict[str, Tensor]) -> float:
     """Mean of a few steps in a row."""
-    network.compiled = way.compiled
-    torch.set_num_threads(way.threads)
+    optimiser = torch.optim.Adam(network.parameters(), fused=True)
     begun = 0.0
-    with network.training_threads() if way.compiled else nullcontext():
-        for step in range(STEPS + 1):
-            if step == 1:
-                begun = time.perf_counter()
-            loss = way.loss(network, batch)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
+    for step in range(STEPS + 1):
+        if step == 1:
+            begun = time.perf_counter()
+        loss = way.loss(network, batch)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
     return (time.perf_counter() - begun) / STEPS
 
 
 def measure(repeats: int) -> dict[str, Any]:
-    """Samples a second of each way, and the machine."""
+    """Samples a second of each way, and the machine; torch compiles anew for each number of threads."""
     torch.manual_seed(0)
     network = build_model(preset_config("synthnet", PRESET))
-    optimiser = torch.optim.Adam(network.parameters(), fused=True)
     n_predicted = training_config(PRESET).n_predicted
     batch = example(network, n_predicted)
     times: dict[str, list[float]] = {way.name: [] for way in WAYS}
-    for _ in range(repeats):
-        for way in WAYS:
-            times[way.name].append(seconds_a_step(way, network, optimiser, batch))
+    for threads in sorted({way.threads for way in WAYS}):
+        torch.set_num_threads(threads)
+        compiled = copy.deepcopy(network)
+        compiled.compile_loss()
+        for _ in range(repeats):
+            for way in (way for way in WAYS if way.threads == threads):
+                times[way.name].append(seconds_a_step(way, compiled if way.compiled else network, batch))
     return {
-        "machine": machine(),
+        "machine": machine().as_dict(),
         "repeats": repeats,
         "samples_per_step": n_predicted,
         "samples_per_s": {name: round(n_predicted / statistics.median(each)) for name, each in times.items()},
@@ -138,7 +138,7 @@ def table(figures: dict[str, Any]) -> str:
     speeds = figures["samples_per_s"]
     reference = max(speed for name, speed in speeds.items() if name.startswith("straightforward"))
     lines = [
-        machine_line(figures["machine"]),
+        str(Machine(**figures["machine"])),
         "",
         "| SynthNet `cpu`, one slice a step | samples/s | over straightforward |",
         "|---|---:|---:|",

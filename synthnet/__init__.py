@@ -1,3 +1,26 @@
-"""SynthNet: neural instruments. Learn an instrument from nine minutes of music, then play any score."""
+"""SynthNet: neural instruments. Learn an instrument from minutes of music, then play any score.
+
+>>> import synthnet
+>>> trumpet = synthnet.load("trumpet")
+>>> trumpet.play("song.mid").save("song.wav")                       # doctest: +SKIP
+>>> synthnet.render("song.mid", "band.wav", instrument="0=cello")   # doctest: +SKIP
+
+`synthnet.api` documents the functions. Torch, numba and the rest are loaded on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from synthnet.api import Instrument, load, read_score, render
 
 __version__ = "0.1.0"
+__all__ = ["Instrument", "__version__", "load", "read_score", "render"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("synthnet.api"), name)

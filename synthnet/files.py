@@ -1,4 +1,4 @@
-"""Faults of the user's input as one line, and files that are written whole or not at all."""
+"""Errors in the user's input, and atomic file writes."""
 
 from __future__ import annotations
 
@@ -10,22 +10,18 @@ from pathlib import Path
 
 
 class InputError(ValueError):
-    """A fault in what the user gave: one line that names the file or value and what is wrong with it.
-
-    The command line prints it and exits with status 2; nothing else in the package prints it.
-    """
+    """An error in the user's input, as one line that names the file or value; the command line exits with status 2."""
 
 
 class Interrupted(Exception):
-    """Work was stopped by a signal, after saving; the text says how to go on."""
+    """A signal stopped the work after it was saved; the text says how to go on."""
 
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` on success, remove it on any failure.
+    """Yield a temporary path of the same suffix; rename it to `path` on success, remove it on failure.
 
-    The temporary name keeps the suffix, so that a library that looks at the ending writes the right
-    format. Missing parent folders are made.
+    Makes missing parent folders.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -33,8 +29,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
     try:
         yield beside
         os.replace(beside, path)
-    except OSError as fault:
-        fault.filename = fault.filename or str(path)  # "no space left" comes without a name
+    except OSError as error:
+        error.filename = error.filename or str(path)  # "no space left" comes without a name
         raise
     finally:
         beside.unlink(missing_ok=True)

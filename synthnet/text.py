@@ -1,10 +1,10 @@
-"""How numbers are shown to a person."""
+"""Numbers as text for people."""
 
 from __future__ import annotations
 
 
 def clock(seconds: float) -> str:
-    """Minutes and seconds, or hours and minutes, to read at a glance."""
+    """A duration as minutes and seconds, 3:05, or from an hour as hours and minutes, 1 h 03 min."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes}:{rest:02d}"

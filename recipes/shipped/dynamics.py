@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from synthnet.evaluation.measure import PRELUDE
-from synthnet.evaluation.pieces import add_dynamics
+from synthnet.score.dynamics import add_dynamics
 from synthnet.score.midi import read_score, write_midi
 
 if __name__ == "__main__":

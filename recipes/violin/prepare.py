@@ -22,7 +22,6 @@ import soxr
 from synthnet.audio.files import write_audio
 from synthnet.corpus.corpus import VERSION, Corpus, Piece
 from synthnet.files import sha256
-from synthnet.models.frequencies import key_hz
 
 RATE_HZ = 44_100
 MOVEMENTS = {"mov6": "valid", "mov7": "train", "mov8": "train"}
@@ -39,7 +38,7 @@ def refine(samples: np.ndarray, start_s: float, pitch: int) -> float:
     steps = np.arange(round(2 * SEARCH_S * RATE_HZ) // hop + width // hop)
     window, t = np.hanning(width), np.arange(width) / RATE_HZ
     frames = np.stack([samples[first + k * hop : first + k * hop + width] for k in steps])
-    tones = np.exp(-2j * np.pi * key_hz(pitch) * np.arange(1, PARTIALS + 1)[:, None] * t) * window
+    tones = np.exp(-2j * np.pi * 440 * 2 ** ((pitch - 69) / 12) * np.arange(1, PARTIALS + 1)[:, None] * t) * window
     level = np.log(np.abs(frames @ tones.T).sum(axis=1) + 1e-3)
     lag = width // hop // 2
     rise = level[lag:] - level[:-lag]

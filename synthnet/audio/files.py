@@ -8,7 +8,6 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -18,30 +17,30 @@ import soxr
 from synthnet.files import InputError, atomic_write
 
 _LOWEST_RATE_HZ, _HIGHEST_RATE_HZ = 1_000, 768_000
-
 _LOUDEST = 16.0  # 24 dB over full scale: a float file beyond it holds integers or noise, not samples
-
 _VALUES_PER_BLOCK = 2**20
-
 _FORMATS = {".wav": "WAV", ".flac": "FLAC"}
 
 
 @dataclass(frozen=True)
 class Audio:
-    """A mono recording: float32 samples [n], full scale +-1, and what was changed in reading it."""
+    """A mono recording: float32 samples [n], full scale +-1, and remarks on what reading changed."""
 
     samples: np.ndarray
     sample_rate_hz: int
     remarks: tuple[str, ...] = ()
 
+    def save(self, path: str | Path) -> None:
+        """Write a WAV or FLAC file (by the ending) of 16 bits; raises as `write_audio`."""
+        write_audio(Path(path), self.samples, self.sample_rate_hz)
+
 
 def read_channels(path: Path) -> tuple[np.ndarray, int]:
-    """The samples of any sound file libsndfile knows, float32 [n, channels], full scale +-1, and its rate in Hz.
+    """The samples of any sound file that libsndfile knows, float32 [n, channels], and its rate in Hz.
 
-    Float files may go beyond full scale, up to 24 dB. Raises InputError when the file is missing, unreadable, not
-    a sound file, damaged, shorter than its header says (a WAV header's length is not held against it, since
-    programs that write to a pipe leave it open), at a rate outside 1 to 768 kHz, without samples, or holds values
-    that are no samples.
+    Float files may exceed full scale by up to 24 dB. Raises InputError when the file is missing, unreadable, not a
+    sound file, damaged, shorter than its header says (except a WAV whose length a pipe left open), empty, at a rate
+    outside 1 to 768 kHz, or holds values that are not samples.
     """
     path = Path(path)
     try:
@@ -60,26 +59,25 @@ def read_channels(path: Path) -> tuple[np.ndarray, int]:
 
 
 def read_audio(path: Path, sample_rate_hz: int | None = None) -> Audio:
-    """Read a sound file as mono, the mean of its channels, resampled (soxr, VHQ) when another rate is asked for.
+    """Read a sound file as mono, the mean of its channels; resampled (soxr, VHQ) if asked.
 
-    Raises InputError as `read_channels` does, and when resampling leaves no sample.
+    Raises InputError as `read_channels`, and when resampling leaves nothing.
     """
     channels, rate_hz = read_channels(path)
     samples, remarks = channels.mean(axis=1), []
     if (n_channels := channels.shape[1]) > 1:
         layout = "stereo" if n_channels == 2 else f"{n_channels} channels"
         remarks.append(f"{path}: {layout}, mixed down to mono")
-    if sample_rate_hz is not None and sample_rate_hz != rate_hz:
+    if sample_rate_hz not in (None, rate_hz):
         samples = soxr.resample(samples, rate_hz, sample_rate_hz, "VHQ")
         remarks.append(f"{path}: resampled from {rate_hz} Hz to {sample_rate_hz} Hz")
-        rate_hz = sample_rate_hz
     if not len(samples):
         raise InputError(f"{path}: no samples")
-    return Audio(samples, rate_hz, tuple(remarks))
+    return Audio(samples, sample_rate_hz or rate_hz, tuple(remarks))
 
 
 def _read_blocks(path: Path, file: soundfile.SoundFile) -> np.ndarray:
-    """All samples as float32 [n, channels], read in blocks: a header may claim more than any memory holds."""
+    """All samples, float32 [n, channels], read in blocks: a header may claim more than any memory holds."""
     if not _LOWEST_RATE_HZ <= file.samplerate <= _HIGHEST_RATE_HZ:
         raise InputError(f"{path}: a sample rate of {file.samplerate} Hz is outside 1 to 768 kHz")
     n_block = max(1, _VALUES_PER_BLOCK // file.channels)
@@ -100,12 +98,11 @@ def to_pcm16(samples: np.ndarray) -> np.ndarray:
 
 
 def write_audio(path: Path, samples: np.ndarray, sample_rate_hz: int) -> None:
-    """Write samples [n] as 16-bit WAV or FLAC (by the ending), whole or not at all.
+    """Write samples [n] as a 16-bit WAV or FLAC (by the ending), atomically.
 
-    Raises InputError for another ending or a rate the format can't hold, OSError when the disk refuses.
+    Raises InputError for another ending or a rate that the format cannot hold, OSError when the disk refuses.
     """
-    # Encoded in memory: libsndfile reports a full disk as an error without a number, or not at all.
-    encoded = io.BytesIO()
+    encoded = io.BytesIO()  # libsndfile reports a full disk as an error without a number, or not at all
     with _open_sound(path, encoded, sample_rate_hz, 16) as file:
         file.write(to_pcm16(samples))
     with atomic_write(path) as beside:
@@ -124,21 +121,16 @@ def _open_sound(path: Path, stream: io.BytesIO | _Sink, sample_rate_hz: int, bit
 
 
 class AudioWriter:
-    """Write a WAV or FLAC (by the ending) of 16 or 24 bits, block by block in constant memory.
+    """Context manager that writes a WAV or FLAC (by the ending) of 16 or 24 bits in blocks, in constant memory.
 
-    A context manager. The blocks go to `partial_path` (NAME.partial.wav) beside `path`, which takes the name
-    `path` only when the `with` block ends well. When it ends by an exception, KeyboardInterrupt included, what
-    was written so far stays as `partial_path`, closed and playable; when nothing was written, nothing stays.
-    (A full disk also cuts a FLAC's last frame and leaves its length open, which not every program reads.)
-
-    Raises InputError for another ending, a folder, or a rate the format can't hold, and the disk's own OSError
-    when it refuses.
+    The blocks go to `partial_path` (NAME.partial.wav), which is renamed to `path` when the `with` block ends well.
+    After an exception what was written stays there, closed and playable (but a full disk cuts a FLAC's last frame and
+    leaves its length open). Raises InputError for another ending, a folder, or a rate that the format cannot hold.
     """
 
     def __init__(self, path: Path, sample_rate_hz: int, bits: int = 16) -> None:
-        self.path, self.bits = Path(path), bits
+        self.path, self.sample_rate_hz, self.bits = Path(path), sample_rate_hz, bits
         self.partial_path = self.path.with_name(f"{self.path.stem}.partial{self.path.suffix}")
-        self.sample_rate_hz = sample_rate_hz
         self._n_written = 0
         _open_sound(self.path, io.BytesIO(), sample_rate_hz, bits).close()  # a bad ending or rate fails here
         if self.path.is_dir():
@@ -151,23 +143,18 @@ class AudioWriter:
         return self
 
     def write(self, block: np.ndarray) -> None:
-        """Append samples [n], full scale +-1; what is beyond is clipped."""
+        """Append samples [n], clipped to full scale +-1."""
         self._sink.run(self._file.write, to_pcm16(block) if self.bits == 16 else np.clip(block, -1.0, 1.0 - 2.0**-23))
         self._n_written += len(block)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             self._sink.run(self._file.close)
             self._sink.close()
-            if error is None:
+            if kind is None:
                 os.replace(self.partial_path, self.path)
         except OSError:
-            if error is None:  # else the exception that ends the `with` block says more
+            if kind is None:  # else the exception that ends the `with` block says more
                 raise
         finally:
             self._sink.close()
@@ -176,33 +163,33 @@ class AudioWriter:
 
 
 def scale_audio(path: Path, gain: float) -> None:
-    """Multiply a mono file that `AudioWriter` wrote by a gain, in place, whole or not at all; it has 16 bits then."""
+    """Multiply a mono WAV or FLAC file by a gain in place, atomically; it has 16 bits then."""
     with AudioWriter(path, soundfile.info(path).samplerate) as writer, soundfile.SoundFile(path) as file:
         for block in file.blocks(_VALUES_PER_BLOCK, dtype="float32"):
             writer.write(block * np.float32(gain))
 
 
 class _Sink(io.FileIO):
-    """A file that libsndfile writes to; keeps the exception that can't pass through C and raises it after."""
+    """A file for libsndfile, which swallows exceptions of `write`: `run` raises them after the call."""
 
-    fault: BaseException | None = None
+    error: BaseException | None = None
 
     def write(self, data: Any) -> int:
         left = memoryview(data)
         try:
             while left:  # a nearly full disk takes a part and refuses at the next call
                 left = left[super().write(left) :]
-        except BaseException as fault:
-            if isinstance(fault, OSError):
-                fault.filename = fault.filename or self.name  # "no space left" comes without a name
-            self.fault = fault
+        except BaseException as error:
+            if isinstance(error, OSError):
+                error.filename = error.filename or self.name  # "no space left" comes without a name
+            self.error = error
         return len(data) - len(left)
 
-    def run(self, call: Callable[..., Any], *arguments: object) -> Any:
-        """Call the encoder; when the file refused meanwhile, raise what it refused with."""
+    def run(self, call: Callable[..., object], *arguments: object) -> None:
+        """Call the encoder, then raise the exception with which the file refused meanwhile."""
         try:
-            return call(*arguments)
+            call(*arguments)
         finally:
-            if self.fault is not None:
-                fault, self.fault = self.fault, None
-                raise fault
+            if self.error is not None:
+                error, self.error = self.error, None
+                raise error

@@ -1,4 +1,8 @@
-"""Mu-law classes, the dither in front of them, and its floor."""
+"""Mu-law classes, the dither that is added before encoding, and its entropy floor.
+
+Class k of a sample x is floor((f(x) + 1) / 2 * 255 + 0.5), clamped to 0 to 255, with f(x) = sign(x) ln(1 + 255 |x|) /
+ln 256. It takes boundary[k] <= x < boundary[k + 1], where f(boundary[k]) = (2 k - 256) / 255.
+"""
 
 from __future__ import annotations
 
@@ -6,69 +10,46 @@ import numpy as np
 from scipy.special import entr
 
 CLASSES = 256
-
 SILENCE = 128
-
 DITHER_WIDTH = 0.009
 
 
-def _class_boundaries() -> np.ndarray:
-    """The 257 decision boundaries of mu-law, class k taking boundary[k] <= x < boundary[k + 1].
-
-    floor((f(x) + 1) / 2 * 255 + 0.5) = k starts at f(x) = (2 k - 1) / 255 - 1 = (2 k - 256) / 255; the outer
-    classes are open, which is the clamp.
-    """
-    f = (2 * np.arange(1, CLASSES) - 256) / 255
-    return np.concatenate([[-np.inf], _expand(f), [np.inf]])
-
-
 def _expand(f: np.ndarray) -> np.ndarray:
-    """The inverse of f(x) = sign(x) ln(1 + 255 |x|) / ln 256."""
+    """The inverse of f."""
     return np.sign(f) * np.expm1(np.abs(f) * np.log(256)) / 255
 
 
-_BOUNDARIES = _class_boundaries()
-
-CLASS_BOUNDARIES = _BOUNDARIES[1:-1]  # float64 [255]; a class begins at its boundary
-
+CLASS_BOUNDARIES = _expand((2 * np.arange(1, CLASSES) - 256) / 255)  # float64 [255], those of classes 1 to 255
 _DECODED = _expand(2 * np.arange(CLASSES) / 255 - 1).astype(np.float32)
 
 
 def encode_mu_law(x: np.ndarray) -> np.ndarray:
-    """Classes (uint8, any shape) of samples: floor((f(x) + 1) / 2 * 255 + 0.5), clamped to 0..255.
-
-    f(x) = sign(x) ln(1 + 255 |x|) / ln 256. Found among the decision boundaries, so that it agrees with
-    `dithered_class_probabilities` to the last bit.
-    """
+    """Classes (uint8, any shape) of samples, to the last bit those of `dithered_class_probabilities`."""
     return np.searchsorted(CLASS_BOUNDARIES, x, side="right").astype(np.uint8)
 
 
 def decode_mu_law(classes: np.ndarray) -> np.ndarray:
-    """Samples (float32, any shape, -1 to 1) of classes: f inverted at 2 class / 255 - 1."""
+    """Samples (float32, any shape, -1 to 1) of classes: the inverse of f at 2 class / 255 - 1."""
     return _DECODED[classes]
 
 
 def dither(n: int, rng: np.random.Generator) -> np.ndarray:
-    """Triangular noise (float32 [n]) on (-0.009, 0.009), mode 0, to be added before `encode_mu_law`."""
+    """Triangular noise (float32 [n]) on (-0.009, 0.009) with mode 0, to be added before `encode_mu_law`."""
     return rng.triangular(-DITHER_WIDTH, 0.0, DITHER_WIDTH, n).astype(np.float32)
 
 
 def dithered_class_probabilities(clean: np.ndarray) -> np.ndarray:
-    """Probability (float64 [n, 256]) of every class for clean samples [n] once dither is added.
-
-    Exact: differences of the triangular distribution function between a class's two boundaries.
-    """
-    u = (_BOUNDARIES - np.asarray(clean, np.float64)[:, None]) / DITHER_WIDTH
-    u = np.clip(u, -1.0, 1.0)  # [n, 257]
-    below = np.where(u < 0, (1 + u) ** 2 / 2, 1 - (1 - u) ** 2 / 2)
-    return np.diff(below, axis=1)
+    """Exact probability (float64 [n, 256]) of every class for clean samples [n] once dither is added."""
+    boundaries = np.concatenate([[-np.inf], CLASS_BOUNDARIES, [np.inf]])
+    u = np.clip((boundaries - np.asarray(clean, np.float64)[:, None]) / DITHER_WIDTH, -1.0, 1.0)  # [n, 257]
+    cumulative = np.where(u < 0, (1 + u) ** 2 / 2, 1 - (1 - u) ** 2 / 2)
+    return np.diff(cumulative, axis=1)
 
 
 def dither_floor_nats(clean: np.ndarray) -> float:
-    """Mean entropy in nats of the dithered mu-law class given the clean samples [n] (full scale +-1).
+    """Mean entropy in nats of the dithered class given the clean samples [n], full scale +-1.
 
-    No model of the dithered signal can have a lower mean negative log likelihood. Raises ValueError for no
-    samples.
+    No model of the dithered signal has a lower mean negative log likelihood. Raises ValueError for no samples.
     """
     if not len(clean):
         raise ValueError("no samples to average over")

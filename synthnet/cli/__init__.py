@@ -1,14 +1,9 @@
-"""The command line: thin commands over the library. One line and exit status 2 for whatever the user got wrong."""
+"""The command line: thin commands over the library. An error of the input is one line and exit status 2."""
 
 from __future__ import annotations
 
 import os
 import sys
-
-# Threads of torch that wait for each other must not spin: on a machine that is busy with something else too, a
-# training step takes ten times as long when they do. Has to be set before torch is loaded.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 from importlib import import_module
 
 import click
@@ -17,7 +12,11 @@ from synthnet import __version__
 from synthnet.cli.options import say
 from synthnet.files import InputError, Interrupted
 
-# Name, module and help of each command: modules, which load much, are only imported for the command that runs.
+# Waiting threads of torch must not spin: on a busy machine, a training step would take ten times as long. This has to
+# be set before torch is loaded, which the commands below do.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# Module and help of each command. A module, which may load much, is imported when its command runs.
 COMMANDS = {
     "render": ("render", "Play a MIDI file."),
     "instruments": ("instruments", "List the instruments that can be played."),
@@ -31,7 +30,7 @@ COMMANDS = {
 
 
 class LazyGroup(click.Group):
-    """Commands that are imported when they are called."""
+    """A group whose commands are imported when they run."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -39,13 +38,12 @@ class LazyGroup(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        command = getattr(import_module(f"synthnet.cli.{COMMANDS[name][0]}"), name)
-        assert isinstance(command, click.Command)
+        command: click.Command = getattr(import_module(f"synthnet.cli.{COMMANDS[name][0]}"), name)
         return command
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, told) for name, (_, told) in COMMANDS.items()])
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
 @click.group(
@@ -63,24 +61,19 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line; faults of the input end in one line and exit status 2."""
+    """Run the command line; an error of the input ends in one line and exit status 2."""
     try:
         cli(standalone_mode=False)
+        return
     except click.exceptions.Exit as end:
         sys.exit(end.exit_code)
-    except InputError as fault:
-        say(f"synthnet: {fault}")
-        sys.exit(2)
-    except click.ClickException as fault:
-        say(f"synthnet: {fault.format_message()}")
-        sys.exit(2)
-    except OSError as fault:
-        where = f"{fault.filename}: " if fault.filename else ""
-        say(f"synthnet: {where}{fault.strerror or fault}")
-        sys.exit(2)
-    except Interrupted as stop:
-        say(f"synthnet: {stop}")
-        sys.exit(130)
-    except (KeyboardInterrupt, click.Abort):
-        say("synthnet: interrupted")
-        sys.exit(130)
+    except click.ClickException as error:
+        status, line = 2, error.format_message()
+    except InputError as error:
+        status, line = 2, str(error)
+    except OSError as error:
+        status, line = 2, (f"{error.filename}: " if error.filename else "") + (error.strerror or str(error))
+    except (Interrupted, KeyboardInterrupt, click.Abort) as stop:
+        status, line = 130, str(stop) or "interrupted"
+    say(f"synthnet: {line}")
+    sys.exit(status)

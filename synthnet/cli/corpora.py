@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from synthnet.cli.options import FiniteRange, path_type, say
-from synthnet.corpus.build import DEFAULT_SCORES, ETUDES, build_corpus, default_corpus, default_folder
-from synthnet.corpus.corpus import Corpus, corpus_info, format_info, read_corpus
 from synthnet.files import InputError
 from synthnet.models.config import PAPER_RATE_HZ
 from synthnet.score.etudes import LONGEST_MINUTES, SHORTEST_MINUTES, compose_etudes
@@ -22,6 +20,11 @@ from synthnet.score.general_midi import (
     own_instrument,
 )
 
+if TYPE_CHECKING:
+    from synthnet.corpus.corpus import Corpus
+
+key_type = click.IntRange(0, 127)
+
 
 @click.group()
 def corpus() -> None:
@@ -32,24 +35,24 @@ def corpus() -> None:
 @click.option(
     "--instrument",
     required=True,
-    help=f"Who plays: {', '.join(who.name for who in KNOWN_INSTRUMENTS)}; or any name of yours, with --program.",
+    help=f"Instrument that plays: {', '.join(who.name for who in KNOWN_INSTRUMENTS)}; or any name, with --program.",
 )
-@click.option("--program", type=click.IntRange(0, 127), help="General MIDI program of an instrument of your own.")
-@click.option("--lowest-pitch", type=click.IntRange(0, 127), help="Its lowest key, 60 is C4.  [default: 36]")
-@click.option("--highest-pitch", type=click.IntRange(0, 127), help="Its highest key.  [default: 84]")
-@click.option("--chords", is_flag=True, help="It plays chords: its études have more of them.")
+@click.option("--program", type=key_type, help="General MIDI program of an instrument of your own.")
+@click.option("--lowest-pitch", type=key_type, help="Its lowest key, 60 is C4.  [default: 36]")
+@click.option("--highest-pitch", type=key_type, help="Its highest key.  [default: 84]")
+@click.option("--chords", is_flag=True, default=None, help="It plays chords: its études have more of them.")
 @click.option(
     "--scores",
     multiple=True,
     type=click.Path(),
-    help="MIDI file or folder, or the word etudes: music that covers the keyboard, beside BWV 1007 or what else is "
-    "given; repeat for more.  [default: BWV 1007]",
+    help="MIDI file or folder, or the word etudes: music that covers the keyboard, beside the other scores; "
+    "repeat for more.  [default: BWV 1007]",
 )
 @click.option(
     "--minutes", type=FiniteRange(SHORTEST_MINUTES, LONGEST_MINUTES), help="Length of the études.  [default: 9]"
 )
 @click.option("--seed", type=click.IntRange(min=0), help="Another seed makes other études.  [default: 0]")
-@click.option("--rate", "sample_rate", default=PAPER_RATE_HZ, help="Samples a second.")
+@click.option("--rate", default=PAPER_RATE_HZ, help="Sample rate in Hz.")
 @click.option("--wide", is_flag=True, help="Études from very soft to very loud, for networks that take velocities.")
 @click.option("--soundfont", type=path_type, help="An SF2 file.  [default: FluidR3_GM, else pretty_midi's]")
 @click.option(
@@ -61,19 +64,17 @@ def corpus() -> None:
 def corpus_build(
     instrument: str,
     program: int | None,
-    lowest_pitch: int | None,
-    highest_pitch: int | None,
-    chords: bool,
     scores: tuple[str, ...],
     minutes: float | None,
     seed: int | None,
-    sample_rate: int,
+    rate: int,
     wide: bool,
     soundfont: Path | None,
     valid: tuple[str, ...],
     out: Path | None,
+    **own: Any,
 ) -> None:
-    """Have a synthesizer play scores: aligned audio and notes to learn from. Only what changed is played again.
+    """Have a synthesizer play scores: aligned audio and notes to learn from. Only changed pieces are played again.
 
     \b
     synthnet corpus build --instrument guitar --scores etudes                     études and BWV 1007
@@ -82,24 +83,25 @@ def corpus_build(
 
     A folder that is called etudes is given as ./etudes.
     """
-    own: dict[str, Any] = {"lowest_pitch": lowest_pitch, "highest_pitch": highest_pitch, "chords": chords or None}
-    given = {name: value for name, value in own.items() if value is not None}
+    from synthnet.corpus.build import DEFAULT_SCORES, ETUDES, build_corpus, default_folder
+
+    own = {name: value for name, value in own.items() if value is not None}
     if program is not None:
-        who = own_instrument(instrument, program, **given)
-    elif given:
+        who = own_instrument(instrument, program, **own)
+    elif own:
         raise InputError(
             "--lowest-pitch, --highest-pitch and --chords are for an instrument of your own; add --program"
         )
     else:
         who = find_instrument(instrument)
-    folder = out or default_folder(who.name, sample_rate, wide)
-    paths = [Path(given) for given in scores if given != ETUDES] or [DEFAULT_SCORES]
     etudes = None
     if ETUDES in scores:
         etudes = compose_etudes(who, 9.0 if minutes is None else minutes, seed or 0, wide=wide)
     elif minutes is not None or seed is not None or wide:
         raise InputError("--minutes, --seed and --wide are for études; add --scores etudes")
-    build_corpus(folder, who, paths, sample_rate, soundfont, valid, say, etudes)
+    folder = out or default_folder(who.name, rate, wide)
+    paths = [Path(score) for score in scores if score != ETUDES] or [DEFAULT_SCORES]
+    build_corpus(folder, who, paths, rate, soundfont, valid, say, etudes)
     say(f"look into it: synthnet corpus info {folder}")
 
 
@@ -108,40 +110,40 @@ def corpus_build(
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def corpus_info_command(folder: Path, as_json: bool) -> None:
     """Minutes, notes, pitches, level and dither floor of a corpus."""
+    from synthnet.corpus.corpus import corpus_info, format_info, read_corpus
+
     info = corpus_info(read_corpus(folder))
-    click.echo(json.dumps(info, indent=2) if as_json else format_info(info))
+    click.echo(json.dumps(info.as_dict(), indent=2) if as_json else format_info(info))
 
 
 def corpora_for(names: str | None, folders: tuple[Path, ...], sample_rate_hz: int, wide: bool) -> list[Corpus]:
-    """The corpora to learn from: the folders given, or the default ones of the instruments, built where missing.
-
-    An instrument of one's own is known by its corpus alone.
+    """The corpora to learn from: the folders, or the default ones of the instruments, built where missing.
 
     Args:
+        names: of instruments, with commas, or "all"; an instrument of one's own is known by its corpus alone.
         sample_rate_hz, wide: of the default corpora, see `default_corpus`.
     """
-    wanted = (
-        [who.name for who in INSTRUMENTS] if names == "all" else [name.strip() for name in (names or "").split(",")]
-    )
+    from synthnet.corpus.build import default_corpus, default_folder
+    from synthnet.corpus.corpus import read_corpus
+
+    wanted = []
+    if names:
+        given = [who.name for who in INSTRUMENTS] if names == "all" else [name.strip() for name in names.split(",")]
+        wanted = [(known_instrument(name), name) for name in given]
     if folders:
         found = [read_corpus(folder) for folder in folders]
         have = [corpus.instrument for corpus in found]
-        if names and [full_name(name) for name in wanted] != have:
-            raise InputError(f"{folders[0]}: a corpus of {', '.join(have)}, but --instrument says {', '.join(wanted)}")
+        if wanted and [who.name if who else name for who, name in wanted] != have:
+            raise InputError(f"{folders[0]}: a corpus of {', '.join(have)}, but --instrument says {names}")
         return found
-    if not names:
-        raise InputError("--instrument or --corpus is needed: what is to be learned?")
-    own = {name: default_folder(name, sample_rate_hz, wide) for name in wanted if known_instrument(name) is None}
-    for name, folder in own.items():  # a slip is told before the corpora of others are built
-        if not name or not (folder / "manifest.json").exists():
+    if not wanted:
+        raise InputError("--instrument or --corpus is needed, the instrument to learn")
+    for who, name in wanted:  # reports a slip before the corpora of others are built
+        if who is None and not (name and (default_folder(name, sample_rate_hz, wide) / "manifest.json").exists()):
             find_instrument(name)
     return [
-        read_corpus(own[name]) if name in own else default_corpus(find_instrument(name), sample_rate_hz, wide, say)
-        for name in wanted
+        default_corpus(who, sample_rate_hz, wide, say)
+        if who
+        else read_corpus(default_folder(name, sample_rate_hz, wide))
+        for who, name in wanted
     ]
-
-
-def full_name(name: str) -> str:
-    """An instrument's name as a corpus has it: in lower case and not its code, if it is one of the seven."""
-    who = known_instrument(name)
-    return name if who is None else who.name

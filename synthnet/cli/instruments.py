@@ -1,4 +1,4 @@
-"""`synthnet instruments`: what can be played."""
+"""`synthnet instruments`: list the instruments that can be played."""
 
 from __future__ import annotations
 
@@ -18,31 +18,25 @@ COLUMNS = ("instrument", "program", "keys", "rate, Hz", "RMSE-CQT, dB", "where")
 def instruments(as_json: bool) -> None:
     """List the instruments that can be played: those shipped with SynthNet, and your own, in runs/.
 
-    RMSE-CQT, lower is better, is that of `render --output expectation` on music that was never trained on. With ~ it is
-    a guess, from the few seconds of a validation while training; synthnet evaluate --keep measures it.
+    RMSE-CQT, lower is better, is that of `render --output mean` on music that was never trained on. With ~ it is a
+    guess, from the few seconds of a validation while training; synthnet evaluate --keep measures it.
     """
     library = read_library()
     if as_json:
         click.echo(json.dumps([player.as_dict() for player in library.players], indent=2))
     else:
-        rows = [COLUMNS, *(row_of(player) for player in library.players)]
+        rows = [COLUMNS, *map(row_of, library.players)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
             click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    for fault in library.faults:
-        say(f"cannot be played: {fault}")
+    for error in library.errors:
+        say(f"cannot be played: {error}")
 
 
 def row_of(player: Player) -> tuple[str, ...]:
-    """A player as the cells of the table."""
-    ends = player.lowest_pitch, player.highest_pitch
-    keys = "unknown" if None in ends else " to ".join(f"{key} {pitch_name(key)}" for key in ends if key is not None)
-    figure = "unknown" if player.rmse_cqt_db is None else f"{player.rmse_cqt_db:.1f}"
-    return (
-        player.name,
-        "unknown" if player.program is None else str(player.program),
-        keys,
-        str(player.source.rate_hz),
-        figure if player.evaluated or player.rmse_cqt_db is None else f"~{figure}",
-        player.source.where,
-    )
+    """An instrument as the cells of the table."""
+    keys = [f"{key} {pitch_name(key)}" for key in (player.lowest_pitch, player.highest_pitch) if key is not None]
+    figure = "" if player.rmse_cqt_db is None else f"{'' if player.evaluated else '~'}{player.rmse_cqt_db:.1f}"
+    cells = ["" if player.program is None else str(player.program), " to ".join(keys) if len(keys) == 2 else ""]
+    cells += [str(player.sample_rate_hz), figure, player.where]
+    return player.name, *(cell or "unknown" for cell in cells)

@@ -1,4 +1,4 @@
-"""What the commands share: types of options, and how they speak and show progress."""
+"""Shared by the commands: types of options, and lines and progress on standard error."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import click
-from tqdm import tqdm
 
-LARGEST_NUMBER = 1_000_000  # of seconds, minutes, epochs: more is a slip
+LARGEST_NUMBER = 1_000_000  # seconds, minutes or epochs: more is a slip
 
 path_type = click.Path(path_type=Path)
 
 
 class FiniteRange(click.FloatRange):
-    """A range of floats that NaN, infinity and absurdly large numbers are not in."""
+    """A range of floats that excludes NaN, infinity and absurdly large numbers."""
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
         number = float(super().convert(value, parameter, context))
@@ -31,26 +30,20 @@ positive = FiniteRange(min=0, min_open=True)
 
 
 def say(line: str) -> None:
-    """A line for the person at the terminal; standard output is for results."""
+    """Print a line for the person at the terminal; standard output is for results."""
     click.echo(line, err=True)
-
-
-def say_nothing(line: str) -> None:
-    """What the processes of torchrun say, except the first."""
 
 
 @contextlib.contextmanager
 def progress_bar(n_samples: int) -> Iterator[Callable[[int], None]]:
-    """Samples made, speed and time left on standard error; call what it gives with the samples made since."""
+    """Show samples made, speed and time left on standard error; yields a function of the samples newly made."""
+    from tqdm import tqdm
+
     patience = threading.Timer(2.0, say, ["getting the engine ready: the first start compiles it, which takes a while"])
     patience.daemon = True
+    interval_s = 0.3 if sys.stderr.isatty() else 20.0
     with tqdm(
-        total=n_samples,
-        unit="samples",
-        unit_scale=True,
-        mininterval=0.3 if sys.stderr.isatty() else 20.0,
-        file=sys.stderr,
-        dynamic_ncols=True,
+        total=n_samples, unit="samples", unit_scale=True, mininterval=interval_s, file=sys.stderr, dynamic_ncols=True
     ) as progress:
 
         def advance(n: int) -> None:

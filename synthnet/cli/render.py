@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
+import re
 import time
 from pathlib import Path
-from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from synthnet.cli.options import FiniteRange, path_type, positive, progress_bar, say
 from synthnet.files import InputError
-from synthnet.generation.library import read_library
-from synthnet.generation.render import MIX_RATE_HZ, Sampling, Seat, render_score, rendering_samples
-from synthnet.generation.voices import assign_voices
-from synthnet.models.checkpoint import load_checkpoint
-from synthnet.score.midi import read_score
+from synthnet.generation.library import read_file, read_library
+from synthnet.generation.render import (
+    MIX_RATE_HZ,
+    Settings,
+    engine_of,
+    read_excerpt,
+    render_score,
+    rendering_samples,
+)
 from synthnet.text import clock
 
 
-class ChunksType(click.ParamType):
+def number_of_chunks(context: click.Context, parameter: click.Parameter, value: str) -> int | None:
     """auto (None), off (1), or a number."""
-
-    name = "auto|N|off"
-
-    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> int | None:
-        if value is None or value in ("auto", "off"):
-            return None if value != "off" else 1
-        with contextlib.suppress(ValueError):
-            if 1 <= int(value) <= 1000:
-                return int(value)
-        self.fail(f"{value!r} is not auto, off or a number from 1 to 1000", parameter, context)
+    if value in ("auto", "off"):
+        return None if value == "auto" else 1
+    if not re.fullmatch(r"\d{1,4}", value) or not 1 <= int(value) <= 1000:
+        raise click.BadParameter(f"{value!r} is not auto, off or a number from 1 to 1000", context, parameter)
+    return int(value)
 
 
 @click.command()
@@ -40,18 +38,15 @@ class ChunksType(click.ParamType):
 @click.option("-o", "--out", type=path_type, help="WAV or FLAC, by the ending.  [default: SONG.wav, here]")
 @click.option(
     "--checkpoint",
-    "checkpoint_path",
     type=path_type,
-    help="A trained network, for all tracks.  [default: what synthnet instruments lists]",
+    help="A trained network, for all tracks.  [default: the instruments that synthnet instruments lists]",
 )
 @click.option(
     "--instrument",
     "spec",
-    metavar="SPEC",
     help="Who plays: flute, for all tracks (your newest network of this name, else the shipped one); "
-    "0=cello,1=trumpet, by the numbers that are printed; cello:0.5+trumpet:0.5, a mixture within a network that "
-    "learned both (weights above 0, up to 10, count as written: they need not add up to 1); "
-    "0=cello:0.3+flute:0.7,1=trumpet.  [default: by each track's MIDI program]",
+    "0=cello,1=trumpet, for tracks by the numbers that are printed; cello:0.5+trumpet:0.5, a mixture within a network "
+    "of both, with weights up to 10 that need not add up to 1.  [default: by each track's MIDI program]",
 )
 @click.option(
     "--kind",
@@ -64,28 +59,26 @@ class ChunksType(click.ParamType):
 @click.option("--duration", "duration_s", type=positive, help="Seconds to render.  [default: to the end]")
 @click.option(
     "--output",
-    default="expectation",
-    show_default=True,
-    type=click.Choice(["expectation", "sample"]),
-    help="expectation: the mean of each sample's distribution, which is also fed back; sample: drawn from it, with all "
-    "of its noise, as in the paper.",
+    default="mean",
+    type=click.Choice(["mean", "sample"]),
+    help="mean: the mean of each sample's distribution, clean; sample: drawn from it, noisy, as in the paper.",
 )
-@click.option("--stems", type=path_type, help="A folder in which to keep each track by itself.")
+@click.option("--stems", type=path_type, help="A folder in which to keep each track alone.")
 @click.option("--engine", default="auto", help="How samples are computed: auto, torch, compiled; auto is the fastest.")
-@click.option("--chunks", default="auto", type=ChunksType(), help="How many stretches to make side by side; off: none.")
 @click.option(
-    "--rate",
-    default=MIX_RATE_HZ,
-    show_default=True,
-    type=click.IntRange(8_000, 96_000),
-    help="Samples a second of the sound file.",
+    "--chunks",
+    default="auto",
+    metavar="auto|N|off",
+    callback=number_of_chunks,
+    help="Stretches of the song to make side by side.",
 )
+@click.option("--rate", default=MIX_RATE_HZ, type=click.IntRange(8_000, 96_000), help="Sample rate in Hz.")
 @click.pass_context
 def render(
     context: click.Context,
     song: Path,
     out: Path | None,
-    checkpoint_path: Path | None,
+    checkpoint: Path | None,
     spec: str | None,
     kind: str | None,
     seed: int,
@@ -104,59 +97,26 @@ def render(
     program, else to a shipped one of the same family, else to the piano, else to the first. One with a qualified name,
     such as trumpet-synthnet, plays only when --instrument or --checkpoint asks for it.
     """
-    score = read_score(song)
-    whole = score
-    if start_s or duration_s is not None:
-        try:
-            score = score.excerpt(start_s, duration_s)
-        except InputError as fault:
-            raise InputError(f"{song}: {fault}") from None
-        if not score.tracks:
-            raise InputError(f"{song}: no notes between {start_s:g} s and {start_s + (duration_s or 0):g} s")
-    out = out or Path(f"{song.stem}.wav")
-    if checkpoint_path:
-        checkpoint = load_checkpoint(checkpoint_path)
-        seats = [Seat(checkpoint, voice) for voice in assign_voices(score, checkpoint, spec)]
-        players = ["" for _ in seats]
-    else:
-        parts = read_library().assign(score, spec, kind)
-        loaded = {path: load_checkpoint(path) for path in {part.source.path for part in parts}}
-        seats = [Seat(loaded[part.source.path], part.voice) for part in parts]
-        players = [f" [{part.source.where}]" for part in parts]
-    if all(seat.harmonic for seat in seats):
-        refuse_sampling_options(context)
-    deaf = [track for track, seat in zip(score.tracks, seats, strict=True) if not seat.harmonic]
-    if line := whole.left_out_line(deaf):
+    score, out = read_excerpt(song, start_s, duration_s), out or Path(f"{song.stem}.wav")
+    seats = (read_file(checkpoint) if checkpoint else read_library()).assign(score, spec, kind)
+    plain = [track for track, seat in zip(score.tracks, seats, strict=True) if not engine_of(seat).controllers]
+    for name in ("output", "temperature", "engine", "chunks"):
+        if not plain and context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+            raise InputError(f"--{name} is for the paper's networks; a harmonic instrument draws no samples")
+    if line := score.left_out_line(plain):
         say(f"{song}: {line}")
     n_samples = rendering_samples(score, seats, rate, duration_s)
-    by = f" for {checkpoint_path}" if checkpoint_path else ""
-    say(f"{song}: {n_samples / rate:.1f} s{by} at {rate} Hz, into {out}")
+    say(f"{song}: {n_samples / rate:.1f} s at {rate} Hz, into {out}")
     labels = [f"track {n}" + (f", {track.name}" if track.name else "") for n, track in enumerate(score.tracks)]
-    for label, track, seat, player in zip(labels, score.tracks, seats, players, strict=True):
-        say(f"  {label} ({len(track.notes)} notes): {seat.voice.name}, {seat.voice.why}{player}")
+    for label, track, seat in zip(labels, score.tracks, seats, strict=True):
+        say(f"  {label} ({len(track.notes)} notes): {seat.voice.name}, {seat.voice.why} [{seat.where}]")
     begun = time.monotonic()
-    with progress_bar(n_samples) as advance:
-        rendering = render_score(
-            seats,
-            score,
-            out,
-            sample_rate_hz=rate,
-            n_samples=n_samples,
-            seed=seed,
-            sampling=Sampling(temperature, output == "expectation", engine, chunks),
-            stems=stems,
-            progress=advance,
-        )
+    with progress_bar(n_samples * len(seats)) as advance:
+        settings = Settings(rate, duration_s, seed, temperature, output == "mean", engine, chunks)
+        rendering = render_score(seats, score, out, settings, stems=stems, progress=advance)
     passed_s = time.monotonic() - begun
     say(f"{out}: {n_samples / rate:.1f} s made in {clock(passed_s)}, {n_samples / rate / passed_s:.2f} times real time")
     if rendering.gain < 1:
         say(f"the mix was turned down by {-20 * math.log10(rendering.gain):.1f} dB to keep it from clipping")
     for number in rendering.silent_tracks:
         say(f"warning: {labels[number]}: silent while its notes sound; this network has not learned to play them")
-
-
-def refuse_sampling_options(context: click.Context) -> None:
-    """Raise InputError for an option that speaks to the paper's networks alone, when none of them plays."""
-    for name in ("output", "temperature", "engine", "chunks"):
-        if context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
-            raise InputError(f"--{name} is for the paper's networks; a harmonic instrument draws no samples")

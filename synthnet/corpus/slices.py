@@ -1,8 +1,7 @@
-"""Training slices: dithered audio classes, the piano roll and the style, aligned to the sample.
+"""Training slices: audio and notes of a corpus, aligned to the sample.
 
 Times are samples. Slice i of a dataset depends on its seed and on i alone: any number of workers, and a run resumed
-at slice i, see the same slices. Slices start before their piece, in dithered silence, as well as within it:
-generation begins in silence, and a network that has never seen a piece begin answers with a burst of noise.
+at slice i, see the same slices.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ COLD_START_SHARE = 0.02  # of the slices begin in the silence before a piece
 
 @dataclass(frozen=True)
 class _Recording:
-    """A piece in memory: int16 [n_samples], shared with forked workers."""
+    """A piece in memory: int16 [n_samples], shared with forked workers, its events and the index of its corpus."""
 
     samples: np.ndarray
     events: RollEvents
-    style: int
+    instrument: int
 
     def clean(self, start: int, stop: int) -> np.ndarray:
         """float32 [stop - start], full scale +-1; silence before the piece and after it."""
@@ -43,11 +42,11 @@ class _Recording:
 class SliceDataset(Dataset[dict[str, Tensor]]):
     """An endless map from i = 0, 1, ... to random slices of one split ("train" or "valid") of the corpora.
 
-    A slice predicts the T = `n_predicted` samples from s on, given the `n_context` + T samples before each of them:
-    at step t a network is given x[t - 1] and roll[t - 1], and predicts x[t] and roll[t]. The start s is uniform over
-    -T to n - T for all pieces, n samples long, together; for `cold_start_share` of the slices it is uniform over -T
-    to 0 instead, with pieces in proportion to their lengths. The dither is drawn anew for each slice; without
-    `dithered` there is none (the paper's control). With `velocity` the input roll carries velocities.
+    A slice predicts the T = `n_predicted` samples from s on: at step t a network is given x[t - 1] and roll[t - 1], and
+    predicts x[t] and roll[t]. The start s is uniform over -T to n - T for all pieces, n samples long, together; for
+    `cold_start_share` of the slices over -T to 0, with pieces in proportion to their lengths. Generation begins in
+    silence, and a network that has never seen a piece begin answers with a burst of noise. The dither is drawn anew for
+    each slice, or left out without `dithered` (the paper's control). With `velocity` the input roll carries velocities.
 
     Raises InputError when the corpora have different sample rates, or one has no piece in the split.
     """
@@ -67,20 +66,16 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
         rates = {corpus.sample_rate_hz for corpus in corpora}
         if len(rates) > 1:
             raise InputError(f"corpora of different sample rates: {', '.join(map(str, sorted(rates)))} Hz")
-        self.n_predicted = n_predicted
-        self.n_context = n_context
-        self.seed = seed
-        self.cold_start_share = cold_start_share
-        self.dithered = dithered
-        self.velocity = velocity
+        self.n_predicted, self.n_context, self.seed = n_predicted, n_context, seed
+        self.cold_start_share, self.dithered, self.velocity = cold_start_share, dithered, velocity
         self._recordings = []
-        for style, corpus in enumerate(corpora):
+        for index, corpus in enumerate(corpora):
             pieces = corpus.split(split)
             if not pieces:
                 raise InputError(f"{corpus.folder}: no piece in the {split} split")
             for piece in pieces:
                 events = roll_events(corpus.read_notes(piece), corpus.sample_rate_hz)
-                self._recordings.append(_Recording(corpus.read_samples(piece), events, style))
+                self._recordings.append(_Recording(corpus.read_samples(piece), events, index))
         # The starts of all recordings, -T to n - T, numbered one after another; each one's last number, plus 1.
         self._numbered = np.cumsum([len(recording.samples) + 1 for recording in self._recordings])
 
@@ -106,7 +101,7 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
         return {
             "x": classes[:-1],
             "roll": torch.from_numpy(rasterise(recording.events, begin, end - 1, self.velocity)),
-            "style": torch.tensor(recording.style),
+            "style": torch.tensor(recording.instrument),
             "target_x": classes[self.n_context + 1 :],
             "target_roll": torch.from_numpy(rasterise(recording.events, start, end)),
         }
@@ -115,8 +110,7 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
 class NoteSlices(Dataset[dict[str, Tensor]]):
     """An endless map from i = 0, 1, ... to random slices of one split of a corpus, in which notes sound.
 
-    Raises:
-        InputError: no piece in the split, or none as long as a slice.
+    Raises InputError when no piece of the split is as long as a slice.
     """
 
     def __init__(self, corpus: Corpus, split: str, n_samples: int, seed: int) -> None:
@@ -129,7 +123,11 @@ class NoteSlices(Dataset[dict[str, Tensor]]):
         self.shares = lengths / lengths.sum()
 
     def __getitem__(self, i: int) -> dict[str, Tensor]:
-        """Slice i: "audio" float32 [T], full scale +-1, and "notes", the columns of `Notes` as float64 [6, N]."""
+        """Slice i with N notes.
+
+        "audio" float32 [T], full scale +-1; "notes" float64 [6, N], the columns of `Notes`; "noise" int64 [N], where
+        the noise of each note begins in its table; "sample_rate_hz" int64 [].
+        """
         rng = np.random.default_rng((self.seed, i))
         while True:
             samples, notes = self.recordings[rng.choice(len(self.recordings), p=self.shares)]
@@ -137,27 +135,20 @@ class NoteSlices(Dataset[dict[str, Tensor]]):
             sounding = notes.sounding(start, start + self.n_samples, self.tails)
             if len(sounding):
                 break
-        audio = samples[start : start + self.n_samples].astype(np.float32) / FULL_SCALE
-        chosen = np.stack(notes.take(sounding, start)).astype(np.float64)
-        noise = rng.integers(TABLE_SAMPLES, size=len(sounding))
         return {
-            "audio": torch.from_numpy(audio),
-            "notes": torch.from_numpy(chosen),
-            "noise": torch.from_numpy(noise),
+            "audio": torch.from_numpy(samples[start : start + self.n_samples].astype(np.float32) / FULL_SCALE),
+            "notes": torch.from_numpy(np.stack(notes.take(sounding, start)).astype(np.float64)),
+            "noise": torch.from_numpy(rng.integers(TABLE_SAMPLES, size=len(sounding))),
             "sample_rate_hz": torch.tensor(self.sample_rate_hz),
         }
 
     @staticmethod
     def collate(slices: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
         """A batch: "audio" [R, T]; "notes" [6, N], "noise" [N], "row" [N], the slice of each note; the rate [R]."""
-        counts = [one["notes"].shape[1] for one in slices]
-        return {
-            "audio": torch.stack([one["audio"] for one in slices]),
-            "notes": torch.cat([one["notes"] for one in slices], dim=1),
-            "noise": torch.cat([one["noise"] for one in slices]),
-            "sample_rate_hz": torch.stack([one["sample_rate_hz"] for one in slices]),
-            "row": torch.repeat_interleave(torch.arange(len(slices)), torch.tensor(counts)),
-        }
+        batch = {name: torch.stack([one[name] for one in slices]) for name in ("audio", "sample_rate_hz")}
+        batch |= {name: torch.cat([one[name] for one in slices], dim=-1) for name in ("notes", "noise")}
+        counts = torch.tensor([len(one["noise"]) for one in slices])
+        return {**batch, "row": torch.repeat_interleave(torch.arange(len(slices)), counts)}
 
 
 def recordings_of(corpus: Corpus, split: str) -> list[tuple[np.ndarray, Notes]]:

@@ -1,19 +1,17 @@
 """The teacher: plays notes through FluidSynth and a sound font, aligned with the piano roll to the sample.
 
 FluidSynth starts and releases notes only where a block of 64 of its samples begins. So it runs at a power-of-two
-multiple of the wanted rate (64 kHz for 16 kHz), where a block is a whole number of output samples, every note is
-first moved to that grid (`Teacher.snap`), only whole blocks are asked for between two events, and the result is
-resampled by a filter without delay. Then a struck key sounds the same each time, and audio is the sum of its notes:
-both to the rounding of 32-bit floats (measured: 1e-7 of the peak). The piano roll of the snapped notes says when
-each key goes down and up; the teacher plays exactly those events.
+multiple of the wanted rate (64 kHz for 16 kHz), where a block is a whole number of output samples. Every note is moved
+to that grid (`Teacher.snap`), FluidSynth renders whole blocks between two events, and a filter without delay resamples
+the result. A struck key then sounds the same each time, and audio is the sum of its notes, both to the rounding of
+32-bit floats (measured: 1e-7 of the peak). The teacher plays exactly the events of the snapped notes' piano roll.
 
-The first note that FluidSynth gives to a fresh voice differs in its first block from all later ones (by up to 17% of
-the peak for the square lead, 0.1 to 0.2% for most instruments). All keys are therefore struck and silenced once
-before the music starts.
+The first note of a fresh voice differs in its first block from all later ones (by up to 17% of the peak for the square
+lead, 0.1 to 0.2% for most instruments). All keys are therefore struck and silenced once before the music starts.
 
-Times are in seconds, audio is mono, the mean of left and right, in FluidSynth's own unit: `synth.gain` 1, not
-limited to +-1. A note of velocity 90 peaks between 0.1 and 0.3 for the paper's instruments. Reverb and chorus are
-off: their tails outlive what a network can remember.
+Audio is mono, the mean of left and right, in FluidSynth's unit: `synth.gain` 1, not limited to +-1. A note of velocity
+90 peaks between 0.1 and 0.3 for the paper's instruments. Reverb and chorus are off: their tails outlive what a network
+can remember.
 
 Reference: FluidSynth 2 (https://www.fluidsynth.org/api/).
 """
@@ -40,9 +38,7 @@ from synthnet.score.roll import roll_events
 
 FLUIDR3 = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")
 BLOCK = 64  # FluidSynth's samples between two moments at which an event can take effect
-MAXIMUM_OVERSAMPLING = 4
-LOWEST_RATE_HZ = 2_000  # four times this is the lowest rate FluidSynth runs at
-HIGHEST_RATE_HZ = 96_000  # and this the highest
+LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 2_000, 96_000  # FluidSynth runs at four times the lowest to the highest
 
 SETTINGS = {
     "synth.reverb.active": 0,
@@ -116,7 +112,7 @@ def fluidsynth_version() -> str:
 class Teacher:
     """One preset (`program`, 0-based General MIDI, bank 0) of a sound font at one output rate.
 
-    Raises InputError when the rate is not within FluidSynth's reach or the program is not 0 to 127.
+    Raises InputError when the rate is not within FluidSynth's reach.
     """
 
     soundfont: Path
@@ -125,24 +121,13 @@ class Teacher:
 
     def __post_init__(self) -> None:
         if not LOWEST_RATE_HZ <= self.sample_rate_hz <= HIGHEST_RATE_HZ:
-            raise InputError(
-                f"sample rate {self.sample_rate_hz} Hz: FluidSynth renders {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz"
-            )
-        if not 0 <= self.program <= 127:
-            raise InputError(f"program {self.program}: not within 0 to 127")
+            reach = f"{LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz"
+            raise InputError(f"sample rate {self.sample_rate_hz} Hz: FluidSynth renders {reach}")
 
     @property
     def oversampling(self) -> int:
         """FluidSynth's rate over the output rate: 4, or less where that would exceed 96 kHz."""
-        factor = MAXIMUM_OVERSAMPLING
-        while factor * self.sample_rate_hz > HIGHEST_RATE_HZ:
-            factor //= 2
-        return factor
-
-    @property
-    def grid_s(self) -> float:
-        """Length of a block: 1 ms at 16 kHz, always a whole number of output samples."""
-        return BLOCK / (self.oversampling * self.sample_rate_hz)
+        return next(factor for factor in (4, 2, 1) if factor * self.sample_rate_hz <= HIGHEST_RATE_HZ)
 
     def snap(self, notes: Iterable[Note]) -> tuple[Note, ...]:
         """The notes with starts and ends moved to the nearest block boundary, each at least one block long."""
@@ -157,18 +142,17 @@ class Teacher:
     def play(self, notes: Iterable[Note], duration_s: float) -> np.ndarray:
         """Audio of the snapped notes from 0 to `duration_s`, in FluidSynth's unit.
 
-        Returns float32 [round(duration_s * sample_rate_hz)]. What still sounds at the end is cut off; notes that
-        start later are not heard. Raises InputError when the sound font is unreadable or lacks the preset.
+        Returns float32 [round(duration_s * sample_rate_hz)]; notes are cut off at its end. Raises InputError when the
+        sound font is unreadable or lacks the preset.
         """
         events = self._key_events(notes)
         n_samples = round(duration_s * self.sample_rate_hz)
         n_blocks = math.ceil(n_samples * self.oversampling / BLOCK)
         stereo = np.zeros((n_blocks * BLOCK, 2), np.float32)
-        fluidsynth = _fluidsynth()
-        synth = fluidsynth.Synth(gain=1.0, samplerate=self.oversampling * self.sample_rate_hz, channels=16, **SETTINGS)
+        rate_hz = self.oversampling * self.sample_rate_hz
+        synth = _fluidsynth().Synth(gain=1.0, samplerate=rate_hz, channels=16, **SETTINGS)
         try:
-            self._select_preset(synth)
-            _use_every_voice_once(synth)
+            self._prepare(synth)
             now = 0
             for block, velocity, pitch in events:
                 if block >= n_blocks:
@@ -190,40 +174,33 @@ class Teacher:
     def _key_events(self, notes: Iterable[Note]) -> list[tuple[int, int, int]]:
         """(block, velocity or 0 for a release, pitch) in the order played, as the piano roll has them."""
         roll = roll_events(self.snap(notes), self.sample_rate_hz)
-        events = []
-        columns = np.stack([roll.pitch, roll.onset, roll.release, roll.velocity], axis=1)
-        for pitch, onset, release, velocity in columns.tolist():
-            # Onsets lie on the grid; releases that the roll moves ahead of a re-strike need not.
-            first = onset * self.oversampling // BLOCK
-            last = max(first + 1, round(release * self.oversampling / BLOCK))
-            events += [(first, velocity, pitch), (last, 0, pitch)]
-        return sorted(events)  # within a block releases (0) come before strikes
+        # Onsets lie on the grid; releases that the roll moves ahead of a re-strike need not.
+        first = roll.onset * self.oversampling // BLOCK
+        last = np.maximum(first + 1, np.rint(roll.release * self.oversampling / BLOCK).astype(int))
+        strikes = np.stack([first, roll.velocity, roll.pitch], axis=1)
+        releases = np.stack([last, np.zeros_like(last), roll.pitch], axis=1)
+        return sorted(map(tuple, np.concatenate([strikes, releases]).tolist()))  # in a block, releases come first
 
-    def _select_preset(self, synth: Any) -> None:
+    def _prepare(self, synth: Any) -> None:
+        """Select the preset, and let every voice sound once (see the module's docstring)."""
         _check_soundfont(self.soundfont)
         font = synth.sfload(str(self.soundfont))
         if font < 0:
             raise InputError(f"{self.soundfont}: FluidSynth cannot read this sound font")
         if synth.program_select(0, font, 0, self.program) != 0:
             raise InputError(f"{self.soundfont}: has no preset {self.program} in bank 0")
-        set_interpolation = _c_function("fluid_synth_set_interp_method", c_int, c_void_p, c_int, c_int)
-        set_interpolation(synth.synth, -1, 7)  # 7th order: the 4th dulls the glockenspiel (its peak by 3%)
-
-
-def _use_every_voice_once(synth: Any) -> None:
-    # See the module's docstring: a voice's first block depends on whether it has sounded before.
-    scratch = np.zeros((2 * BLOCK, 2), np.float32)
-    for pitch in range(128):
-        synth.noteon(0, pitch, 100)
-    _render(synth, scratch[:BLOCK])
-    synth.all_sounds_off(0)
-    _render(synth, scratch)
+        # 7th order: the 4th dulls the glockenspiel (its peak by 3%)
+        _c_function("fluid_synth_set_interp_method", c_int, c_void_p, c_int, c_int)(synth.synth, -1, 7)
+        scratch = np.zeros((2 * BLOCK, 2), np.float32)
+        for pitch in range(128):
+            synth.noteon(0, pitch, 100)
+        _render(synth, scratch[:BLOCK])
+        synth.all_sounds_off(0)
+        _render(synth, scratch)
 
 
 def _render(synth: Any, stereo: np.ndarray) -> None:
     """Fill float32 [n, 2] with the next n samples, left and right."""
-    write_float = _c_function(
-        "fluid_synth_write_float", c_int, c_void_p, c_int, c_void_p, c_int, c_int, c_void_p, c_int, c_int
-    )
+    types = (c_int, c_void_p, c_int, c_void_p, c_int, c_int, c_void_p, c_int, c_int)
     buffer = stereo.ctypes.data
-    write_float(synth.synth, len(stereo), buffer, 0, 2, buffer, 1, 2)
+    _c_function("fluid_synth_write_float", *types)(synth.synth, len(stereo), buffer, 0, 2, buffer, 1, 2)

@@ -1,12 +1,12 @@
-"""Evaluation: one metric a file.
+"""Evaluation: one metric a file, then what is measured with them.
 
 cqt.py         RMSE-CQT
 spectral.py    log-spectral distance
 likelihood.py  cross-entropy and score gain
 pitch.py       right notes
-level.py       levels over time
-distances.py   all distances of a sound from its reference
-free_run.py    seconds generated from the score alone; pieces.py: whole pieces
-notes.py       single notes; measure.py: an instrument beside its baselines (baselines.py)
+level.py       level, bursts, collapse
+notes.py       level and brightness of single notes
+free_run.py    seconds generated from the score alone; pieces.py: whole pieces, and what is good
+measure.py     any instrument beside its baselines (baselines.py), on composed pieces (compose.py)
 plots.py       figures
 """

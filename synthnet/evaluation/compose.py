@@ -1,7 +1,4 @@
-"""Pieces to measure instruments with: `compose_piece` makes one of one to three voices in the range of an instrument.
-
-A piece depends on its arguments and the seed alone.
-"""
+"""Pieces to measure instruments with: one to three voices in the range of an instrument, the same for the same seed."""
 
 from __future__ import annotations
 
@@ -18,7 +15,6 @@ PIECE_VELOCITIES = 50, 124
 PIECE_S = 12.0
 LAST_END_S = 11.5  # of a note, so that its release is heard
 MOST_VOICES = 3
-
 EDGE_SHARE = 0.1  # of an instrument's range, left out at both ends
 SCALE = (0, 2, 4, 5, 7, 9, 11)
 STEPS = (-8, -4, -2, -1, -1, 0, 1, 1, 2, 4, 8)  # of the scale, from a note to the next; 0 strikes the key again
@@ -27,10 +23,10 @@ REST_SHARE = 0.15
 
 
 def compose_piece(instrument: MidiInstrument, n_voices: int, seed: int = 0) -> Score:
-    """A piece of at most 11.5 s (12 s with its release) in one track: 1 to 3 voices, velocities 50 to 124.
+    """A piece of 12 s, its last release included, in one track: 1 to 3 voices, velocities 50 to 124.
 
-    Each voice walks along a major scale within its own part of the instrument's range, without its edges, so that no
-    two notes of a key overlap. Times are multiples of 1 ms.
+    Each voice walks along a major scale within its share of the instrument's range, so that no two notes of a key
+    overlap. Times are multiples of 1 ms.
 
     Raises:
         ValueError: another number of voices.
@@ -38,16 +34,15 @@ def compose_piece(instrument: MidiInstrument, n_voices: int, seed: int = 0) -> S
     if not 1 <= n_voices <= MOST_VOICES:
         raise ValueError(f"{n_voices} voices: must be 1 to {MOST_VOICES}")
     rng = np.random.default_rng((seed, instrument.program, n_voices))
-    span = instrument.highest_pitch - instrument.lowest_pitch
-    edge, tonic = round(EDGE_SHARE * span), int(rng.integers(12))
+    edge = round(EDGE_SHARE * (instrument.highest_pitch - instrument.lowest_pitch))
+    tonic = int(rng.integers(12))
     keys = range(instrument.lowest_pitch + edge, instrument.highest_pitch - edge + 1)
     scale = [key for key in keys if (key - tonic) % 12 in SCALE]
     beat_s = rng.uniform(0.35, 0.65)
-    notes: list[Note] = []
-    for register in np.array_split(np.array(scale), n_voices):
-        notes += _voice(register.tolist(), beat_s, rng)
-    plain = Score((Track(tuple(sorted(notes, key=lambda note: (note.start_s, note.pitch))), instrument.program),))
-    return add_dynamics(plain, seed, *PIECE_VELOCITIES)
+    registers = np.array_split(scale, n_voices)
+    notes = [note for register in registers for note in _voice(register.tolist(), beat_s, rng)]
+    notes.sort(key=lambda note: (note.start_s, note.pitch))
+    return add_dynamics(Score((Track(tuple(notes), instrument.program),)), seed, *PIECE_VELOCITIES)
 
 
 def _voice(register: Sequence[int], beat_s: float, rng: Generator) -> list[Note]:

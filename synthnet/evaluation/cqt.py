@@ -1,8 +1,15 @@
-"""RMSE-CQT: the distance of two constant-Q spectrograms."""
+"""RMSE-CQT: root mean square difference of two constant-Q spectrograms, in dB. The measure of the SynthNet paper.
+
+For each whole second it compares 84 semitones from C1, in frames 32 ms apart, in dB relative to the maximum of the
+reference in that second. Both spectrograms stop at a floor: at -80 dB, as in the paper, or at -50 dB, where faint noise
+between the notes weighs less. Equal sounds have 0 dB, noise has 25 dB and more. Higher rates are resampled to 16 kHz.
+The transform is nnAudio's (Cheuk et al. 2020), in the scale of librosa.
+"""
 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,136 +18,92 @@ import soxr
 import torch
 from scipy.special import stdtrit
 
-from synthnet.evaluation.level import _SILENCE_DB
+from synthnet.evaluation.level import SILENCE_DB
 from synthnet.files import InputError
 
-BINS = 84
-
-BINS_PER_OCTAVE = 12
-
+BINS, BINS_PER_OCTAVE = 84, 12
 LOWEST_HZ = 32.703  # C1, MIDI pitch 24
-
 HOP_S = 0.032
-
-FLOOR_DB = -80.0
-
+FLOORS_DB = (-80.0, -50.0)
 LOWEST_RATE_HZ = 8_000  # the highest bin, B7, is at 3951 Hz
+HIGHEST_RATE_HZ = 16_000
+
+
+def rmse_cqt_at_floors(reference: np.ndarray, test: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+    """RMSE-CQT in dB of samples [n] against reference samples [n]: float64 [2, W], floors -80 and -50 dB, W seconds.
+
+    A remainder of less than a second is left out; if there is nothing else, silence makes it a second.
+
+    Raises:
+        InputError: the lengths differ, there is nothing, or the rate is below 8 kHz.
+    """
+    if len(reference) != len(test) or not len(reference):
+        raise InputError(f"RMSE-CQT needs two signals of one length, not {len(reference)} and {len(test)}")
+    rate = min(sample_rate_hz, HIGHEST_RATE_HZ)
+    if rate < sample_rate_hz:
+        reference, test = (soxr.resample(samples, sample_rate_hz, rate) for samples in (reference, test))
+    fill = (0, max(0, rate - len(reference)))
+    n = max(1, len(reference) // rate)
+    seconds = (np.pad(samples, fill)[: n * rate].reshape(n, rate) for samples in (reference, test))
+    figures = []
+    for first, second in zip(*seconds, strict=True):
+        theirs, mine = cqt_decibels(first, second, rate)
+        figures.append([np.sqrt(np.mean((theirs.clip(low) - mine.clip(low)) ** 2)) for low in FLOORS_DB])
+    return np.array(figures).T
+
+
+def cqt_decibels(reference: np.ndarray, test: np.ndarray, sample_rate_hz: int) -> tuple[np.ndarray, np.ndarray]:
+    """Both signals' constant-Q spectrograms (float64 [84, frames]) in dB, at least -80, 0 at the reference's maximum.
+
+    For a reference without sound (below -90 dB of a full-scale C1), 0 dB is that full-scale C1, so that silence against
+    silence is 0 dB apart and a faint hiss costs little.
+    """
+    pair = [cqt_magnitudes(samples, sample_rate_hz).astype(np.float64) for samples in (reference, test)]
+    full_scale = float(_transform(sample_rate_hz).lenghts[0]) ** 0.5 / 2  # nnAudio's spelling
+    loudest = pair[0].max()
+    top = loudest if loudest >= full_scale * 10 ** (SILENCE_DB / 20) else full_scale
+    theirs, mine = (20 * np.log10(np.maximum(spectrum / top, 10 ** (FLOORS_DB[0] / 20))) for spectrum in pair)
+    return theirs, mine
+
+
+def cqt_magnitudes(x: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+    """Constant-Q magnitudes (float32 [84, 1 + n // hop]) of samples [n], frame k centred at 32 ms * k.
+
+    A full-scale sine on a bin gives sqrt(length of its kernel in samples) / 2. Samples shorter than half the longest
+    kernel (0.51 s at 16 kHz) cannot be reflected and are extended by silence.
+
+    Raises:
+        InputError: the rate is below 8 kHz.
+    """
+    transform = _transform(sample_rate_hz)
+    extended = np.zeros(max(len(x), transform.kernel_width // 2 + 1), np.float32)
+    extended[: len(x)] = x
+    with torch.no_grad():
+        magnitudes = transform(torch.from_numpy(extended)[None])[0].numpy()
+    return magnitudes[:, : 1 + len(x) // transform.hop_length]
 
 
 @functools.lru_cache(maxsize=4)
 def _transform(sample_rate_hz: int) -> Any:
     if sample_rate_hz < LOWEST_RATE_HZ:
         raise InputError(f"a constant-Q transform up to B7 needs at least {LOWEST_RATE_HZ} Hz, not {sample_rate_hz}")
-    from nnAudio.features.cqt import CQT1992v2  # brings torch, which nothing else in this module needs
+    from nnAudio.features.cqt import CQT1992v2  # slow to import
 
-    return CQT1992v2(
-        sr=sample_rate_hz,
-        hop_length=round(HOP_S * sample_rate_hz),
-        fmin=LOWEST_HZ,
-        n_bins=BINS,
-        bins_per_octave=BINS_PER_OCTAVE,
-        verbose=False,
-    )
-
-
-def cqt_magnitudes(x: np.ndarray, sample_rate_hz: int) -> np.ndarray:
-    """Constant-Q magnitudes (float32 [84, 1 + n // hop]) of samples [n], frame k centred at 32 ms * k.
-
-    A full-scale sine on a bin gives sqrt(its kernel's length in samples) / 2. What is shorter than half the
-    longest kernel (0.51 s at 16 kHz) can't be reflected and is extended by silence. Raises InputError below 8 kHz.
-    """
-
-    transform = _transform(sample_rate_hz)
-    extended = np.zeros(max(len(x), transform.kernel_width // 2 + 1), np.float32)
-    extended[: len(x)] = x
-    with torch.no_grad():
-        magnitudes = transform(torch.from_numpy(extended)[None])[0].numpy()  # [84, frames]
-    return magnitudes[:, : 1 + len(x) // transform.hop_length]
-
-
-def cqt_decibels(reference: np.ndarray, test: np.ndarray, sample_rate_hz: int) -> tuple[np.ndarray, np.ndarray]:
-    """Both signals' constant-Q spectrograms (float64 [84, frames]) in dB, 0 dB at the reference's maximum.
-
-    Both stop at -80 dB; `test` may exceed 0 dB. A reference without sound (below -90 dB of a full-scale C1) has
-    no maximum to measure from: then 0 dB is that full-scale C1, so that silence against silence is 0 dB apart
-    and a faint hiss costs little.
-    """
-    reference, test = cqt_magnitudes(reference, sample_rate_hz), cqt_magnitudes(test, sample_rate_hz)
-    full_scale = float(_transform(sample_rate_hz).lenghts[0]) ** 0.5 / 2  # nnAudio's own spelling
-    level = float(reference.max())
-    if level < full_scale * 10 ** (_SILENCE_DB / 20):
-        level = full_scale
-    lowest = 10 ** (FLOOR_DB / 20)
-    return (
-        20 * np.log10(np.maximum(reference.astype(np.float64) / level, lowest)),
-        20 * np.log10(np.maximum(test.astype(np.float64) / level, lowest)),
-    )
-
-
-def rmse_cqt_db(reference: np.ndarray, test: np.ndarray, sample_rate_hz: int) -> np.ndarray:
-    """RMSE-CQT in dB (float64 [W]) of samples [n] against reference samples [n], one figure a whole second.
-
-    A shorter remainder is left out, unless it is all there is: then silence makes it a second. Raises InputError
-    when the lengths differ, when there is nothing, or below 8 kHz.
-    """
-    if len(reference) != len(test) or not len(reference):
-        raise InputError(f"RMSE-CQT needs two signals of one length, not {len(reference)} and {len(test)}")
-    if len(reference) < sample_rate_hz:
-        fill = (0, sample_rate_hz - len(reference))
-        reference, test = np.pad(reference, fill), np.pad(test, fill)
-    figures = []
-    for start in range(0, len(reference) - sample_rate_hz + 1, sample_rate_hz):
-        second = slice(start, start + sample_rate_hz)
-        reference_db, test_db = cqt_decibels(reference[second], test[second], sample_rate_hz)
-        figures.append(np.sqrt(np.mean((reference_db - test_db) ** 2)))
-    return np.array(figures)
+    hop = round(HOP_S * sample_rate_hz)
+    return CQT1992v2(sample_rate_hz, hop, LOWEST_HZ, n_bins=BINS, bins_per_octave=BINS_PER_OCTAVE, verbose=False)
 
 
 def mean_and_ci95(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
-    """Mean and half the width of its 95% confidence interval (Student's t); nan width for a single value.
-
-    Raises ValueError for no values.
-    """
+    """Mean and half its 95% confidence interval (Student's t), nan for a single value; ValueError for none."""
     values = np.asarray(values, np.float64)
     if not len(values):
         raise ValueError("no values to average")
     if len(values) == 1:
-        return float(values[0]), float("nan")
+        return float(values[0]), math.nan
     standard_error = values.std(ddof=1) / np.sqrt(len(values))
     return float(values.mean()), float(stdtrit(len(values) - 1, 0.975) * standard_error)
 
 
-CQT_RATE_HZ = 16_000
-
-FLOORS_DB = (-80.0, -50.0)
-
-
-def rmse_cqt_at_floors(
-    reference: np.ndarray, test: np.ndarray, sample_rate_hz: int, floors_db: Sequence[float] = FLOORS_DB
-) -> np.ndarray:
-    """RMSE-CQT in dB (float64 [F, W]) at each floor, of samples [n] against reference samples [n], for W whole seconds.
-
-    As `rmse_cqt_db`, from one transform for all floors; each floor is -80 to below 0 dB, relative to
-    the reference's maximum in the second.
-
-    Raises:
-        InputError: the lengths differ, there is nothing, or the rate is below 8 kHz.
-        ValueError: a floor outside its range.
-    """
-    if len(reference) != len(test) or not len(reference):
-        raise InputError(f"RMSE-CQT needs two signals of one length, not {len(reference)} and {len(test)}")
-    if not all(FLOOR_DB <= floor < 0.0 for floor in floors_db):
-        raise ValueError(f"floors of {list(floors_db)} dB: must be {FLOOR_DB:g} to below 0")
-    rate = min(sample_rate_hz, CQT_RATE_HZ)
-    if rate < sample_rate_hz:
-        reference, test = (soxr.resample(samples, sample_rate_hz, rate) for samples in (reference, test))
-    if len(reference) < rate:
-        fill = (0, rate - len(reference))
-        reference, test = np.pad(reference, fill), np.pad(test, fill)
-    figures = []
-    for start in range(0, len(reference) - rate + 1, rate):
-        second = slice(start, start + rate)
-        pair = cqt_decibels(reference[second], test[second], rate)
-        clipped = [[np.maximum(decibels, floor) for decibels in pair] for floor in floors_db]
-        figures.append([np.sqrt(np.mean((theirs - mine) ** 2)) for theirs, mine in clipped])
-    return np.array(figures).T
+def with_ci95(mean: float, half_width: float) -> str:
+    """A mean with its interval as text, such as "7.21 ± 0.30"; without it where it is nan."""
+    return f"{mean:.2f}" + ("" if math.isnan(half_width) else f" ± {half_width:.2f}")

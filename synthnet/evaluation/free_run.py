@@ -1,96 +1,86 @@
-"""Separate seconds generated from the score alone."""
+"""Separate seconds that a network generates from the score alone, free-running, beside the clean targets."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from synthnet.corpus.corpus import FULL_SCALE, Corpus, Piece
-from synthnet.evaluation.cqt import rmse_cqt_db
+from synthnet.evaluation.cqt import rmse_cqt_at_floors
 from synthnet.generation.streams import Stream, generate
 from synthnet.models import Network
 from synthnet.score.roll import events_from, roll_events
 
-LEAD_IN_S = 0.5  # generated before each second that is measured, so that notes already sounding are in it
+LEAD_IN_S = 0.5  # generated before each second, so that notes that sound already are in it
 
 
 @dataclass(frozen=True)
 class FreeRun:
-    """One-second passages generated from the score alone, beside their clean targets.
+    """N seconds generated from the score alone: float32 [N, one second]."""
 
-    Attributes:
-        start_s: [N] where each passage begins in its piece.
-        sample, expectation: float32 [N, one second], drawn, and the means of the distributions (`Stream`).
-        target: float32 [N, one second], clean.
-        sample_rmse_db, expectation_rmse_db: [N] RMSE-CQT of each against the clean target.
-    """
+    starts: np.ndarray  # int [N], the sample of the piece where each begins
+    sample: np.ndarray  # drawn from the distributions
+    mean: np.ndarray  # their means, see `synthnet.generation.streams.Stream`
+    target: np.ndarray  # the teacher, before dither
 
-    start_s: np.ndarray
-    sample: np.ndarray
-    expectation: np.ndarray
-    target: np.ndarray
-    sample_rmse_db: np.ndarray
-    expectation_rmse_db: np.ndarray
+    @property
+    def sample_rmse_db(self) -> np.ndarray:
+        """RMSE-CQT [N] of the drawn seconds."""
+        return self.rmse_db(self.sample)
+
+    @property
+    def mean_rmse_db(self) -> np.ndarray:
+        """RMSE-CQT [N] of the mean output."""
+        return self.rmse_db(self.mean)
+
+    def rmse_db(self, test: np.ndarray) -> np.ndarray:
+        """RMSE-CQT [N] of seconds [N, one second] against the target, in dB, floor -80 dB."""
+        return rmse_cqt_at_floors(self.target.ravel(), test.ravel(), self.target.shape[1])[0]
 
 
 def free_run(
-    network: Network,
-    corpus: Corpus,
-    n_seconds: int,
-    *,
-    seed: int = 0,
-    style: np.ndarray | None = None,
+    network: Network, corpus: Corpus, n_seconds: int, *, seed: int = 0, instruments: np.ndarray | None = None
 ) -> FreeRun:
-    """Generate N separate seconds spread evenly over the validation pieces, all at once, and measure each.
+    """Generate N seconds spread evenly over the validation pieces, each from silence half a second early.
 
-    Each starts from silence half a second early. The reference is the clean target, before dither.
+    Args:
+        instruments: [S] weights of the network's instruments; None for a network of one.
     """
     places = evenly_spread(corpus.split("valid"), n_seconds, corpus.sample_rate_hz)
-    return fresh_seconds(network, corpus, places, seed=seed, style=style)
+    return seconds_at(network, corpus, places, seed, instruments)
 
 
-def fresh_seconds(
-    network: Network,
-    corpus: Corpus,
-    places: Sequence[tuple[Piece, int]],
-    *,
-    seed: int = 0,
-    style: np.ndarray | None = None,
+def seconds_at(
+    network: Network, corpus: Corpus, places: Sequence[tuple[Piece, int]], seed: int, instruments: np.ndarray | None
 ) -> FreeRun:
-    """As `free_run`, of the seconds that begin at these samples of these pieces."""
+    """As `free_run`, the seconds that begin at these samples of these pieces."""
     rate = corpus.sample_rate_hz
     lead = round(LEAD_IN_S * rate)
     audio = {piece.name: corpus.read_samples(piece) for piece, _ in places}
     events = {piece.name: roll_events(corpus.read_notes(piece), rate) for piece, _ in places}
-    streams, target = [], []
-    for number, (piece, start) in enumerate(places):
-        streams.append(Stream(events_from(events[piece.name], start - lead), (seed, number), style))
-        second = audio[piece.name][start : start + rate].astype(np.float32) / FULL_SCALE
-        target.append(np.pad(second, (0, rate - len(second))))
-    both = [*streams, *(replace(stream, expectation=True) for stream in streams)]
-    made = np.concatenate(list(generate(network, both, lead + rate)), axis=1)[:, lead:]
-    sample, expectation = np.split(made, 2)
-    return FreeRun(
-        np.array([start / rate for _, start in places]),
-        sample,
-        expectation,
-        np.stack(target),
-        np.array([rmse_cqt_db(theirs, mine, rate)[0] for theirs, mine in zip(target, sample, strict=True)]),
-        np.array([rmse_cqt_db(theirs, mine, rate)[0] for theirs, mine in zip(target, expectation, strict=True)]),
-    )
+    target = np.zeros((len(places), rate), np.float32)
+    for row, (piece, start) in zip(target, places, strict=True):
+        second = audio[piece.name][start : start + rate]
+        row[: len(second)] = second.astype(np.float32) / FULL_SCALE
+    streams = [
+        Stream(events_from(events[piece.name], start - lead), (seed, number), instruments, mean)
+        for mean in (False, True)
+        for number, (piece, start) in enumerate(places)
+    ]
+    sample, mean = np.split(np.concatenate(list(generate(network, streams, lead + rate)), axis=1)[:, lead:], 2)
+    return FreeRun(np.array([start for _, start in places]), sample, mean, target)
 
 
-def evenly_spread(pieces: tuple[Piece, ...], n: int, rate: int) -> list[tuple[Piece, int]]:
-    """N places, each a piece and a sample, spread evenly over all pieces laid end to end; never past an end."""
-    total = sum(piece.n_samples for piece in pieces)
+def evenly_spread(pieces: Sequence[Piece], n: int, rate: int) -> list[tuple[Piece, int]]:
+    """N places, a piece and a sample each, spread evenly over all pieces; at least a second before the piece's end."""
+    ends = np.cumsum([piece.n_samples for piece in pieces])
     places = []
     for number in range(n):
-        position = (2 * number + 1) * total // (2 * n)
-        for piece in pieces:
-            if position < piece.n_samples:
-                places.append((piece, max(0, min(position, piece.n_samples - rate))))
-                break
-            position -= piece.n_samples
+        position = (2 * number + 1) * int(ends[-1]) // (2 * n)
+        index = int(np.searchsorted(ends, position, side="right"))
+        piece = pieces[index]
+        place = position - int(ends[index]) + piece.n_samples
+        places.append((piece, max(0, min(place, piece.n_samples - rate))))
     return places

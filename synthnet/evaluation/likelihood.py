@@ -1,4 +1,9 @@
-"""How well validation slices are predicted: cross-entropy and score gain."""
+"""Likelihood: how well a network predicts validation slices, and whether it heeds the score.
+
+The cross-entropy of the next sample is in nats, given the true past and the score. It cannot be below the entropy of
+the dither (`split_floor_nats`). The score gain is how much worse it gets with the score of another passage; it is near
+0 for a network that ignores the score.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional
 from torch.utils.data import default_collate
 
 from synthnet.audio.mulaw import dither_floor_nats
@@ -22,12 +25,7 @@ VALIDATION_SEED = 20_190_810
 
 @dataclass(frozen=True)
 class Fit:
-    """How well validation slices are predicted.
-
-    Attributes:
-        nll: cross-entropy given the right score, in nats a sample.
-        score_gain: how much worse it is given another passage's score; near 0 for a network that ignores it.
-    """
+    """Cross-entropy given the right score, and its rise given a wrong one, in nats a sample."""
 
     nll: float
     score_gain: float
@@ -39,47 +37,37 @@ def fit(
     corpora: Sequence[Corpus],
     n_slices: int = 16,
     n_predicted: int = 4_000,
-    style: np.ndarray | None = None,
+    instrument: int | None = None,
 ) -> Fit:
-    """Teacher-forced fit of the validation pieces, on slices that are the same for every network.
+    """Fit on slices of the validation pieces, the same ones for every network.
 
     Args:
-        style: [S] for all slices; default: the network's instruments are those of the corpora, in their order.
+        instrument: number of the network's instrument for all slices. Default: that of each slice's corpus.
     """
+    config, device = network.config, device_of(network)
     dataset = SliceDataset(
         corpora,
         "valid",
         n_predicted=n_predicted,
-        n_context=network.config.receptive_field - 1,
+        n_context=config.receptive_field - 1,
         seed=VALIDATION_SEED,
         cold_start_share=0.0,
-        dithered=network.config.dither,
-        velocity=network.config.velocity,
+        dithered=config.dither,
+        velocity=config.velocity,
     )
-    slices = [default_collate([dataset[number]]) for number in range(n_slices)]
-    right, wrong = [], []
-    for number, batch in enumerate(slices):
-        other = slices[(number + 1) % n_slices]
-        right.append(nll_of(network, batch, style))
-        wrong.append(nll_of(network, {**batch, "roll": other["roll"]}, style))
-    nll = float(np.mean(right))
-    return Fit(nll, float(np.mean(wrong)) - nll)
-
-
-def nll_of(network: Network, batch: dict[str, Tensor], style: np.ndarray | None) -> float:
-    """`Fit.nll` of one batch."""
-    device = device_of(network)
-    batch = {name: value.to(device) for name, value in batch.items()}
-    weights = None
-    if style is not None:
-        weights = torch.from_numpy(style).float().to(device).expand(len(batch["x"]), -1)
-    elif network.config.styles:
-        weights = functional.one_hot(batch["style"], network.config.styles).float()
-    return network.audio_loss(network.run_layers(batch["x"], batch["roll"], weights), batch["target_x"]).item()
+    slices = []
+    for number in range(n_slices):
+        batch = {name: value.to(device) for name, value in default_collate([dataset[number]]).items()}
+        slices.append(batch if instrument is None else batch | {"style": torch.full_like(batch["style"], instrument)})
+    nll = []  # given the right and a wrong score
+    for batch, other in zip(slices, [*slices[1:], slices[0]], strict=True):
+        nll.append([network.loss(batch | {"roll": roll}).audio.item() for roll in (batch["roll"], other["roll"])])
+    right, wrong = np.mean(nll, axis=0).tolist()
+    return Fit(right, wrong - right)
 
 
 def split_floor_nats(corpora: Sequence[Corpus], split: str, dithered: bool = True) -> float:
-    """The dither floor of a split: no network's likelihood can be below it; 0 without dither."""
+    """The dither floor of a split in nats a sample, below which no likelihood can be; 0 without dither."""
     if not dithered:
         return 0.0
     samples = [corpus.read_samples(piece) for corpus in corpora for piece in corpus.split(split)]

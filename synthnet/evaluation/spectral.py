@@ -1,4 +1,9 @@
-"""Multi-resolution log-spectral distance of the whole band."""
+"""Multi-resolution log-spectral distance in dB: mean absolute difference of log magnitudes over the whole band.
+
+It is auraloss's (Steinmetz and Reiss 2020), the mean for Hann windows of 2048, 1024 and 512 samples and hops of a
+quarter. Both spectra stop 80 dB below the maximum of the reference. The band ends at half the sample rate, so that
+only figures of one rate compare.
+"""
 
 from __future__ import annotations
 
@@ -11,44 +16,40 @@ import torch
 
 from synthnet.files import InputError
 
-FFT_SIZES = (2048, 1024, 512)  # auraloss's own
-
-SPECTRAL_FLOOR_DB = -80.0
-
-BLOCK_S = 10  # of the log-spectral distance, which would need gigabytes for a whole piece
+FFT_SIZES = (2048, 1024, 512)
+FLOOR = 1e-4  # -80 dB
+BLOCK_S = 10  # a whole piece at once would need gigabytes
 
 
 def log_spectral_distance_db(reference: np.ndarray, test: np.ndarray, sample_rate_hz: int) -> float:
-    """Multi-resolution log-spectral distance in dB of samples [n] from reference samples [n]; see the module.
+    """Log-spectral distance in dB of samples [n] from reference samples [n], averaged over blocks of 10 s.
 
-    Taken over blocks of 10 s and averaged. In each block, and for each window length, both spectra stop 80 dB below the
-    reference's maximum; where the reference is silent, 80 dB below a sine of full scale.
+    In a block of silence, the floor is 80 dB below a sine of full scale.
 
     Raises:
-        InputError: the lengths differ, or there is less than one of the longest windows.
+        InputError: the lengths differ, or are less than the longest window.
     """
     if len(reference) != len(test) or len(reference) < max(FFT_SIZES):
         raise InputError(f"a spectral distance needs two signals of one length, at least {max(FFT_SIZES)} samples")
-    starts = range(0, max(1, len(reference) - max(FFT_SIZES) + 1), BLOCK_S * sample_rate_hz)
     total, weight = 0.0, 0
-    for start in starts:
-        block = slice(start, start + BLOCK_S * sample_rate_hz)
+    block_samples = BLOCK_S * sample_rate_hz
+    for start in range(0, len(reference) - max(FFT_SIZES) + 1, block_samples):
+        block = slice(start, start + block_samples)
         pair = [torch.from_numpy(np.ascontiguousarray(x[block], np.float32))[None, None] for x in (reference, test)]
         length = pair[0].shape[-1]
-        total += length * sum(_log_magnitude_loss(size, *pair) for size in FFT_SIZES) / len(FFT_SIZES)
+        total += length * sum(_distance_nats(size, *pair) for size in FFT_SIZES) / len(FFT_SIZES)
         weight += length
     return 20 / math.log(10) * total / weight
 
 
 @torch.no_grad()
-def _log_magnitude_loss(size: int, reference: torch.Tensor, test: torch.Tensor) -> float:
-    """The term of one transform size for float32 [1, 1, n], in nats."""
+def _distance_nats(size: int, reference: torch.Tensor, test: torch.Tensor) -> float:
+    """Distance of float32 [1, 1, n] for one window length."""
     loss = _stft_loss(size)
     loss.eps = 0.0
     top = float(loss.stft(reference[0])[0].max())
-    silent = 10 ** (SPECTRAL_FLOOR_DB / 20)
-    top = top if top > silent * size / 4 else size / 4  # of a sine of full scale under a Hann window
-    loss.eps = (top * silent) ** 2  # auraloss: the least power
+    full_scale = size / 4  # a sine under a Hann window
+    loss.eps = (FLOOR * (top if top > FLOOR * full_scale else full_scale)) ** 2  # auraloss: the least power
     return float(loss(test, reference))
 
 

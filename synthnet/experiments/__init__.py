@@ -1,1 +1,1 @@
-"""Recipes: experiments as folders (recipe.py), run (runner.py) and told (results.py)."""
+"""Experiments: recipes (recipe.py), their training and measuring (runner.py), their results (results.py, tables.py)."""

@@ -1,12 +1,14 @@
-"""What machine, and which version of the code, a figure came from."""
+"""The machine, and the version of the code, that a figure came from."""
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
 import functools
 import os
 import platform
+import re
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,53 +18,61 @@ import torch
 from synthnet.generation.compiled import available_cores
 
 
-def machine() -> dict[str, Any]:
-    """Processor, cores, GPU, load and versions, as plain values."""
-    return {
-        "processor": processor(),
-        "vectors": torch.backends.cpu.get_cpu_capability(),
-        "cores": available_cores(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numba": numba.__version__,
-    }
+@dataclass(frozen=True)
+class Machine:
+    """Processor, vector instructions, usable cores, GPU, load of the last minute, and versions; as text, one line."""
+
+    processor: str
+    vectors: str
+    cores: int
+    gpu: str | None
+    load: float | None
+    python: str
+    torch: str
+    numba: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.processor}, {self.vectors}, {self.cores} cores, {self.gpu or 'no GPU'}, load {self.load}; "
+            f"Python {self.python}, PyTorch {self.torch}, numba {self.numba}"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return dataclasses.asdict(self)
 
 
-def processor() -> str:
-    """The processor's name, as far as the system tells."""
-    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as lines:
-        for line in lines:
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+def machine() -> Machine:
+    """This machine, as it is now."""
+    about = Path("/proc/cpuinfo")
+    name = re.search(r"^model name\s*: (.+)", about.read_text("utf-8"), re.MULTILINE) if about.exists() else None
+    return Machine(
+        processor=name[1].strip() if name else platform.processor() or platform.machine(),
+        vectors=torch.backends.cpu.get_cpu_capability(),
+        cores=available_cores(),
+        gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        load=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        python=platform.python_version(),
+        torch=torch.__version__,
+        numba=numba.__version__,
+    )
 
 
 @functools.cache
 def commit() -> str | None:
     """The git commit of a clone's code, with "+" where files differ from it; None for an installed package.
 
-    As it was when first asked: a clone may be updated under a running program, whose code is still the old.
+    The answer is that of the first call: a clone may be updated while a program runs the old code.
     """
-    home = Path(__file__).resolve().parents[2]
 
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", "-C", str(home), *arguments], capture_output=True, text=True, check=True).stdout
+    def git(*words: str) -> str:
+        home = str(Path(__file__).parents[2])
+        return subprocess.run(["git", "-C", home, *words], capture_output=True, text=True, check=True).stdout.strip()
 
     try:
         if not git("ls-files", "synthnet/__init__.py"):
-            return None  # installed below somebody else's repository
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", "synthnet").strip()
-        return git("rev-parse", "--short=12", "HEAD").strip() + ("+" if changed else "")
+            return None  # installed inside somebody else's repository
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", "synthnet")
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def machine_line(about: dict[str, Any]) -> str:
-    """One line for above a table."""
-    return (
-        f"{about['processor']}, {about['vectors']}, {about['cores']} cores, "
-        f"{about['gpu'] or 'no GPU'}, load {about['load']}; "
-        f"Python {about['python']}, PyTorch {about['torch']}, numba {about['numba']}"
-    )

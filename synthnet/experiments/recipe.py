@@ -8,10 +8,8 @@
     [scale.cpu.where.L24]               settings of the runs with this value on an axis
     [paper."synthnet L24"]              the paper's figures of a network: an instrument's RMSE-CQT [mean, 95%], facts
 
-Settings are those of the network (`ModelConfig`), of training (`TrainingConfig`), and those of `RunSettings` below. A
-recipe without `epochs`, `samples` and `minutes` trains nothing and tells facts about networks alone.
-
-`synthnet.experiments.runner` trains the runs, `synthnet.experiments.results` writes the tables.
+Settings are those of the network (`ModelConfig`, `HarmonicConfig`), of training (`TrainingConfig`) and of the run
+(`RunSettings`). A recipe without `epochs`, `samples` and `minutes` trains nothing and reports sizes alone.
 """
 
 from __future__ import annotations
@@ -32,32 +30,36 @@ from synthnet.score.general_midi import INSTRUMENTS, find_instrument
 from synthnet.training.settings import TrainingConfig, fresh_settings
 
 CONFIG_NAME = "recipe.toml"
-RECIPES = Path("recipes")  # below the folder that one works in
+RECIPES = Path("recipes")  # relative to the working folder
 LONGEST_SECONDS = 600
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """What a run is besides its network and its training.
+    """The settings of a run that belong neither to its network nor to its training.
 
     At most one of epochs, samples and minutes is given; without any, nothing is trained.
 
     Args:
         model, preset: as in `synthnet train`; a harmonic instrument has no preset.
         instrument: one, several with commas for one network, or "all".
-        variant: a label and nothing else: an axis whose settings stand under `where`.
-        epochs, samples, minutes: how long to train; samples are those predicted, minutes go by the clock.
-        evaluations: evenly spaced over training, the last at its end.
-        evaluation_seconds: generated at each; the paper: 1.
-        final_seconds: from the last checkpoint, as separate seconds, and in one go from the beginning of a piece.
+        sample_rate: of the corpus in Hz; default: that of the preset.
+        variant: a label for an axis whose settings stand under `where`.
+        epochs, samples, minutes: length of training; samples are those predicted, minutes go by the clock.
+        evaluations: number, evenly spaced over training, the last at its end.
+        evaluation_seconds: seconds generated at each; the paper: 1.
+        final_seconds: seconds generated from the last checkpoint, separately and as the beginning of a piece.
         anneal: whether the learning rate falls over the whole run.
-        sample_rate: of the corpus, in Hz; without one that of the preset.
-        scores, valid: of a corpus of the recipe's own, see `build_corpus`. Scores are paths relative to its folder,
-            `default` (BWV 1007) and `etudes`; they and the words of `valid` stand between commas.
+        scores, valid: make a corpus for this recipe alone, see `build_corpus`. Scores are paths relative to the
+            recipe's folder, `default` (BWV 1007) and `etudes`; commas separate them and the words of `valid`.
+
+    Raises:
+        InputError: two lengths, or a number outside its range.
     """
 
     model: str
     instrument: str
+    sample_rate: int
     preset: str | None = None
     variant: str = ""
     epochs: float | None = None
@@ -69,18 +71,29 @@ class RunSettings:
     anneal: bool = False
     scores: str | None = None
     valid: str | None = None
-    sample_rate: int | None = None
+
+    def __post_init__(self) -> None:
+        given = [name for name in LENGTHS if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise InputError("epochs, samples and minutes: give one of them")
+        for name in given:
+            if isinstance(value := getattr(self, name), bool) or not value > 0:
+                raise InputError(f"{name} must be positive, not {value!r}")
+        for name in ("evaluations", "evaluation_seconds", "final_seconds"):
+            if type(value := getattr(self, name)) is not int or not 1 <= value <= LONGEST_SECONDS:
+                raise InputError(f"{name} must be a whole number from 1 to {LONGEST_SECONDS}, not {value!r}")
 
 
-OWN = {field.name: field for field in dataclasses.fields(RunSettings)}
-SHAPE = {field.name for kind in (ModelConfig, HarmonicConfig) for field in dataclasses.fields(kind)} - {
-    "model",
-    "styles",
-    "longest_s",
-}
-LEARNING = {field.name for field in dataclasses.fields(TrainingConfig)} - {"anneal_steps", "anneal_minutes"}
-KNOWN = {*OWN, *SHAPE, *LEARNING}
-PAPER_FACTS = ("parameters", "receptive_field_samples", "layers", "seconds_per_epoch", "all")
+LENGTHS = ("epochs", "samples", "minutes")
+LABELS = ("model", "preset", "instrument", "variant")
+OWN = {field.name for field in dataclasses.fields(RunSettings)}
+TEXTS = {field.name for field in dataclasses.fields(RunSettings) if "str" in str(field.type)}
+SETTINGS = OWN | {
+    field.name for kind in (ModelConfig, HarmonicConfig, TrainingConfig) for field in dataclasses.fields(kind)
+} - {"styles", "longest_s", "anneal_steps", "anneal_minutes"}
+FACTS = {"parameters": ".2e", "layers": ",", "receptive_field_samples": ","}  # and the format of the paper's figure
+RMSE_FIGURES = {*(who.name for who in INSTRUMENTS), "all"}
+PAPER_FIGURES = {*RMSE_FIGURES, *FACTS, "seconds_per_epoch"}
 
 
 @dataclass(frozen=True)
@@ -90,7 +103,7 @@ class Run:
     Attributes:
         network: its label, the values of all axes but the instrument.
         axes: name to value, as text.
-        instruments: names, in the order of the network's styles.
+        instruments: names, in the order of the network's outputs for them.
     """
 
     network: str
@@ -101,41 +114,35 @@ class Run:
     training: TrainingConfig
 
     @property
-    def learner(self) -> str:
-        """The instruments in a word."""
-        everyone = len(self.instruments) == len(INSTRUMENTS) > 1
-        return "all" if everyone else "+".join(self.instruments)
-
-    @property
-    def trains(self) -> bool:
-        """Whether anything is trained."""
-        return bool(self.length)
+    def instrument(self) -> str:
+        """The instruments as one label."""
+        return "all" if len(self.instruments) == len(INSTRUMENTS) else "+".join(self.instruments)
 
     @property
     def length(self) -> str:
-        """How long is trained, in words."""
-        for unit in ("epochs", "samples", "minutes"):
-            if (number := getattr(self.settings, unit)) is not None:
-                return f"{number:,} {unit}"
-        return ""
+        """The length of training, in words; empty if nothing is trained."""
+        lengths = [(getattr(self.settings, unit), unit) for unit in LENGTHS]
+        return "".join(f"{number:,} {unit}" for number, unit in lengths if number is not None)
 
     def as_dict(self) -> dict[str, Any]:
-        """All settings, as plain values."""
-        own = dataclasses.asdict(self.settings)
-        del own["model"], own["preset"], own["instrument"], own["variant"]
-        own = {name: value for name, value in own.items() if value is not None}
+        """All settings, as plain values. The folder's name depends on each of them."""
+        own = dataclasses.asdict(self.settings).items()
         return {
             "instruments": list(self.instruments),
             "config": self.config.as_dict(),
             "training": dataclasses.asdict(self.training),
-            "run": own,
+            "run": {name: value for name, value in own if name not in LABELS and value is not None},
         }
 
     @property
     def folder_name(self) -> str:
         """Readable, and different for different settings."""
         digest = hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()[:10]
-        return "-".join(filter(None, [self.config.model, self.settings.preset, self.learner, digest]))
+        return "-".join(filter(None, [self.config.model, self.settings.preset, self.instrument, digest]))
+
+    def folder(self, out: Path) -> Path:
+        """The run's folder; recipes with the same `out` share equal runs."""
+        return out / "networks" / self.folder_name
 
 
 @dataclass(frozen=True)
@@ -155,10 +162,10 @@ class Recipe:
 
 
 def read_recipe(folder: Path, scale: str | None = None) -> Recipe:
-    """The recipe in a folder, or of this name in recipes/, at a scale, by default the one named cpu, else its first.
+    """Read the recipe in a folder, or of this name in recipes/, at a scale; default: cpu, else the recipe's first.
 
     Raises:
-        InputError: one line that names the file, the fault and what would be right.
+        InputError: one line that names the file, the error and what would be right.
     """
     folder = Path(folder)
     if len(folder.parts) == 1 and not folder.exists() and (RECIPES / folder).is_dir():
@@ -166,31 +173,29 @@ def read_recipe(folder: Path, scale: str | None = None) -> Recipe:
     path = folder / CONFIG_NAME
     try:
         content = tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{folder}: not a recipe, it has no {CONFIG_NAME}") from None
-    except OSError as fault:
-        raise InputError(f"{path}: {fault.strerror}") from fault
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
-        raise InputError(f"{path}: not TOML ({fault})") from None
-    try:
         only_known(content, {"title", "shows", "common", "scale", "paper"}, "key")
-        scales = table(content, "scale")
+        scales, paper = table(content, "scale"), table(content, "paper")
         if not scales:
             raise InputError("no scale: [scale.cpu] or another is needed")
-        chosen = scale or ("cpu" if "cpu" in scales else next(iter(scales)))
-        if chosen not in scales:
-            raise InputError(f"no scale {chosen!r}; there are {', '.join(scales)}")
-        runs = runs_of({**table(content, "common"), **table(scales, chosen)})
-        return Recipe(
-            folder=folder,
-            scale=chosen,
-            title=text(content, "title"),
-            shows=text(content, "shows"),
-            runs=runs,
-            paper=paper_figures(table(content, "paper")),
-        )
-    except InputError as fault:
-        raise InputError(f"{path}: {fault}") from None
+        scale = scale or ("cpu" if "cpu" in scales else next(iter(scales)))
+        if scale not in scales:
+            raise InputError(f"no scale {scale!r}; there are {', '.join(scales)}")
+        for key in ("title", "shows"):
+            if not isinstance(content.get(key), str):
+                raise InputError(f"{key} = '...' is missing")
+        for network in paper:
+            only_known(table(paper, network), PAPER_FIGURES, f"figure in paper.{network}:")
+            for name in RMSE_FIGURES & paper[network].keys():
+                if not isinstance(paper[network][name], list) or len(paper[network][name]) != 2:
+                    raise InputError(f"paper.{network}: {name} must be [mean, half its 95% interval] in dB")
+        runs = runs_of(table(content, "common") | table(scales, scale))
+        return Recipe(folder, scale, content["title"], content["shows"], runs, paper)
+    except OSError as error:
+        raise InputError(f"{folder}: not a recipe, no {CONFIG_NAME} can be read ({error.strerror})") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not TOML ({error})") from None
 
 
 def table(content: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -201,15 +206,8 @@ def table(content: Mapping[str, Any], key: str) -> dict[str, Any]:
     return value
 
 
-def text(content: Mapping[str, Any], key: str) -> str:
-    """A text that has to be there."""
-    if not isinstance(content.get(key), str):
-        raise InputError(f"{key} = '...' is missing")
-    return content[key]
-
-
 def only_known(given: Mapping[str, Any], known: set[str], what: str) -> None:
-    """Raise InputError for the first key that is none of the known ones."""
+    """Raise InputError for the first key that is unknown."""
     for key in given:
         if key not in known:
             raise InputError(f"unknown {what} {key!r}; known: {', '.join(sorted(known))}")
@@ -219,37 +217,34 @@ def runs_of(settings: dict[str, Any]) -> tuple[Run, ...]:
     """All combinations of the axes, the lists among the settings; the last axis changes fastest."""
     where = table(settings, "where")
     settings = {name: value for name, value in settings.items() if name != "where"}
-    only_known(settings, KNOWN, "setting")
-    harmonic = settings.get("model") == HarmonicConfig.kind
-    for needed in ("model", "instrument") if harmonic else ("model", "preset", "instrument"):
+    only_known(settings, SETTINGS, "setting")
+    for needed in ("model", "instrument"):
         if needed not in settings:
             raise InputError(f"{needed} is missing")
-    axes: dict[str, list[Any]] = {name: values for name, values in settings.items() if isinstance(values, list)}
-    axes.setdefault("instrument", [settings["instrument"]])
+    axes = {name: value if isinstance(value, list) else [value] for name, value in settings.items()}
+    order = ["instrument", *(name for name, value in settings.items() if isinstance(value, list))]
+    axes = {name: axes[name] for name in order}  # the instrument changes slowest
     for name, values in axes.items():
         if not values:
             raise InputError(f"{name} is an empty list")
-    named = {axis_text(name, value) for name, values in axes.items() for value in values}
-    only_known(where, named, "value of an axis after where.")
+    labels = {axis_label(name, value) for name, values in axes.items() for value in values}
+    only_known(where, labels, "value of an axis after where.")
     runs = []
-    # MidiInstrument by instrument, so that the first instrument is complete before the next begins.
-    order = ["instrument", *(name for name in axes if name != "instrument")]
-    for chosen in itertools.product(*(axes[name] for name in order)):
-        here = dict(zip(order, chosen, strict=True))
-        run = {**settings, **here}
-        texts = {name: axis_text(name, value) for name, value in here.items()}
-        for value in texts.values():
-            extra = table(where, value)
-            only_known(extra, KNOWN - set(axes), f"setting in where.{value}")
-            run |= extra
-        runs.append(one_run(run, texts))
-    if len({(run.network, run.learner) for run in runs}) < len(runs):
+    for chosen in itertools.product(*axes.values()):
+        here = dict(zip(axes, chosen, strict=True))
+        run = settings | here
+        named = {name: axis_label(name, value) for name, value in here.items()}
+        for label in named.values():
+            only_known(table(where, label), SETTINGS - axes.keys(), f"setting in where.{label}")
+            run |= table(where, label)
+        runs.append(one_run(run, named))
+    if len({(run.network, run.instrument) for run in runs}) < len(runs):
         raise InputError("an axis has the same value twice")
     return tuple(runs)
 
 
-def axis_text(name: str, value: Any) -> str:
-    """How a value on an axis is called in tables and after --only."""
+def axis_label(name: str, value: Any) -> str:
+    """A value on an axis as it is called in tables and after --only."""
     if isinstance(value, bool):
         return name if value else f"no {name}"
     return value if isinstance(value, str) else f"{name}={value}"
@@ -258,59 +253,35 @@ def axis_text(name: str, value: Any) -> str:
 def one_run(settings: Mapping[str, Any], axes: Mapping[str, str]) -> Run:
     """A run from plain settings."""
     for name, value in settings.items():
-        if not isinstance(value, str | int | float):
-            raise InputError(f"{name} must be a text, a number, true or false, not {value!r}")
-        is_text = name in OWN and "str" in str(OWN[name].type)
-        if isinstance(value, str) != is_text:
-            raise InputError(f"{name} must be {'a text' if is_text else 'a number, true or false'}, not {value!r}")
-    own = RunSettings(**{name: value for name, value in settings.items() if name in OWN})
-    if own.sample_rate is None:
-        own = dataclasses.replace(own, sample_rate=preset_rate_hz(own.preset))
-    if sum(length is not None for length in (own.epochs, own.samples, own.minutes)) > 1:
-        raise InputError("epochs, samples and minutes: give one of them")
-    for name in ("epochs", "samples", "minutes", "evaluations", "evaluation_seconds", "final_seconds"):
-        value = getattr(own, name)
-        if value is not None and (isinstance(value, bool) or not value > 0):
-            raise InputError(f"{name} must be positive, not {value!r}")
-    for name in ("evaluations", "evaluation_seconds", "final_seconds"):
-        if not isinstance(getattr(own, name), int) or getattr(own, name) > LONGEST_SECONDS:
-            raise InputError(f"{name} must be a whole number up to {LONGEST_SECONDS}, not {getattr(own, name)!r}")
+        if not isinstance(value, str if name in TEXTS else int | float):
+            wanted = "a text" if name in TEXTS else "a number, true or false"
+            raise InputError(f"{name} must be {wanted}, not {value!r}")
+    model, preset = settings["model"], settings.get("preset")
+    if model in MODELS and preset is None:
+        raise InputError("preset is missing")
+    if model not in (*MODELS, HarmonicConfig.kind):
+        raise InputError(f"unknown model {model!r}; known: {', '.join((*MODELS, HarmonicConfig.kind))}")
+    given = {name: value for name, value in settings.items() if name in OWN}
+    own = RunSettings(**{"sample_rate": preset_rate_hz(preset), **given})
     names = [who.name for who in INSTRUMENTS] if own.instrument == "all" else own.instrument.split(",")
     instruments = tuple(find_instrument(name.strip()).name for name in names)
-    overrides = {name: value for name, value in settings.items() if name in SHAPE | LEARNING}
-    known = *MODELS, HarmonicConfig.kind
-    if own.model not in known:
-        raise InputError(f"unknown model {own.model!r}; known: {', '.join(known)}")
-    config, training = fresh_settings(own.model, own.preset, len(instruments), overrides)
-    network = " ".join(value for name, value in axes.items() if name != "instrument")
-    training = dataclasses.replace(training, anneal_minutes=None)
-    return Run(network or " ".join(filter(None, [own.model, own.preset])), axes, instruments, own, config, training)
-
-
-def paper_figures(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The paper's figures, checked: by network, then instrument or fact."""
-    known = {*(who.name for who in INSTRUMENTS), *PAPER_FACTS}
-    for network, figures in given.items():
-        if not isinstance(figures, dict):
-            raise InputError(f"paper.{network} must be a table")
-        only_known(figures, known, f"figure in paper.{network}:")
-    return dict(given)
+    overrides = {name: value for name, value in settings.items() if name not in OWN}
+    config, training = fresh_settings(model, preset, len(instruments), overrides)
+    training = dataclasses.replace(training, anneal_minutes=None)  # `anneal` decides
+    network = " ".join(label for name, label in axes.items() if name != "instrument")
+    return Run(network or " ".join(filter(None, [model, preset])), axes, instruments, own, config, training)
 
 
 def chosen_runs(recipe: Recipe, only: Sequence[str]) -> list[Run]:
-    """The runs that `--only AXIS=VALUE[,VALUE]` leaves; InputError for what the recipe does not have."""
-    axes: dict[str, set[str]] = {}
-    for run in recipe.runs:
-        for name, value in run.axes.items():
-            axes.setdefault(name, set()).add(value)
+    """The runs that `--only AXIS=VALUE[,VALUE]` leaves; InputError for an axis or value that the recipe lacks."""
     chosen = list(recipe.runs)
+    axes = {name: {run.axes[name] for run in chosen} for name in chosen[0].axes}
     for condition in only:
         name, _, values = condition.partition("=")
         if name not in axes:
             raise InputError(f"--only {condition}: the recipe's axes are {', '.join(axes)}, as in model=synthnet")
-        wanted = [value.strip() for value in values.split(",")]
-        for value in wanted:
-            if value not in axes[name]:
-                raise InputError(f"--only {condition}: {name} is one of {', '.join(sorted(axes[name]))}")
+        wanted = {value.strip() for value in values.split(",")}
+        if wanted - axes[name]:
+            raise InputError(f"--only {condition}: {name} is one of {', '.join(sorted(axes[name]))}")
         chosen = [run for run in chosen if run.axes[name] in wanted]
     return chosen

@@ -1,10 +1,10 @@
-"""Playing a harmonic instrument: numpy and numba alone.
+"""The player of harmonic instruments: numpy and numba alone.
 
 Audio is a function of time: `HarmonicPlayer.play` gives any block of a part, the same samples as the whole, to the
 rounding of 32-bit floats. Nothing is carried from block to block, so that memory is constant and live playing is the
 same computation on short blocks. Silence costs nothing; partials below -100 dB are not computed.
 
-Controllers act on what sounds: `pitch` (bends and tuning) and `vibrato` (5.5 Hz, up to 50 cents) on the frequencies,
+Controllers act on sounding notes: `pitch` (bends and tuning) and `vibrato` (5.5 Hz, up to 50 cents) on the frequencies,
 every 5 ms; `gain` on the amplitude, smoothed over 10 ms.
 """
 
@@ -18,20 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-from synthnet.kernels.voices import TABLE_SAMPLES, Breakpoints, add_voices, find_breakpoints, noise_tables
+from synthnet.kernels.voices import TABLE_SAMPLES, Voices, add_voices
 from synthnet.models.config import HarmonicConfig
-from synthnet.models.envelopes import (
-    TABLE_SCALE,
-    WOBBLE_S,
-    Notes,
-    bent_time,
-    fade,
-    fold,
-    frequencies_of,
-    linear_features,
-    note_features,
-    time_features,
-)
+from synthnet.models.envelopes import EnvelopeNetwork, Notes
 from synthnet.score.controllers import Controls
 
 BLOCK_S = 1.0  # longer stretches are made of blocks
@@ -39,6 +28,8 @@ PITCH_STEP_S = 0.005
 SMOOTH_S = 0.01  # of gains
 VIBRATO_HZ, VIBRATO_SEMITONES = 5.5, 0.5
 KEY_STRIDE = 102_931  # samples of noise from key to key, so that two keys do not have the same
+
+blas_threads = functools.cache(ThreadpoolController)  # made at first use, when numpy's BLAS is loaded
 
 
 @dataclass(frozen=True)
@@ -49,29 +40,33 @@ class Part:
     controls: Controls = field(default_factory=Controls)
 
 
-class HarmonicPlayer:
+class HarmonicPlayer(EnvelopeNetwork):
     """A harmonic instrument at one sample rate.
 
     Args:
         weights: of `synthnet.models.harmonic.HarmonicInstrument`, by name.
-        level: factor of all that it plays.
         seed: of the noise; the same seed gives the same audio.
     """
+
+    xp = np
 
     def __init__(
         self,
         config: HarmonicConfig,
         weights: Mapping[str, NDArray],
         sample_rate_hz: int,
-        level: float = 1.0,
         seed: int | tuple[int, ...] = 0,
     ) -> None:
-        self.config, self.sample_rate_hz, self.level = config, sample_rate_hz, level
+        self.config, self.sample_rate_hz = config, sample_rate_hz
         self.weights = {name: np.asarray(value, np.float32) for name, value in weights.items() if name != "nearest"}
-        self.nearest = np.asarray(weights["nearest"], np.int64)
+        self.weights["nearest"] = np.asarray(weights["nearest"], np.int64)
         self.tails = np.ceil(self.weights["release_s"] * sample_rate_hz).astype(np.int64)
-        self.tables = noise_tables(config.bands, sample_rate_hz)
         self.first_noise = int(np.random.default_rng(seed).integers(TABLE_SAMPLES))
+
+    @property
+    def arrays(self) -> Mapping[str, NDArray]:
+        """The weights by name."""
+        return self.weights
 
     def play(self, part: Part, start: int, stop: int) -> NDArray[np.float32]:
         """Samples `start` to `stop` of a part, float32."""
@@ -88,69 +83,29 @@ class HarmonicPlayer:
     def _add(self, notes: Notes, controls: Controls, begin: int, out: NDArray[np.float32]) -> None:
         """Add notes, whose times count from sample `begin`, to the block that begins there."""
         n, rate = len(out), self.sample_rate_hz
-        points = find_breakpoints(notes.onset, notes.release, self.weights["release_s"][notes.pitch], n, rate)
-        amplitude = self.amplitudes(notes, points)
-        f0_hz, ratios = frequencies_of(notes.pitch, *(self.weights[name] for name in ("cents", "stretch", "ratios")))
-        cycles = np.repeat((f0_hz / rate)[:, None], points.at.shape[1], axis=1)
-        at, phases = points.at, points.at * cycles
-        if controls.pitch or controls.vibrato:
-            at, amplitude, phases, cycles = self._bend(notes, controls, begin, n, at, amplitude, f0_hz / rate)
-        tones, noises = np.split(amplitude, [self.config.partials], axis=-1)
         positions = (self.first_noise + begin + KEY_STRIDE * notes.pitch) % TABLE_SAMPLES
-        voices = np.zeros((len(notes.pitch), n), np.float32)
-        add_voices(
-            voices, np.ascontiguousarray(tones), np.ascontiguousarray(noises), notes.onset, at, phases, cycles, ratios,
-            self.tables, positions,
-        )  # fmt: skip
-        out += voices.sum(axis=0) * (self.level * smooth_gain(controls, begin, n, rate))
-
-    def amplitudes(self, notes: Notes, points: Breakpoints) -> NDArray[np.float32]:
-        """Amplitudes [N, K, H + B] at the breakpoints; as `HarmonicInstrument.amplitudes`."""
-        longest_s = self.config.longest_s
-        folded = fold(points.time_s, longest_s)
-        level = self.log_amplitudes(notes, folded, points.release_s)
-        if (points.time_s > longest_s).any():
-            ends = np.tile(np.array([longest_s - WOBBLE_S, longest_s], np.float32), (len(notes.pitch), 1))
-            tips = self.log_amplitudes(notes, ends, np.full_like(ends, -1))
-            slope = np.minimum((tips[:, 1:] - tips[:, :1]) / WOBBLE_S, 0)
-            level += slope * (points.time_s - folded)[..., None]
-        np.exp(np.minimum(level, 0, out=level), out=level)
-        level *= fade(points, self.weights["release_s"][notes.pitch])[..., None]
-        cut = np.nonzero(points.share < 1)
-        before = level[cut[0], cut[1] - 1]
-        level[cut] = before + points.share[cut][:, None] * (level[cut] - before)
-        return level
-
-    def log_amplitudes(self, notes: Notes, time_s: NDArray, release_s: NDArray) -> NDArray[np.float32]:
-        """As `HarmonicInstrument.log_amplitudes`."""
-        w, key = self.weights, self.nearest[notes.pitch]
-        note = np.concatenate([w["key.weight"][key], note_features(notes)], axis=1)
-        first = w["hidden.0.weight"]
-        x = time_features(time_s, release_s, self.config.longest_s) @ first[:, note.shape[1] :].T
-        x += (note @ first[:, : note.shape[1]].T + w["hidden.0.bias"])[:, None]
-        for name in ("hidden.2", "hidden.4", "out"):
-            x = np.maximum(x, np.float32(0.1) * x) @ w[f"{name}.weight"].T + w[f"{name}.bias"]
-        x += linear_features(notes, time_s) @ w["slopes.weight"].T
-        x += TABLE_SCALE * w["gain.weight"][key][:, None]
-        x += TABLE_SCALE * w["fall.weight"][key][:, None] * bent_time(time_s)[..., None]
-        return x
+        amplitudes, voices = self.voices(notes, n, rate, positions)
+        if controls.pitch or controls.vibrato:
+            amplitudes, voices = self._bend(amplitudes, voices, controls, begin, n)
+        tones, noise_magnitudes = map(np.ascontiguousarray, np.split(amplitudes, [self.config.partials], axis=-1))
+        sounds = np.zeros((len(notes.pitch), n), np.float32)
+        add_voices(sounds, tones, noise_magnitudes, voices)
+        out += sounds.sum(axis=0) * smooth_gain(controls, begin, n, rate)
 
     def _bend(
-        self, notes: Notes, controls: Controls, begin: int, n: int, at: NDArray, amplitude: NDArray, cycles: NDArray
-    ) -> tuple[NDArray, NDArray, NDArray, NDArray]:
-        """Breakpoints, amplitudes, phases and cycles [N, K'] of notes whose frequency moves.
+        self, amplitudes: NDArray, voices: Voices, controls: Controls, begin: int, n: int
+    ) -> tuple[NDArray, Voices]:
+        """Amplitudes [N, K', H + B] and voices with the breakpoints K' that moving frequencies need.
 
         The frequency is constant within cells of 5 ms on each note's clock; phases are summed from the onset.
         """
         rate, cell = self.sample_rate_hz, round(PITCH_STEP_S * self.sample_rate_hz)
-        rows = []
-        for onset, points, levels, unbent in zip(notes.onset.tolist(), at, amplitude, cycles, strict=True):
+        rows, columns = [], (voices.onset.tolist(), voices.breakpoints, amplitudes, voices.cycles[:, 0])
+        for onset, points, levels, unbent in zip(*columns, strict=True):
             n_cells = max(n - onset, 1) // cell + 1
             time_s = (begin + onset + cell * np.arange(n_cells)) / rate
-            semitones = controls.value_at("pitch", time_s)
-            depth = controls.value_at("vibrato", time_s)
-            semitones = semitones + VIBRATO_SEMITONES * depth * np.sin(2 * np.pi * VIBRATO_HZ * time_s)
-            bent = unbent * 2.0 ** (semitones / 12)
+            vibrato = controls.value_at("vibrato", time_s) * np.sin(2 * np.pi * VIBRATO_HZ * time_s)
+            bent = unbent * 2.0 ** ((controls.value_at("pitch", time_s) + VIBRATO_SEMITONES * vibrato) / 12)
             phase = np.concatenate([[0.0], np.cumsum(bent * cell)])
             edges = cell * np.arange(points[0] // cell + 1, min(points[-1], n - onset) // cell + 1)
             fine = np.union1d(points, edges)
@@ -162,33 +117,22 @@ class HarmonicPlayer:
             moved = levels[before] + share * (levels[after] - levels[before])
             rows.append((fine, moved, phase[where] + (fine - cell * where) * bent[where], bent[where]))
         longest = max(len(row[0]) for row in rows)
-        padded = [np.stack([_extend(column, longest) for column in columns]) for columns in zip(*rows, strict=True)]
-        return padded[0], padded[1], padded[2], padded[3]
-
-
-@functools.cache
-def blas_threads() -> ThreadpoolController:
-    """The libraries loaded by now, of which numpy's is to be limited."""
-    return ThreadpoolController()
-
-
-def _extend(column: NDArray, n: int) -> NDArray:
-    """A column to n rows: the last one is repeated."""
-    return np.concatenate([column, np.repeat(column[-1:], n - len(column), axis=0)])
+        padded = [np.minimum(np.arange(longest), len(row[0]) - 1) for row in rows]  # the last breakpoint is repeated
+        at, moved, phases, cycles = (
+            np.stack([column[index] for column, index in zip(columns, padded, strict=True)])
+            for columns in zip(*rows, strict=True)
+        )
+        return moved, voices._replace(breakpoints=at, phases=phases, cycles=cycles)
 
 
 def smooth_gain(controls: Controls, begin: int, n: int, sample_rate_hz: int) -> NDArray[np.float32] | np.float32:
     """Gain of each of n samples from `begin` on: the mean over the last 10 ms of the step function."""
     if not controls.gain:
         return np.float32(1)
-    times, values = (np.array(column) for column in zip(*controls.gain, strict=True))
-    before = values[0] if times[0] <= 0 else 1.0  # what is set at the very beginning has always been so
-    times, values = np.concatenate([[-1.0], times]), np.concatenate([[before], values])
-    integral = np.concatenate([[0.0], np.cumsum(values[:-1] * np.diff(times))])
-
-    def until(time_s: NDArray) -> NDArray:
-        at = np.clip(np.searchsorted(times, time_s, side="right") - 1, 0, None)
-        return integral[at] + values[at] * (time_s - times[at])
-
+    changes, values = np.array(controls.gain).T
     now = (begin + np.arange(n)) / sample_rate_hz
-    return ((until(now) - until(now - SMOOTH_S)) / SMOOTH_S).astype(np.float32)
+    before = values[0] if changes[0] <= 0 else 1.0  # what is set at the very beginning has always been so
+    times = np.concatenate([[-1.0], changes, [max(now[-1], changes[-1]) + 1]])
+    integral = np.concatenate([[0.0], np.cumsum(np.append(before, values) * np.diff(times))])
+    mean = (np.interp(now, times, integral) - np.interp(now - SMOOTH_S, times, integral)) / SMOOTH_S
+    return mean.astype(np.float32)

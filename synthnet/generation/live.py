@@ -1,13 +1,13 @@
-"""An instrument that is played as it sounds: notes go on and off, audio comes out block by block.
+"""An instrument that is played while it sounds: notes go on and off, audio comes out block by block.
 
-Latency is one block: what is played now is heard in the block that is read next, at the sample asked for (in the
-paper's networks frame t of the roll acts on sample t + 1). A block of 256 samples at 44.1 kHz is 6 ms.
+Latency is one block: a note sounds in the block that is read next, at the sample asked for (in the paper's networks
+frame t of the roll acts on sample t + 1). A block of 256 samples at 44.1 kHz is 6 ms.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -15,89 +15,11 @@ from synthnet.generation.harmonic import HarmonicPlayer, Part
 from synthnet.generation.render import Seat, rendering_samples
 from synthnet.models import HarmonicConfig
 from synthnet.models.checkpoint import Checkpoint
-from synthnet.models.envelopes import Notes, legato
+from synthnet.models.envelopes import Notes, make_notes, notes_of
 from synthnet.score.notes import Score
 from synthnet.score.roll import RESTRIKE_GAP_S, RollEvents, roll_events, to_samples
 
 HELD = np.iinfo(np.int64).max // 2  # the release of a key that is still down
-
-LiveNote = tuple[int, int, int, int]
-"""Onset, pitch, release and velocity; times in samples."""
-
-
-class _Source(Protocol):
-    """What makes the blocks; `reach` samples after its release a note is not heard any more."""
-
-    @property
-    def position(self) -> int:
-        """The next sample."""
-
-    @property
-    def reach(self) -> int:
-        """In samples."""
-
-    def struck(self, note: LiveNote, notes: Sequence[LiveNote]) -> None:
-        """Take notice of a note that was struck after others."""
-
-    def advance(self, notes: Sequence[LiveNote], n_samples: int) -> np.ndarray:
-        """The next samples, float32 [n_samples]."""
-
-
-class _Harmonic:
-    """Blocks of a harmonic instrument."""
-
-    def __init__(self, checkpoint: Checkpoint, seed: int) -> None:
-        assert isinstance(checkpoint.config, HarmonicConfig)
-        self.player = HarmonicPlayer(checkpoint.config, checkpoint.weights, checkpoint.sample_rate_hz, seed=seed)
-        self.position, self.reach = 0, int(self.player.tails.max())
-        self.slurs: dict[
-            tuple[int, int, int], tuple[float, float]
-        ] = {}  # touch and step, as they were when it was struck
-
-    def struck(self, note: LiveNote, notes: Sequence[LiveNote]) -> None:
-        before = [other for other in notes if other[0] < note[0]]
-        latest = max((release for _, _, release, _ in before), default=None)
-        last = max(before, default=None)
-        self.slurs[note[0], note[1], note[3]] = legato(
-            note[0], note[1], latest, last and last[1], self.player.sample_rate_hz
-        )
-
-    def advance(self, notes: Sequence[LiveNote], n_samples: int) -> np.ndarray:
-        keys = [(onset, pitch, velocity) for onset, pitch, _, velocity in notes]
-        self.slurs = {key: self.slurs[key] for key in keys}
-        onset, pitch, release, velocity = np.array(notes, dtype=np.int64).reshape(-1, 4).T
-        touch, step = np.array([self.slurs[key] for key in keys], dtype=np.float32).reshape(-1, 2).T
-        part = Part(Notes(pitch, velocity, onset, release, touch, step))
-        start, self.position = self.position, self.position + n_samples
-        return self.player.play(part, start, self.position)
-
-
-class _Autoregressive:
-    """Blocks of one of the paper's networks."""
-
-    def __init__(
-        self, checkpoint: Checkpoint, instrument: str | None, seed: int, expectation: bool, **options: Any
-    ) -> None:
-        from synthnet.generation.streams import Generator, Stream
-
-        network, self.rate = checkpoint.build(), checkpoint.sample_rate_hz
-        self.reach = network.config.receptive_field
-        silence = Stream(self.events(()), (seed,), checkpoint.voice(instrument).style, expectation)
-        self.generator = Generator(network, [silence], **options)
-
-    @property
-    def position(self) -> int:
-        return self.generator.position
-
-    def struck(self, note: LiveNote, notes: Sequence[LiveNote]) -> None:
-        """It knows of notes by the roll."""
-
-    def advance(self, notes: Sequence[LiveNote], n_samples: int) -> np.ndarray:
-        return self.generator.advance([self.events(notes)], n_samples)[0]
-
-    def events(self, notes: Sequence[LiveNote]) -> RollEvents:
-        onset, pitch, release, velocity = np.array(sorted(notes), dtype=np.int64).reshape(-1, 4).T
-        return RollEvents(pitch, onset, release, velocity, self.rate)
 
 
 def play_score(checkpoint: Checkpoint, score: Score, **options: Any) -> Iterator[np.ndarray]:
@@ -106,10 +28,7 @@ def play_score(checkpoint: Checkpoint, score: Score, **options: Any) -> Iterator
     Ends with the block in which the last note has died away, half a second after it at least.
     """
     live = LiveInstrument(checkpoint, **options)
-    events = roll_events(score.notes, live.sample_rate_hz)
-    columns = events.onset, events.pitch, events.release, events.velocity
-    for note in sorted(zip(*(column.tolist() for column in columns), strict=True)):
-        live.add(note)
+    live.notes = notes_of(roll_events(score.notes, live.sample_rate_hz))
     seats = [Seat(checkpoint, checkpoint.voice(options.get("instrument")))] * len(score.tracks)
     stop = rendering_samples(score, seats, live.sample_rate_hz, None)
     while live.position < stop:
@@ -120,10 +39,13 @@ class LiveInstrument:
     """Play a checkpoint from a keyboard, at its sample rate.
 
     Args:
-        checkpoint: what to play.
-        instrument: of a network that learned several; default its first.
+        instrument: of a network that learned several; by default its first.
         block_samples: samples in each block that `read` gives.
-        temperature, expectation, engine: of the paper's networks, see `synthnet.generation.streams`.
+        temperature, mean, engine: of the paper's networks, see `synthnet.generation.streams`.
+
+    Attributes:
+        notes: those that sound or will, sorted by onset.
+        position: the first sample of the block that `read` gives next.
 
     Raises:
         InputError: the network does not play that instrument.
@@ -137,22 +59,29 @@ class LiveInstrument:
         block_samples: int = 256,
         seed: int = 0,
         temperature: float = 1.0,
-        expectation: bool = True,
+        mean: bool = True,
         engine: str = "auto",
     ) -> None:
-        self.sample_rate_hz = checkpoint.sample_rate_hz
-        self.block_samples = block_samples
-        self.notes: list[LiveNote] = []  # as they sound or will
-        self.source: _Source = (
-            _Harmonic(checkpoint, seed)
-            if isinstance(checkpoint.config, HarmonicConfig)
-            else _Autoregressive(checkpoint, instrument, seed, expectation, temperature=temperature, engine=engine)
-        )
+        self.sample_rate_hz, self.block_samples, self.position = checkpoint.sample_rate_hz, block_samples, 0
+        nothing = np.zeros(0, np.int64)
+        self.notes = make_notes(nothing, nothing, nothing, nothing, self.sample_rate_hz)
+        self._play: Callable[[Notes, int, int], np.ndarray]  # audio from one sample to another, block after block
+        self._reach: int  # samples after its release in which a note may be heard
+        if isinstance(checkpoint.config, HarmonicConfig):
+            player = HarmonicPlayer(checkpoint.config, checkpoint.weights, self.sample_rate_hz, seed=seed)
+            self._reach = int(player.tails.max())
+            self._play = lambda notes, start, stop: player.play(Part(notes), start, stop)
+        else:  # torch is loaded only here
+            from synthnet.generation.streams import Generator, Stream
 
-    @property
-    def position(self) -> int:
-        """The first sample of the block that `read` gives next."""
-        return self.source.position
+            network, style = checkpoint.build(), checkpoint.voice(instrument).style
+            self._reach = network.config.receptive_field
+            silence = Stream(self._events(self.notes), (seed,), style, mean)
+            generator = Generator(network, [silence], temperature=temperature, engine=engine)
+            self._play = lambda notes, start, stop: generator.advance([self._events(notes)], stop - start)[0]
+
+    def _events(self, notes: Notes) -> RollEvents:
+        return RollEvents(notes.pitch, notes.onset, notes.release, notes.velocity, self.sample_rate_hz)
 
     def note_on(self, pitch: int, at: int | None = None, velocity: int = 100) -> None:
         """Press a key at a sample not yet read, by default the next; velocity 1 to 127.
@@ -165,16 +94,18 @@ class LiveInstrument:
         """
         if not 1 <= velocity <= 127:
             raise ValueError(f"velocity {velocity} is not within 1 to 127")
-        at = self.not_yet_read(pitch, at)
+        at = self._not_yet_read(pitch, at)
         self.note_off(pitch, at)
+        same = (self.notes.pitch == pitch) & (self.notes.onset < at)
         gap = int(to_samples(RESTRIKE_GAP_S, self.sample_rate_hz))
-        released = [release for onset, key, release, _ in self.notes if key == pitch and onset < at]
-        self.add((max([at, *(release + gap for release in released)]), pitch, HELD, velocity))
-
-    def add(self, note: LiveNote) -> None:
-        """A note whose release may be known; notes come in the order of their onsets."""
-        self.source.struck(note, self.notes)
-        self.notes.append(note)
+        onset = max(at, int(self.notes.release[same].max(initial=-gap)) + gap)
+        # Touch and step stay as they are now, whatever becomes of the notes before.
+        before = self.notes.take(np.flatnonzero(self.notes.onset < onset))
+        struck = zip(before[:4], (pitch, velocity, onset, HELD), strict=True)
+        columns = [np.append(column, value) for column, value in struck]
+        new = make_notes(columns[0], columns[1], columns[2], columns[3], self.sample_rate_hz)
+        notes = Notes(*(np.append(column, added[-1]) for column, added in zip(self.notes, new, strict=True)))
+        self.notes = notes.take(np.lexsort((notes.pitch, notes.onset)))
 
     def note_off(self, pitch: int, at: int | None = None) -> None:
         """Release a key at a sample not yet read, by default the next; nothing happens if it is up then.
@@ -182,24 +113,18 @@ class LiveInstrument:
         Raises:
             ValueError: as for `note_on`.
         """
-        at = self.not_yet_read(pitch, at)
-        self.notes = [
-            (onset, key, max(at, onset + 1) if key == pitch and onset <= at < release else release, velocity)
-            for onset, key, release, velocity in self.notes
-        ]
+        at = self._not_yet_read(pitch, at)
+        _, _, onset, release, *_ = notes = self.notes
+        down = (notes.pitch == pitch) & (onset <= at) & (at < release)
+        self.notes = notes._replace(release=np.where(down, np.maximum(at, onset + 1), release))
 
     def read(self) -> np.ndarray:
         """The next block, float32 [block_samples] in [-1, 1]."""
-        unheard = self.position - self.source.reach
-        self.notes = [note for note in self.notes if note[2] > unheard]
-        return self.source.advance(self.notes, self.block_samples)
+        start, self.position = self.position, self.position + self.block_samples
+        self.notes = self.notes.take(np.flatnonzero(self.notes.release > start - self._reach))
+        return self._play(self.notes, start, self.position)
 
-    def blocks(self) -> Iterator[np.ndarray]:
-        """Blocks without end."""
-        while True:
-            yield self.read()
-
-    def not_yet_read(self, pitch: int, at: int | None) -> int:
+    def _not_yet_read(self, pitch: int, at: int | None) -> int:
         if not 0 <= pitch <= 127:
             raise ValueError(f"pitch {pitch} is not within 0 to 127")
         if at is None:

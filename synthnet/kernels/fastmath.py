@@ -1,14 +1,14 @@
 """tanh, sigmoid and exp in float32, to be called inside compiled (numba) loops.
 
-numba calls libm once a number for these. The functions here are polynomials without branches, which LLVM inlines and
-vectorises over the loop that calls them. Bounds, over all finite float32 arguments (`tests/test_fastmath.py`):
+numba calls libm once a number. These are polynomials without branches, which LLVM inlines and vectorises over the loop
+that calls them. Bounds, over all finite float32 arguments:
 
 - tanh: absolute error below 3e-7 (rational minimax approximation as in Eigen and XLA);
 - sigmoid: absolute error below 2e-7;
 - exp: relative error below 2e-7 between the underflow limit -87.3, below which it is exactly 0 (never a denormal
   number, which would be slow), and the overflow limit 88.3, above which it stays at exp(88.3). (Cephes `expf`.)
 
-NaN gives NaN, so that a diverging network is seen.
+NaN gives NaN, so that a diverging network shows.
 """
 
 from __future__ import annotations

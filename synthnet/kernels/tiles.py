@@ -1,16 +1,17 @@
 """Small matrix products for compiled loops: the weights in panels of 16 outputs, the sums in vector registers.
 
-`add_product` computes out += x @ weights for a few rows (one a stream) and weights that were packed once by `panels`.
-LLVM cannot be relied on to keep sums in registers across a loop over inputs (it would have to prove that the arrays
-do not overlap), so the inner loop is written as LLVM vectors of 16 float32: one AVX-512 register, two of AVX2, four
-of NEON. Up to 6 rows share each load of the weights (6 x 16 is the usual tile for AVX2: 12 sums, 2 weights, 1 input);
-a single row takes 4 panels at once, so that enough sums are under way to hide the latency of the multiply-add.
+`add_product` computes out += x @ weights for a few rows (one a stream) and weights that `panels` packed once. LLVM does
+not keep sums in registers across a loop over inputs (it would have to prove that the arrays do not overlap). The inner
+loop is therefore written as LLVM vectors of 16 float32: one AVX-512 register, two of AVX2, four of NEON. Up to 6 rows
+share each load of the weights (6 x 16 is the usual tile for AVX2: 12 sums, 2 weights, 1 input). A single row takes 4
+panels at once: enough sums are then under way to hide the latency of the multiply-add.
 
 Each sum runs over the inputs in order, whatever the number of rows: a stream does not depend on its company.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ from synthnet.kernels.fastmath import COMPILE
 LOOP: dict[str, Any] = {**COMPILE, "_nrt": False}
 LANES = 16
 VECTOR = ir.VectorType(ir.FloatType(), LANES)
+INT32 = ir.IntType(32)
+MOST_ROWS = 6
 BYTES_ALIGNED = 64  # a cache line, and a vector
 
 
@@ -41,34 +44,39 @@ def aligned_zeros(shape: tuple[int, ...]) -> np.ndarray:
     return memory[start : start + n_bytes].view(np.float32).reshape(shape)
 
 
+def widened(values: np.ndarray) -> np.ndarray:
+    """An aligned float32 copy whose last axis is filled up with zeros to whole vectors."""
+    wide = aligned_zeros((*values.shape[:-1], padded(values.shape[-1])))
+    wide[..., : values.shape[-1]] = values
+    return wide
+
+
 def panels(matrix: np.ndarray) -> np.ndarray:
     """[inputs, outputs] to [outputs / 16, inputs, 16], outputs filled up with zeros."""
-    inputs, outputs = matrix.shape
-    packed = aligned_zeros((padded(outputs) // LANES, inputs, LANES))
-    wide = np.zeros((inputs, padded(outputs)), np.float32)
-    wide[:, :outputs] = matrix
-    packed[:] = wide.reshape(inputs, -1, LANES).transpose(1, 0, 2)
-    return packed
+    return widened(widened(matrix).reshape(len(matrix), -1, LANES).transpose(1, 0, 2))
 
 
 def prefetch(builder: Any, pointer: Any) -> None:
     """Ask for the cache line of a float32 number, to lie in the second-level cache when it is needed."""
-    address, flag = builder.bitcast(pointer, ir.IntType(8).as_pointer()), ir.IntType(32)
-    signature = ir.FunctionType(ir.VoidType(), [address.type, flag, flag, flag])
+    address = builder.bitcast(pointer, ir.IntType(8).as_pointer())
+    signature = ir.FunctionType(ir.VoidType(), [address.type, INT32, INT32, INT32])
     fetch = builder.module.declare_intrinsic("llvm.prefetch", [address.type], signature)
-    builder.call(fetch, [address, flag(0), flag(2), flag(1)])  # to read, of locality 2 of 3, data
+    builder.call(fetch, [address, INT32(0), INT32(2), INT32(1)])  # to read, of locality 2 of 3, data
 
 
-def product_tile(rows: int, columns: int) -> Any:
-    """An intrinsic that adds x @ weights for so many rows and columns (panels of 16) at once.
+def product_tile(row_counts: Sequence[int], columns: int) -> Any:
+    """An intrinsic that adds x @ weights for one of these numbers of rows, and columns (panels of 16), at once.
 
     With several rows the weights come more slowly than the processor's own prefetching expects, and each panel
     begins cold: the tile asks for the next one while it works. With one row, at the pace of memory, that only delays.
     """
 
     @intrinsic
-    def add_tile(_context, out, out_at, out_stride, x, x_at, x_stride, weights, weights_at, depth):  # type: ignore
+    def add_tile(_context, rows, out, out_at, out_stride, x, x_at, x_stride, weights, weights_at, depth):  # type: ignore
         def generate(context, builder, signature, arguments):  # type: ignore
+            n_rows, _, out_at, out_stride, _, x_at, x_stride, _, weights_at, depth = arguments
+            integer = depth.type
+
             def pointer(array: int, at: Any) -> Any:
                 struct = context.make_array(signature.args[array])(context, builder, value=arguments[array])
                 return builder.gep(struct.data, [at])
@@ -79,50 +87,48 @@ def product_tile(rows: int, columns: int) -> Any:
             def vector_at(start: Any, at: Any) -> Any:
                 return builder.bitcast(builder.gep(start, [at]), VECTOR.as_pointer())
 
-            integer = arguments[8].type
-            out_start, x_start = pointer(0, arguments[1]), pointer(3, arguments[4])
-            weights_start, stride, depth = pointer(6, arguments[7]), arguments[5], arguments[8]
-            lanes = integer(LANES)
-            out_at = [
-                vector_at(out_start, builder.add(times(integer(row), arguments[2]), integer(LANES * column)))
-                for row in range(rows)
-                for column in range(columns)
-            ]
-            sums = [cgutils.alloca_once_value(builder, builder.load(place, align=4)) for place in out_at]
-            with cgutils.for_range(builder, depth) as loop:
-                across = []
-                for column in range(columns):
-                    at = times(builder.add(times(integer(column), depth), loop.index), lanes)
-                    across.append(builder.load(vector_at(weights_start, at), align=4))
-                    if rows > 1:
-                        ahead = builder.add(at, times(depth, integer(LANES * columns)))
-                        prefetch(builder, builder.gep(weights_start, [ahead]))
-                for row in range(rows):
-                    value = builder.load(builder.gep(x_start, [builder.add(times(integer(row), stride), loop.index)]))
-                    first = builder.insert_element(ir.Constant(VECTOR, ir.Undefined), value, ir.IntType(32)(0))
-                    mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-                    spread = builder.shuffle_vector(first, first, mask)
+            def add_rows(rows: int) -> None:
+                out_start, x_start, weights_start = pointer(1, out_at), pointer(4, x_at), pointer(7, weights_at)
+                places = [
+                    vector_at(out_start, builder.add(times(integer(row), out_stride), integer(LANES * column)))
+                    for row in range(rows)
+                    for column in range(columns)
+                ]
+                sums = [cgutils.alloca_once_value(builder, builder.load(place, align=4)) for place in places]
+                with cgutils.for_range(builder, depth) as loop:
+                    across = []
                     for column in range(columns):
-                        place = sums[row * columns + column]
-                        # "contract" makes the pair one fused multiply-add where the machine has it.
-                        product = builder.fmul(spread, across[column], flags=["contract"])
-                        builder.store(builder.fadd(product, builder.load(place), flags=["contract"]), place)
-            for place, total in zip(out_at, sums, strict=True):
-                builder.store(builder.load(total), place, align=4)
+                        at = times(builder.add(times(integer(column), depth), loop.index), integer(LANES))
+                        across.append(builder.load(vector_at(weights_start, at), align=4))
+                        if rows > 1:
+                            ahead = builder.add(at, times(depth, integer(LANES * columns)))
+                            prefetch(builder, builder.gep(weights_start, [ahead]))
+                    for row in range(rows):
+                        x_place = builder.add(times(integer(row), x_stride), loop.index)
+                        value = builder.load(builder.gep(x_start, [x_place]))
+                        first = builder.insert_element(ir.Constant(VECTOR, ir.Undefined), value, INT32(0))
+                        spread = builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(INT32, LANES), None))
+                        for column in range(columns):
+                            place = sums[row * columns + column]
+                            # "contract" makes the pair one fused multiply-add where the machine has it.
+                            product = builder.fmul(spread, across[column], flags=["contract"])
+                            builder.store(builder.fadd(product, builder.load(place), flags=["contract"]), place)
+                for place, total in zip(places, sums, strict=True):
+                    builder.store(builder.load(total), place, align=4)
+
+            for count in row_counts:
+                with builder.if_then(builder.icmp_signed("==", n_rows, integer(count))):
+                    add_rows(count)
             return context.get_dummy_value()
 
-        return types.void(out, out_at, out_stride, x, x_at, x_stride, weights, weights_at, depth), generate
+        arguments = (rows, out, out_at, out_stride, x, x_at, x_stride, weights, weights_at, depth)
+        return types.void(*arguments), generate
 
     return add_tile
 
 
-TILE_1x4 = product_tile(1, 4)
-TILE_1x1 = product_tile(1, 1)
-TILE_2x1 = product_tile(2, 1)
-TILE_3x1 = product_tile(3, 1)
-TILE_4x1 = product_tile(4, 1)
-TILE_5x1 = product_tile(5, 1)
-TILE_6x1 = product_tile(6, 1)
+ADD_ROW_TO_FOUR = product_tile([1], 4)
+ADD_ROWS = product_tile(range(1, MOST_ROWS + 1), 1)
 
 
 @njit(**LOOP)
@@ -136,31 +142,15 @@ def add_product(out, x, first_row, matrices, number, depth):  # type: ignore
     """
     (rows, out_stride), x_stride = out.shape, x.shape[1]
     n_panels, size = out_stride // LANES, depth * LANES
-    x_at, weights, weights_at = first_row * x_stride, matrices, number * n_panels * size
-    if rows == 1:
-        panel = 0
-        while panel + 4 <= n_panels:
-            TILE_1x4(out, panel * LANES, out_stride, x, x_at, x_stride, weights, weights_at + panel * size, depth)
-            panel += 4
-        while panel < n_panels:
-            TILE_1x1(out, panel * LANES, out_stride, x, x_at, x_stride, weights, weights_at + panel * size, depth)
-            panel += 1
-        return
-    for panel in range(n_panels):
-        w_at = weights_at + panel * size
+    first, at = number * n_panels * size, first_row * x_stride
+    panel = 0
+    while rows == 1 and panel + 4 <= n_panels:
+        ADD_ROW_TO_FOUR(rows, out, panel * LANES, out_stride, x, at, x_stride, matrices, first + panel * size, depth)
+        panel += 4
+    while panel < n_panels:
         row = 0
         while row < rows:
-            o_at, i_at, left = row * out_stride + panel * LANES, x_at + row * x_stride, rows - row
-            if left >= 6:
-                TILE_6x1(out, o_at, out_stride, x, i_at, x_stride, weights, w_at, depth)
-            elif left == 5:
-                TILE_5x1(out, o_at, out_stride, x, i_at, x_stride, weights, w_at, depth)
-            elif left == 4:
-                TILE_4x1(out, o_at, out_stride, x, i_at, x_stride, weights, w_at, depth)
-            elif left == 3:
-                TILE_3x1(out, o_at, out_stride, x, i_at, x_stride, weights, w_at, depth)
-            elif left == 2:
-                TILE_2x1(out, o_at, out_stride, x, i_at, x_stride, weights, w_at, depth)
-            else:
-                TILE_1x1(out, o_at, out_stride, x, i_at, x_stride, weights, w_at, depth)
-            row += 6
+            out_at, x_at, count = row * out_stride + panel * LANES, at + row * x_stride, min(rows - row, MOST_ROWS)
+            ADD_ROWS(count, out, out_at, out_stride, x, x_at, x_stride, matrices, first + panel * size, depth)
+            row += MOST_ROWS
+        panel += 1

@@ -1,6 +1,6 @@
 """A trained model in one self-describing file: safetensors weights, everything else as JSON in its metadata.
 
-The header has `format`, `kind` (a key of `synthnet.models.KINDS`), the `config` of that kind, `sample_rate_hz`,
+The metadata has `format`, `kind` (a key of `synthnet.models.KINDS`), the `config` of that kind, `sample_rate_hz`,
 `instruments`, `training` (provenance) and `figures`.
 
 Weights are numpy arrays here; only `Checkpoint.build` loads torch. No file is ever unpickled, so a checkpoint from a
@@ -10,10 +10,10 @@ stranger can hold wrong numbers but run no code.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -31,17 +31,15 @@ if TYPE_CHECKING:
 FORMAT = 2
 METADATA_KEY = "synthnet"
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True)
 class Voice:
     """An instrument of a network, or a mixture of some.
 
     Attributes:
-        name: of the instrument; of a mixture as it is asked for, such as "cello:0.5+trumpet:0.5".
-        style: [S] weights of the styles, None for a network with a single instrument.
-        why: it was chosen, for the person who asked; empty for a voice that nobody had to choose.
+        name: of the instrument; a mixture has the name it is asked for by, such as "cello:0.5+trumpet:0.5".
+        style: [S] weights of the instrument embeddings, None for a network with a single instrument.
+        why: reason for the choice, for the person who asked; empty where there was none to make.
     """
 
     name: str
@@ -50,15 +48,14 @@ class Voice:
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """What a checkpoint file holds.
+class CheckpointHeader:
+    """All that a checkpoint file holds but its weights; read without torch.
 
     Attributes:
         config: how the model is built; its class is that of the kind.
         sample_rate_hz: of the audio that it was trained on and makes.
-        instruments: names, in the order of the one-hot style; one name for a single instrument.
+        instruments: names, in the order of the instrument embeddings; one name for a single instrument.
         training: provenance, as plain values: steps, corpora and their hashes, settings.
-        weights: the model's state, by name; empty after `peek_checkpoint`. A file may hold them in half precision.
         figures: reached, as plain values: "validation" during training, "evaluations" of `synthnet evaluate --keep` by
             instrument.
     """
@@ -67,11 +64,21 @@ class Checkpoint:
     sample_rate_hz: int
     instruments: tuple[str, ...]
     training: Mapping[str, Any]
-    weights: Mapping[str, np.ndarray]
-    figures: Mapping[str, Any] = field(default_factory=dict)
+    figures: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON: the metadata of a file."""
+        return {
+            "kind": self.config.kind,
+            "config": self.config.as_dict(),
+            "sample_rate_hz": self.sample_rate_hz,
+            "instruments": list(self.instruments),
+            "training": dict(self.training),
+            "figures": dict(self.figures),
+        }
 
     def voice(self, instrument: str | None = None) -> Voice:
-        """The instrument of that name, or the first; InputError if the network did not learn it."""
+        """The instrument of that name, by default the first; InputError if the network did not learn it."""
         name = self.instruments[0] if instrument is None else instrument
         if name not in self.instruments:
             raise InputError(f"this network does not play {name!r}; it plays: {', '.join(self.instruments)}")
@@ -82,18 +89,28 @@ class Checkpoint:
     def programs(self) -> tuple[int | None, ...]:
         """General MIDI program of each instrument, 0 to 127: its corpus's, else that of its name, else None."""
         by_name = {who.name: who.program for who in KNOWN_INSTRUMENTS}
-        programs = []
-        for number, name in enumerate(self.instruments):
-            program = fact(self.training, "corpora", number, "program")
-            in_range = isinstance(program, int) and 0 <= program <= 127
-            programs.append(program if in_range else by_name.get(name))
-        return tuple(programs)
+        found = [fact(self.training, "corpora", number, "program") for number in range(len(self.instruments))]
+        return tuple(
+            program if isinstance(program, int) and 0 <= program <= 127 else by_name.get(name)
+            for name, program in zip(self.instruments, found, strict=True)
+        )
+
+
+@dataclass(frozen=True)
+class Checkpoint(CheckpointHeader):
+    """What a checkpoint file holds.
+
+    Attributes:
+        weights: the model's state, by name. A file may hold them in half precision.
+    """
+
+    weights: Mapping[str, np.ndarray]
 
     def of_one(self, instrument: str | None = None) -> Checkpoint:
-        """The same network without styles, for one of its instruments, or for the mean of all of them.
+        """The same network for one of its instruments, or for the mean of all, without instrument embeddings.
 
-        A style adds a constant to each layer's gates: the convolution's bias takes it up, and what the network
-        computes stays the same. What is of one already is given back as it is.
+        An embedding adds a constant to each layer's gates, which the convolution's bias takes up: what the network
+        computes stays the same. A network of a single instrument is returned as it is.
         """
         style = self.voice(instrument).style
         if style is None:
@@ -106,9 +123,8 @@ class Checkpoint:
                 bias = name.removesuffix("style.weight") + "convolution.bias"
                 added = weights.pop(name).astype(np.float64) @ style  # [2C, S] of [S]
                 weights[bias] = (weights[bias] + added.reshape(weights[bias].shape)).astype(weights[bias].dtype)
-        names = self.instruments if instrument is None else (instrument,)
         config = config_from(self.config.kind, {**self.config.as_dict(), "styles": 0})
-        return replace(self, config=config, instruments=("+".join(names),), weights=weights)
+        return replace(self, config=config, instruments=(instrument or "+".join(self.instruments),), weights=weights)
 
     def build(self, device: torch.device | str = "cpu") -> Any:
         """The model of its kind with these weights in single precision, ready to play."""
@@ -116,10 +132,68 @@ class Checkpoint:
 
         with torch.device("meta"):
             network = build_model(self.config)
-        arrays = {name: value.astype(np.float32) for name, value in self.weights.items()}
-        weights = {name: torch.from_numpy(value).to(device) for name, value in arrays.items()}
-        network.load_state_dict(weights, assign=True)
-        return network.eval().requires_grad_(False)
+        network.load_state_dict({name: torch.tensor(value) for name, value in self.weights.items()}, assign=True)
+        return network.to(device).float().eval().requires_grad_(False)
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint, whole or not at all."""
+    save_tensors(path, checkpoint.weights, checkpoint.as_dict())
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint and check that its weights fit its config.
+
+    Raises:
+        InputError: see `load_tensors`; also metadata that are missing or do not fit the weights.
+    """
+    weights, facts = load_tensors(path)
+    header = _header(path, facts)
+    try:
+        expected = shapes_of(header.config)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    shapes = {name: value.shape for name, value in weights.items()}
+    wrong = [name for name in expected.keys() | shapes.keys() if shapes.get(name) != expected.get(name)]
+    if wrong:
+        model = header.config.model
+        raise InputError(f"{path}: weights do not fit the {model} that it describes (first at {min(wrong)})")
+    return Checkpoint(**vars(header), weights=weights)
+
+
+def peek_checkpoint(path: Path) -> CheckpointHeader:
+    """The header of a checkpoint, as quick for a large network as for a small; raises as `load_checkpoint`."""
+    return _header(path, load_tensors(path, only_facts=True)[1])
+
+
+def _header(path: Path, facts: Mapping[str, Any]) -> CheckpointHeader:
+    """The header of a file's metadata, if they fit one another; raises as `load_checkpoint`."""
+    try:
+        header = CheckpointHeader(
+            config_from(facts["kind"], facts["config"]),
+            int(facts["sample_rate_hz"]),
+            tuple(str(name) for name in facts["instruments"]),
+            dict(facts["training"]),
+            figures=dict(facts["figures"]),
+        )
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: not a playable checkpoint (missing or malformed {error})") from None
+    n = len(header.instruments)
+    if header.sample_rate_hz < 1000 or not n or header.config.styles not in (0, n):
+        raise InputError(f"{path}: its sample rate or its instruments do not fit its network")
+    return header
+
+
+def fact(facts: Any, *keys: str | int) -> Any:
+    """A value deep within plain values that anyone may have written; None if it is not there."""
+    for key in keys:
+        try:
+            facts = facts[key]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return facts
 
 
 def arrays_of(tensors: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
@@ -131,30 +205,25 @@ def save_tensors(path: Path, tensors: Mapping[str, np.ndarray], facts: Mapping[s
     """Write arrays with a JSON dictionary of facts, whole or not at all."""
     plain = {name: np.asarray(value, order="C") for name, value in tensors.items()}
     with atomic_write(path) as beside:
-        # Not safetensors' own save_file: it hides a full disk behind an error of its own.
+        # Not safetensors' own save_file: it reports a full disk as an error of its format.
         beside.write_bytes(save(plain, metadata={METADATA_KEY: json.dumps({"format": FORMAT, **facts})}))
 
 
-def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The inverse of `save_tensors`.
+def load_tensors(path: Path, *, only_facts: bool = False) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The inverse of `save_tensors`; with `only_facts` the arrays stay unread and are left out.
 
     Raises:
         InputError: no such file, a folder, damaged, truncated, or not ours; one line that names it.
     """
-    return _read(path, lambda file, name: file.get_tensor(name))
-
-
-def _read(path: Path, get: Callable[[Any, str], T]) -> tuple[dict[str, T], dict[str, Any]]:
-    """What `get` takes of each tensor, given the opened file and its name, and the facts; raises as `load_tensors`."""
     if not path.is_file():
         raise InputError(f"{path}: {'a folder, not a checkpoint' if path.is_dir() else 'no such file'}")
     try:
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
-            taken = {name: get(file, name) for name in file.keys()}  # noqa: SIM118, not a dict
+            arrays = {name: file.get_tensor(name) for name in ([] if only_facts else file.keys())}
     except PermissionError:
         raise InputError(f"{path}: cannot be read (permission denied)") from None
-    except (SafetensorError, OSError, ValueError, TypeError) as error:  # numpy does not know each type of numbers
+    except (SafetensorError, OSError, ValueError, TypeError) as error:  # numpy does not know every type of numbers
         raise InputError(f"{path}: damaged or not a checkpoint ({' '.join(str(error).split())})") from None
     try:
         facts = json.loads(metadata[METADATA_KEY])
@@ -163,68 +232,4 @@ def _read(path: Path, get: Callable[[Any, str], T]) -> tuple[dict[str, T], dict[
         raise InputError(f"{path}: a safetensors file, but not one of SynthNet's") from None
     if version != FORMAT:
         raise InputError(f"{path}: checkpoint format {version}, this version reads format {FORMAT}")
-    return taken, facts
-
-
-def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint, whole or not at all."""
-    facts = {
-        "kind": checkpoint.config.kind,
-        "config": checkpoint.config.as_dict(),
-        "sample_rate_hz": checkpoint.sample_rate_hz,
-        "instruments": list(checkpoint.instruments),
-        "training": dict(checkpoint.training),
-        "figures": dict(checkpoint.figures),
-    }
-    save_tensors(path, checkpoint.weights, facts)
-
-
-def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint and check that its weights fit its config.
-
-    Raises:
-        InputError: see `load_tensors`; also facts that are missing or do not fit the weights.
-    """
-    weights, facts = load_tensors(path)
-    checkpoint = _described(path, facts, weights)
-    try:
-        expected = shapes_of(checkpoint.config)
-    except InputError as fault:
-        raise InputError(f"{path}: {fault}") from None
-    shapes = {name: value.shape for name, value in weights.items()}
-    if shapes != expected:
-        wrong = sorted(name for name in expected.keys() | shapes.keys() if shapes.get(name) != expected.get(name))[0]
-        model = checkpoint.config.model
-        raise InputError(f"{path}: weights do not fit the {model} that it describes (first at {wrong})")
-    return checkpoint
-
-
-def peek_checkpoint(path: Path) -> Checkpoint:
-    """As `load_checkpoint`, but the weights stay unread and unchecked: as quick for a large network as for a small."""
-    facts = _read(path, lambda file, name: None)[1]
-    return _described(path, facts, {})
-
-
-def _described(path: Path, facts: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> Checkpoint:
-    """The checkpoint of a file's facts, if they fit one another; raises as `load_checkpoint`."""
-    try:
-        config = config_from(facts["kind"], facts["config"])
-        rate, instruments = int(facts["sample_rate_hz"]), tuple(str(name) for name in facts["instruments"])
-        training, figures = dict(facts["training"]), dict(facts["figures"])
-    except InputError as fault:
-        raise InputError(f"{path}: {fault}") from None
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: not a playable checkpoint (missing or malformed {error})") from None
-    if rate < 1000 or not instruments or (config.styles and config.styles != len(instruments)):
-        raise InputError(f"{path}: its sample rate or its instruments do not fit its network")
-    return Checkpoint(config, rate, instruments, training, weights, figures)
-
-
-def fact(facts: Any, *keys: str | int) -> Any:
-    """A value deep within plain values that anyone may have written; None if it is not there."""
-    for key in keys:
-        try:
-            facts = facts[key]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return facts
+    return arrays, facts

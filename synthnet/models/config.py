@@ -1,68 +1,116 @@
-"""The shapes of models: a validated dataclass for each kind, and the presets (the paper's Table 2 and our own)."""
+"""The shapes of models: a checked dataclass for each family, the variants of the paper's networks, and the presets."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, Self
 
 from synthnet.files import InputError
 
 KEYS = 128  # rows of the piano roll
 CLASSES = 256  # 8-bit mu-law
 
-# Of a harmonic instrument, what `synthnet.models.envelopes` shows of a note beside its key, and of a time.
+# Features of a note and of a time in a harmonic instrument (`synthnet.models.envelopes`).
 NOTE_FEATURES, TIME_BUMPS, RELEASE_BUMPS = 6, 20, 10
 HARMONIC_FEATURES = NOTE_FEATURES + TIME_BUMPS + 1 + RELEASE_BUMPS + 1
 
-T = TypeVar("T")
+
+def within(low: float, high: float, default: Any = dataclasses.MISSING) -> Any:
+    """A field whose values lie in a range, both ends included."""
+    return dataclasses.field(default=default, metadata={"range": (low, high)})
+
+
+TYPES: dict[str, tuple[Any, str]] = {
+    "bool": (bool, "be true or false"),
+    "int": (int, "be a whole number from {} to {}"),
+    "float": (int | float, "lie between {} and {}"),
+    "str": (str, "be a name"),
+}
 
 
 @dataclass(frozen=True)
-class ModelConfig:
-    """The shape of an autoregressive network: SynthNet, WaveNet, Deep Voice, or a step between.
+class CheckedConfig:
+    """A config that checks the types and ranges of its fields; InputError names the first bad one."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value, ends = getattr(self, field.name), field.metadata.get("range", ())
+            kinds, wanted = TYPES[str(field.type)]
+            fits = isinstance(value, kinds) and isinstance(value, bool) == (kinds is bool)
+            if not fits or (ends and not ends[0] <= value <= ends[1]):
+                raise InputError(f"{field.name} must {wanted.format(*ends)}, not {value!r}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `as_dict`; InputError for an unknown or missing key and for a bad value."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        if unknown := set(values) - known:
+            raise InputError(f"unknown model setting {sorted(unknown)[0]!r}; known: {', '.join(sorted(known))}")
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise InputError(f"incomplete model settings: {error}") from None
+
+
+class Variant(NamedTuple):
+    """The architecture of one of the paper's networks; `synthnet.models.autoregressive` has the parts."""
+
+    audio: str  # "scalar", "one-hot" or "embedding"
+    score: str  # "every-layer", "first-layer" or "midi-loss" (the first layer, with the auxiliary loss)
+    separable: bool  # depthwise convolutions in the layers; the residual 1x1 is their pointwise half
+    skip: str  # "none"; "shared": the residual's 1x1 gives the skip too; "own": a second 1x1
+    activation: str  # in the head, "relu" or "selu"
+
+
+MODELS = {
+    "synthnet": Variant("embedding", "midi-loss", True, "none", "selu"),
+    "wavenet": Variant("scalar", "every-layer", False, "shared", "relu"),
+    "deepvoice": Variant("one-hot", "every-layer", False, "own", "relu"),
+    # From Deep Voice to SynthNet, one change at a time.
+    "ablation-1-embedding": Variant("embedding", "every-layer", False, "own", "relu"),
+    "ablation-2-first-layer": Variant("embedding", "first-layer", False, "own", "relu"),
+    "ablation-3-no-skips": Variant("embedding", "first-layer", False, "none", "relu"),
+    "ablation-4-separable": Variant("embedding", "first-layer", True, "none", "relu"),
+    "ablation-5-selu": Variant("embedding", "first-layer", True, "none", "selu"),
+}
+
+
+@dataclass(frozen=True)
+class ModelConfig(CheckedConfig):
+    """The shape of one of the paper's networks; InputError for a value outside its range.
 
     Args:
-        model: name of the architecture (`synthnet.models.MODELS`).
-        filter_width: taps F of every causal convolution, at least 2.
+        model: a key of `MODELS`.
+        filter_width: taps F of every causal convolution.
         blocks: B, how often the dilations 1, 2, ..., 2^(R-1) are repeated.
         dilations: R, layers in a block.
-        channels: C, residual (and skip) channels.
-        styles: S, number of instruments told apart by a one-hot style; 0 for a single instrument.
-        velocity: whether the input roll carries velocity / 127; False: 0 or 1, as in the paper.
-        dither: whether the audio that it models is dithered before it is quantised, as in the paper.
-
-    Raises:
-        InputError: a value outside its range.
+        channels: C, residual and skip channels.
+        styles: S, instruments of the network, each with its embedding; 0 for a single instrument.
+        velocity: whether the input roll carries velocity / 127 instead of 1.
+        dither: whether the audio is dithered before it is quantised, as in the paper.
     """
 
     kind: ClassVar[str] = "autoregressive"
 
     model: str
-    filter_width: int
-    blocks: int
-    dilations: int
-    channels: int = 512
-    styles: int = 0
+    filter_width: int = within(2, 8)
+    blocks: int = within(1, 64)
+    dilations: int = within(1, 20)
+    channels: int = within(4, 8192, 512)
+    styles: int = within(0, 128, 0)
     velocity: bool = False
     dither: bool = True
 
     def __post_init__(self) -> None:
-        ranges = {
-            "filter_width": (2, 8),
-            "blocks": (1, 64),
-            "dilations": (1, 20),
-            "channels": (4, 8192),
-            "styles": (0, 128),
-        }
-        for name, (low, high) in ranges.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-                raise InputError(f"{name} must be a whole number from {low} to {high}, not {value!r}")
-        for name in ("velocity", "dither"):
-            if not isinstance(getattr(self, name), bool):
-                raise InputError(f"{name} must be true or false, not {getattr(self, name)!r}")
+        super().__post_init__()
+        if self.model not in MODELS:
+            raise InputError(f"unknown model {self.model!r}; known: {', '.join(MODELS)}")
 
     @property
     def layer_dilations(self) -> tuple[int, ...]:
@@ -71,8 +119,8 @@ class ModelConfig:
 
     @property
     def layers(self) -> int:
-        """How many."""
-        return len(self.layer_dilations)
+        """Number of layers."""
+        return self.blocks * self.dilations
 
     @property
     def receptive_field(self) -> int:
@@ -81,95 +129,50 @@ class ModelConfig:
 
     @property
     def head_channels(self) -> int:
-        """Channels between the two convolutions of the head: 384 for the paper's 512, in proportion else."""
+        """Channels between the two convolutions of the head: 384 for the paper's 512 channels."""
         return 3 * self.channels // 4
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return dataclasses.asdict(self)
-
     def facts(self, sample_rate_hz: int) -> dict[str, Any]:
-        """Layers and receptive field, as plain values."""
+        """Layers and receptive field, as plain values for `synthnet info`."""
         return {
-            "layers": len(self.layer_dilations),
+            "layers": self.layers,
             "receptive_field_samples": self.receptive_field,
             "receptive_field_s": round(self.receptive_field / sample_rate_hz, 4),
         }
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
-        """The inverse of `as_dict`; an unknown or missing key raises InputError."""
-        return _from_values(cls, values)
-
 
 @dataclass(frozen=True)
-class HarmonicConfig:
-    """The shape of a harmonic instrument (`synthnet.models.harmonic`).
+class HarmonicConfig(CheckedConfig):
+    """The shape of a harmonic instrument (`synthnet.models.harmonic`); InputError for a value outside its range.
 
     Args:
-        partials: H, at most so many a note; those near half the sample rate and above are left out.
-        bands: B, of noise.
+        partials: H, the most partials of a note; those near half the sample rate and above are left out.
+        bands: B, noise bands.
         width: of the three hidden layers.
-        embedding: numbers that describe a key.
-        longest_s: length in seconds of the longest note that it learned; beyond it envelopes go on as they tend.
-
-    Raises:
-        InputError: a value outside its range.
+        embedding: size of a key's embedding.
+        longest_s: length in seconds of the longest note that it learned. Beyond it envelopes go on as they tend; its
+            last 2 s go on for ever.
     """
 
     kind: ClassVar[str] = "harmonic"
+    model: ClassVar[str] = "harmonic"
+    styles: ClassVar[int] = 0
+    velocity: ClassVar[bool] = True
+    layers: ClassVar[int] = 3
+    receptive_field: ClassVar[int] = 0
 
-    partials: int = 160
-    bands: int = 40
-    width: int = 256
-    embedding: int = 64
-    longest_s: float = 12.0
-
-    def __post_init__(self) -> None:
-        ranges = {"partials": (1, 1024), "bands": (2, 256), "width": (4, 4096), "embedding": (1, 1024)}
-        for name, (low, high) in ranges.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-                raise InputError(f"{name} must be a whole number from {low} to {high}, not {value!r}")
-        longest_s = self.longest_s  # of which the last 2 s go on for ever
-        if not isinstance(longest_s, int | float) or isinstance(longest_s, bool) or not 2 <= longest_s <= 3600:
-            raise InputError(f"longest_s must lie between 2 and 3600 s, not {longest_s!r}")
-
-    @property
-    def model(self) -> str:
-        """Name of the architecture, for a person."""
-        return self.kind
-
-    @property
-    def styles(self) -> int:
-        """It is of one instrument."""
-        return 0
-
-    @property
-    def velocity(self) -> bool:
-        """It hears velocity."""
-        return True
-
-    @property
-    def layers(self) -> int:
-        """The hidden ones."""
-        return 3
-
-    @property
-    def receptive_field(self) -> int:
-        """It does not hear itself."""
-        return 0
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return dataclasses.asdict(self)
+    partials: int = within(1, 1024, 160)
+    bands: int = within(2, 256, 40)
+    width: int = within(4, 4096, 256)
+    embedding: int = within(1, 1024, 64)
+    longest_s: float = within(2, 3600, 12.0)
 
     def facts(self, sample_rate_hz: int) -> dict[str, Any]:
-        """Nothing that is not in the config."""
+        """No more than the config has."""
         return {}
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of the weights, by name; the same as `synthnet.models.harmonic.HarmonicInstrument` has."""
+        """Shapes of the weights of `synthnet.models.harmonic.HarmonicInstrument`, by name."""
         outputs, width = self.partials + self.bands, self.width
         shapes: dict[str, tuple[int, ...]] = {"key.weight": (KEYS, self.embedding)}
         for number, inputs in ((0, self.embedding + HARMONIC_FEATURES), (2, width), (4, width)):
@@ -179,48 +182,43 @@ class HarmonicConfig:
         shapes |= dict.fromkeys(("cents", "stretch", "release_s", "nearest"), (KEYS,))
         return {**shapes, "ratios": (self.partials,)}
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> HarmonicConfig:
-        """The inverse of `as_dict`; an unknown or missing key raises InputError."""
-        return _from_values(cls, values)
 
-
-def _from_values(kind: type[T], values: Mapping[str, Any]) -> T:
-    known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    if unknown := set(values) - known:
-        raise InputError(f"unknown model setting {sorted(unknown)[0]!r}; known: {', '.join(sorted(known))}")
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise InputError(f"incomplete model settings: {error}") from None
-
-
-# L24, L26, L48 are the paper's. `cpu` is the scale of the comparing recipes on two CPU cores: music at 8 kHz, of which
-# it sees 1.02 s. `tiny` is for tests.
-PRESETS: dict[str, dict[str, int]] = {
-    "L24": {"filter_width": 3, "blocks": 2, "dilations": 12},
-    "L26": {"filter_width": 2, "blocks": 2, "dilations": 13},
-    "L48": {"filter_width": 2, "blocks": 4, "dilations": 12},
-    "cpu": {"filter_width": 3, "blocks": 2, "dilations": 11, "channels": 64},
-    "tiny": {"filter_width": 2, "blocks": 1, "dilations": 4, "channels": 8},
-}
+Config = ModelConfig | HarmonicConfig
 
 PAPER_RATE_HZ = 16_000
 HARMONIC_RATE_HZ = 44_100  # of a harmonic instrument's default corpora
-PRESET_RATES_HZ = {"cpu": 8_000, "tiny": 8_000}  # of the default corpora; of the other presets the paper's
+
+
+class Preset(NamedTuple):
+    """A size of the paper's networks, and the sample rate of the corpora that it is meant for."""
+
+    filter_width: int
+    blocks: int
+    dilations: int
+    channels: int = 512
+    rate_hz: int = PAPER_RATE_HZ
+
+
+PRESETS = {
+    "L24": Preset(3, 2, 12),  # L24, L26 and L48 are the paper's (Table 2)
+    "L26": Preset(2, 2, 13),
+    "L48": Preset(2, 4, 12),
+    "cpu": Preset(3, 2, 11, 64, 8_000),  # the comparing recipes on two cores: a context of 1.02 s
+    "tiny": Preset(2, 1, 4, 8, 8_000),  # tests
+}
 
 
 def preset_rate_hz(preset: str | None) -> int:
-    """Sample rate of the corpora that a preset is meant for, in Hz; None: of a harmonic instrument's."""
-    return HARMONIC_RATE_HZ if preset is None else PRESET_RATES_HZ.get(preset, PAPER_RATE_HZ)
+    """Sample rate in Hz of the corpora that a preset is meant for; None: those of a harmonic instrument."""
+    if preset is None:
+        return HARMONIC_RATE_HZ
+    return PRESETS[preset].rate_hz if preset in PRESETS else PAPER_RATE_HZ
 
 
 def preset_config(model: str, preset: str, **changes: Any) -> ModelConfig:
-    """The configuration of a named preset, with some of its values changed.
-
-    Raises:
-        InputError: unknown preset, or a value outside its range.
-    """
+    """A preset's config with some values changed; InputError for an unknown preset or a value outside its range."""
     if preset not in PRESETS:
         raise InputError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
-    return ModelConfig(model=model, **{**PRESETS[preset], **changes})
+    shape = PRESETS[preset]._asdict()
+    del shape["rate_hz"]
+    return ModelConfig(model, **{**shape, **changes})

@@ -1,33 +1,33 @@
-"""What a harmonic instrument's network is shown of a note, and the limits of what it learned: numpy alone.
+"""The network of a harmonic instrument, on the arrays of any library: notes and times to amplitudes.
 
-The network of `synthnet.models.harmonic` (torch) and the player of `synthnet.generation.harmonic` (numpy) share these
-definitions.
+`synthnet.models.harmonic` trains it in torch and `synthnet.generation.harmonic` plays it in numpy; here torch is not
+imported.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from synthnet.kernels.voices import Breakpoints
-from synthnet.models.config import RELEASE_BUMPS, TIME_BUMPS
+from synthnet.kernels.voices import Breakpoints, Voices, find_breakpoints, noise_tables
+from synthnet.models.config import RELEASE_BUMPS, TIME_BUMPS, HarmonicConfig
 from synthnet.score.roll import RollEvents
 
 N_KEYS = 128
 EARLIEST_S = 0.002  # where the logarithmic scales of time begin
 LONGEST_RELEASE_S = 3.0
-TABLE_SCALE = 3.0  # of the values in tables by key: they learn so much faster than weights
+TABLE_SCALE = 3.0  # of the values in tables by key: they learn that much faster than weights
 LEGATO_S = 0.1  # a gap of this length between two notes is hardly legato any more
 BENT_S = 4.0
-WOBBLE_S = 2.0  # of the longest note, which go on for ever
+WOBBLE_S = 2.0  # the end of the longest note, which is repeated in longer ones
 FADE_SHARE = 0.2  # of the time after a release: at its end the note fades to nothing
 
 
 class Notes(NamedTuple):
-    """N notes, arrays [N], sorted by onset.
+    """N notes, arrays [N].
 
     Attributes:
         pitch, velocity: MIDI key 0 to 127, velocity 1 to 127.
@@ -49,48 +49,39 @@ class Notes(NamedTuple):
         return chosen._replace(onset=chosen.onset - start, release=chosen.release - start)
 
     def sounding(self, start: int, stop: int, tails: np.ndarray) -> np.ndarray:
-        """Numbers of the notes that sound in samples `start` to `stop`; `tails` [128], samples after the release."""
+        """Indices of the notes that sound in samples `start` to `stop`; `tails` [128], samples after the release."""
         return np.flatnonzero((self.onset < stop) & (self.release + tails[self.pitch] > start))
 
 
 def make_notes(
     pitch: np.ndarray, velocity: np.ndarray, onset: np.ndarray, release: np.ndarray, sample_rate_hz: int
 ) -> Notes:
-    """Notes from their events, sorted, with what tells legato; only what is past at an onset counts."""
+    """Notes sorted by onset and pitch, with touch and step; both depend only on notes struck before."""
     order = np.lexsort((pitch, onset))
     pitch, velocity, onset, release = (np.asarray(x)[order].astype(np.int64) for x in (pitch, velocity, onset, release))
     touch, step = np.zeros(len(pitch), np.float32), np.zeros(len(pitch), np.float32)
-    chord = np.searchsorted(onset, onset, side="left")  # of each note, the first that is struck with it
-    latest = np.maximum.accumulate(release) if len(release) else release
-    for i in np.flatnonzero(chord > 0):
-        last = chord[i] - 1
-        touch[i], step[i] = legato(onset[i], pitch[i], latest[last], pitch[last], sample_rate_hz)
+    chord = np.searchsorted(onset, onset)  # the first note struck at the same time
+    later, last = chord > 0, chord[chord > 0] - 1
+    gap = np.maximum(0, onset[later] - np.maximum.accumulate(release)[last])
+    touch[later] = np.exp(-gap / sample_rate_hz / LEGATO_S)
+    step[later] = pitch[later] - pitch[last]
     return Notes(pitch, velocity, onset, release, touch, step)
 
 
-def legato(
-    onset: int, pitch: int, latest_release: int | None, last_pitch: int | None, sample_rate_hz: int
-) -> tuple[float, float]:
-    """Touch and step of a note, from the latest release of the notes struck before it and the last one's key."""
-    if latest_release is None or last_pitch is None:
-        return 0.0, 0.0
-    return math.exp(-max(0, onset - latest_release) / sample_rate_hz / LEGATO_S), float(pitch - last_pitch)
-
-
 def notes_of(events: RollEvents) -> Notes:
-    """The notes of a score's events: keys struck again are let go 5 ms before, as networks learned them."""
+    """The notes of a score's events: keys struck again are released 5 ms before, as networks learned them."""
     return make_notes(events.pitch, events.velocity, events.onset, events.release, events.sample_rate_hz)
 
 
 def note_features(notes: Notes) -> np.ndarray:
-    """What the network is shown of each note beside its key, float32 [N, 6]."""
+    """Inputs of the network for each note, without its key's embedding, float32 [N, 6]."""
     v = notes.velocity / 127
     columns = [(notes.pitch - 64) / 24, np.log(v), v, v * v, notes.touch, notes.touch * np.clip(notes.step / 12, -2, 2)]
     return np.stack(columns, axis=1).astype(np.float32)
 
 
 def time_features(time_s: np.ndarray, release_s: np.ndarray, longest_s: float) -> np.ndarray:
-    """What it is shown of times since onset and release (negative: held), float32 [N, K] to [N, K, 32]."""
+    """Inputs for times since onset and release (negative: held), [N, K] each to float32 [N, K, 32]."""
     gone = (release_s >= 0)[..., None].astype(np.float32)
     columns = [
         _bumps(time_s, TIME_BUMPS, longest_s),
@@ -115,15 +106,15 @@ def linear_features(notes: Notes, time_s: np.ndarray) -> np.ndarray:
 
 
 def bent_time(time_s: np.ndarray) -> np.ndarray:
-    """Time that slows down after some seconds: what falls in a straight line in it cannot run away in a long note."""
+    """Time that slows down after some seconds, so that a fall linear in it stays bounded in a long note."""
     return (BENT_S * (1 - np.exp(-time_s / BENT_S))).astype(np.float32)
 
 
 def fold(time_s: np.ndarray, longest_s: float) -> np.ndarray:
-    """Times beyond the longest note's end turned back into its last seconds, to and fro: a wobble goes on."""
+    """Times beyond the longest note reflected to and fro within its last 2 s, so that a wobble goes on."""
     beyond = time_s - longest_s
-    turned = longest_s - WOBBLE_S + np.abs(np.mod(beyond, 2 * WOBBLE_S) - WOBBLE_S)
-    return np.where(beyond > 0, turned, time_s).astype(np.float32)
+    folded = longest_s - WOBBLE_S + np.abs(np.mod(beyond, 2 * WOBBLE_S) - WOBBLE_S)
+    return np.where(beyond > 0, folded, time_s).astype(np.float32)
 
 
 def fade(points: Breakpoints, end_s: np.ndarray) -> np.ndarray:
@@ -135,17 +126,71 @@ def fade(points: Breakpoints, end_s: np.ndarray) -> np.ndarray:
 def frequencies_of(
     pitch: np.ndarray, cents: np.ndarray, stretch: np.ndarray, ratios: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fundamentals in Hz, float64 [N], and the partials' frequencies relative to them, float64 [N, H].
+    """f0_hz, float64 [N], and the partials' frequencies relative to it, float64 [N, H].
 
-    Args:
-        cents, stretch, ratios: [128], [128], [H], see `synthnet.models.frequencies`.
+    `cents` [128], `stretch` [128] and `ratios` [H] are those of `synthnet.models.measuring`.
     """
     f0_hz = 440.0 * 2.0 ** ((pitch - 69 + cents[pitch].astype(np.float64) / 100) / 12)
     r, b = ratios.astype(np.float64), stretch.astype(np.float64)[pitch][:, None]
     return f0_hz, r * np.sqrt((1 + b * r * r) / (1 + b))
 
 
-def fill_keys(values: Mapping[int, float]) -> np.ndarray:
-    """Values of all keys [128]; those that have none take the nearest one's, or 0 if there is none at all."""
-    keys = np.array(sorted(values))
-    return np.array([values[int(keys[np.abs(keys - key).argmin()])] if values else 0.0 for key in range(N_KEYS)])
+class EnvelopeNetwork:
+    """A harmonic instrument up to its voices, on arrays of the library `xp`, numpy or torch."""
+
+    xp: Any
+    config: HarmonicConfig
+
+    @property
+    def arrays(self) -> Mapping[str, Any]:
+        """The weights by name, arrays of `xp` in single precision; see `synthnet.models.harmonic`."""
+        raise NotImplementedError
+
+    def voices(self, notes: Notes, n_samples: int, sample_rate_hz: int, positions: np.ndarray) -> tuple[Any, Voices]:
+        """Amplitudes [N, K, H + B] and voices of notes [N], whose times count from the beginning of a block.
+
+        `positions`, int64 [N], is where in the tables of noise each note's sample 0 is read.
+        """
+        arrays = self.arrays
+        tail_s, cents, stretch, ratios = (
+            np.asarray(arrays[name]) for name in ("release_s", "cents", "stretch", "ratios")
+        )
+        release_s = tail_s[notes.pitch]
+        points = find_breakpoints(notes.onset, notes.release, release_s, n_samples, sample_rate_hz)
+        f0_hz, ratios = frequencies_of(notes.pitch, cents, stretch, ratios)
+        cycles = np.repeat((f0_hz / sample_rate_hz)[:, None], points.at.shape[1], axis=1)
+        tables = noise_tables(self.config.bands, sample_rate_hz)
+        voices = Voices(notes.onset, points.at, points.at * cycles, cycles, ratios, tables, positions)
+        return self.amplitudes(notes, points, release_s), voices
+
+    def log_amplitudes(self, notes: Notes, time_s: np.ndarray, release_s: np.ndarray) -> Any:
+        """Log amplitudes [N, K, H + B] of notes [N] at times since onset and release (negative: held), [N, K]."""
+        xp, w = self.xp, self.arrays
+        key = w["nearest"][notes.pitch]
+        note = xp.concatenate([w["key.weight"][key], xp.asarray(note_features(notes))], axis=1)
+        of_note, of_time = w["hidden.0.weight"][:, : note.shape[1]], w["hidden.0.weight"][:, note.shape[1] :]
+        x = xp.asarray(time_features(time_s, release_s, self.config.longest_s)) @ of_time.T
+        x += (note @ of_note.T + w["hidden.0.bias"])[:, None]
+        for name in ("hidden.2", "hidden.4", "out"):
+            x = xp.maximum(x, 0.1 * x) @ w[f"{name}.weight"].T + w[f"{name}.bias"]
+        x += xp.asarray(linear_features(notes, time_s)) @ w["slopes.weight"].T
+        x += TABLE_SCALE * w["gain.weight"][key][:, None]
+        x += TABLE_SCALE * w["fall.weight"][key][:, None] * xp.asarray(bent_time(time_s))[..., None]
+        return x
+
+    def amplitudes(self, notes: Notes, points: Breakpoints, release_s: np.ndarray) -> Any:
+        """Amplitudes of partials and noise bands at the breakpoints, [N, K, H + B]; `release_s` [N] ends each note."""
+        xp, longest_s = self.xp, self.config.longest_s
+        folded = fold(points.time_s, longest_s)
+        level = self.log_amplitudes(notes, folded, points.release_s)
+        if (points.time_s > longest_s).any():  # what fell at the end of the longest note goes on falling
+            ends = np.tile(np.array([longest_s - WOBBLE_S, longest_s], np.float32), (len(notes.pitch), 1))
+            tips = self.log_amplitudes(notes, ends, np.full_like(ends, -1))
+            slope = ((tips[:, 1:] - tips[:, :1]) / WOBBLE_S).clip(max=0)
+            level += slope * xp.asarray(points.time_s - folded)[..., None]
+        amplitudes = xp.exp(level.clip(max=0)) * xp.asarray(fade(points, release_s))[..., None]
+        # A release cuts the held envelope on the straight line between two breakpoints.
+        note, at = np.nonzero(points.share < 1)
+        before, share = amplitudes[note, at - 1], xp.asarray(points.share[note, at])[:, None]
+        amplitudes[note, at] = before + share * (amplitudes[note, at] - before)
+        return amplitudes

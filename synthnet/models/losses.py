@@ -1,4 +1,4 @@
-"""Spectral distance between two signals: what a harmonic instrument makes small.
+"""The loss of a harmonic instrument: a spectral distance between two signals.
 
 A multi-resolution distance of spectra after DDSP (Engel et al. 2020), with a constant-Q transform as one more
 resolution, since that is what RMSE-CQT measures. For each resolution, with magnitudes a of the signal and b of the
@@ -7,7 +7,7 @@ reference, m the maximum of b in the slice:
     mean |log(a + 0.0001 m) - log(b + 0.0001 m)| + 20 mean |a - b| / m
 
 The floor is 80 dB below the maximum, as in RMSE-CQT, and each slice is measured against its own maximum, so that soft
-music counts as much as loud music.
+music counts as much as loud music. The constant-Q resolution has the first term alone, twice.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ SILENCE = 1e-3  # a reference's maximum counts as this at least
 
 
 @nb.njit(parallel=True, fastmath=True, cache=True, nogil=True)
-def _distance(spectrum: Any, reference: Any, scale: Any, gradient: Any, weight_log: Any, weight_linear: Any) -> float:
-    """The distance of [R, F, B] complex spectra, each row's part of it, and its gradient by `spectrum`."""
+def _distance(spectrum: Any, reference: Any, scale: Any, gradient: Any) -> float:
+    """The distance of complex spectra [R, F, B], times `scale`, and its gradient by `spectrum`."""
     n_rows, n_frames, n_bins = spectrum.shape
     part = np.zeros((n_rows, n_frames))
     top = np.empty(n_rows, np.float32)
@@ -46,15 +46,15 @@ def _distance(spectrum: Any, reference: Any, scale: Any, gradient: Any, weight_l
     count = n_rows * n_frames * n_bins
     for item in nb.prange(n_rows * n_frames):
         r, f = item // n_frames, item % n_frames
-        floor = np.float32(FLOOR) * top[r]
+        floor, weight = np.float32(FLOOR) * top[r], np.float32(LINEAR_WEIGHT) / top[r]
         total = 0.0
         for b in range(n_bins):
             z, w = spectrum[r, f, b], reference[r, f, b]
             length = math.sqrt(z.real * z.real + z.imag * z.imag)
             a = scale * length
             c = scale * math.sqrt(w.real * w.real + w.imag * w.imag)
-            total += weight_log * abs(math.log((a + floor) / (c + floor))) + weight_linear / top[r] * abs(a - c)
-            slope = (weight_log / (a + floor) + weight_linear / top[r]) * scale / (length + np.float32(1e-12))
+            total += abs(math.log((a + floor) / (c + floor))) + weight * abs(a - c)
+            slope = (np.float32(1.0) / (a + floor) + weight) * scale / (length + np.float32(1e-12))
             if a < c:
                 slope = -slope
             gradient[r, f, b] = z * np.float32(slope / count)
@@ -63,30 +63,21 @@ def _distance(spectrum: Any, reference: Any, scale: Any, gradient: Any, weight_l
 
 
 class _STFTDistance(torch.autograd.Function):
-    """Distance of two signals [R, T] at one window length; its gradient is computed with it."""
+    """Distance of two signals [R, T] at one window of n samples; its gradient is computed with it."""
 
     @staticmethod
     def forward(ctx: Any, signal: Tensor, reference: Tensor, window: Tensor) -> Tensor:
-        n = len(window)
-        hop = n // 2
-        spectra = []
-        for x in (signal.detach(), reference):
-            frames = x.unfold(1, n, hop) * window
-            spectra.append(torch.fft.rfft(frames).numpy())
-        gradient = np.empty_like(spectra[0])
-        value = _distance(
-            spectra[0], spectra[1], np.float32(n**-0.5), gradient, np.float32(1), np.float32(LINEAR_WEIGHT)
-        )
-        g = torch.from_numpy(gradient)
-        g[..., 1:-1] *= 0.5  # the inverse transform counts these bins twice
-        frames = torch.fft.irfft(g, n) * (n * window)  # [R, F, n]
-        n_frames = frames.shape[1]
-        total = torch.zeros(signal.shape)
-        half = frames.view(len(signal), n_frames, 2, hop)
-        flat = total[:, : (n_frames + 1) * hop].view(len(signal), n_frames + 1, hop)
-        flat[:, :-1] += half[:, :, 0]
-        flat[:, 1:] += half[:, :, 1]
-        ctx.save_for_backward(total)
+        n, hop = len(window), len(window) // 2
+        a, b = (torch.fft.rfft(x.detach().unfold(1, n, hop) * window).numpy() for x in (signal, reference))
+        by_spectrum = np.empty_like(a)
+        value = _distance(a, b, np.float32(n**-0.5), by_spectrum)
+        by_spectrum[..., 1:-1] *= 0.5  # the inverse transform counts these bins twice
+        frames = torch.fft.irfft(torch.from_numpy(by_spectrum), n) * (n * window)  # [R, F, n]
+        gradient = torch.zeros(signal.shape)
+        hops = gradient[:, : (frames.shape[1] + 1) * hop].unflatten(1, (-1, hop))
+        hops[:, :-1] += frames[..., :hop]
+        hops[:, 1:] += frames[..., hop:]
+        ctx.save_for_backward(gradient)
         return signal.new_tensor(value)
 
     @staticmethod
@@ -120,11 +111,13 @@ class SpectralDistance(nn.Module):
         self.windows = [torch.hann_window(2 ** round(math.log2(s * sample_rate_hz))) for s in WINDOWS_S]
 
     def cqt_magnitudes(self, x: Tensor) -> Tensor:
+        """Magnitudes [R, 84, frames] of the constant-Q transform."""
         if self.factor > 1:
             x = functional.conv1d(x[:, None], self.low, stride=self.factor, padding=self.low.shape[-1] // 2)[:, 0]
         return (self.cqt(x).square().sum(-1) + 1e-10).sqrt()
 
     def forward(self, signal: Tensor, reference: Tensor) -> Tensor:
+        """The distance, a scalar; its gradient is by `signal` alone."""
         with torch.no_grad():
             b = self.cqt_magnitudes(reference)
             top = b.amax((1, 2), keepdim=True).clamp(min=SILENCE)

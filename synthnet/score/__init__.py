@@ -1,7 +1,7 @@
 """Scores: notes, MIDI files, General MIDI, piano rolls, training music. No audio, no torch.
 
 notes.py         Note, Track, Score
-controllers.py   Controls: what pitch bends, modulation, volume and expression do over time
+controllers.py   Controls: pitch, vibrato and gain over time, from bends, modulation, volume and expression
 midi.py          read_score, write_midi
 general_midi.py  instruments, programs, families, pitch names
 roll.py          events in samples, piano rolls; the only place where seconds become samples

@@ -9,27 +9,22 @@ from numpy.random import Generator
 
 from synthnet.score.notes import Score
 
-VELOCITIES = 40, 115
 PHRASE_S = 3.0, 7.0
-ACCENT_SHARE = 0.1
-ACCENT, UNEVENNESS = 0.2, 0.04  # of the range of velocities
+ACCENT_SHARE, ACCENT, UNEVENNESS = 0.1, 0.2, 0.04  # the last two as shares of the range of velocities
 
 
-def add_dynamics(score: Score, seed: int = 0, lowest: int = VELOCITIES[0], highest: int = VELOCITIES[1]) -> Score:
-    """The same score with other velocities, `lowest` to `highest`; those of the score are not used.
+def add_dynamics(score: Score, seed: int = 0, lowest: int = 40, highest: int = 115) -> Score:
+    """The score with new velocities, `lowest` to `highest`, whatever its own are.
 
     Phrases of 3 to 7 s rise to a peak and fall. A tenth of the notes has an accent, and each is a little uneven.
-
-    Raises:
-        ValueError: the velocities are not within 1 to 127, or not in order.
+    Raises ValueError if the velocities do not rise within 1 to 127.
     """
     if not 1 <= lowest < highest <= 127:
         raise ValueError(f"velocities {lowest} to {highest}: must rise within 1 to 127")
     tracks = []
     for number, track in enumerate(score.tracks):
-        rng = np.random.default_rng((seed, number))
         onsets_s = np.array([note.start_s for note in track.notes])
-        heights = _phrases(onsets_s, rng)
+        heights = _phrases(onsets_s, np.random.default_rng((seed, number)))
         velocities = np.round(lowest + (highest - lowest) * heights).astype(int).tolist()
         notes = (replace(note, velocity=v) for note, v in zip(track.notes, velocities, strict=True))
         tracks.append(replace(track, notes=tuple(notes)))
@@ -37,7 +32,7 @@ def add_dynamics(score: Score, seed: int = 0, lowest: int = VELOCITIES[0], highe
 
 
 def _phrases(onsets_s: np.ndarray, rng: Generator) -> np.ndarray:
-    """Heights [N], 0 to 1, of notes with these onsets [N]: between breakpoints half a cosine, then accents."""
+    """Heights [N], 0 to 1, of notes with these onsets [N]: half a cosine between breakpoints, then accents."""
     end_s = float(onsets_s.max(initial=0.0))
     times_s, heights = [0.0], [rng.uniform(0.1, 0.5)]
     while times_s[-1] <= end_s:

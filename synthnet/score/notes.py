@@ -24,7 +24,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Track:
-    """The notes of one part, sorted by onset, then pitch; its 0-based General MIDI program, name and controls.
+    """The notes of a part, sorted by onset, then pitch; its 0-based General MIDI program, name and controls.
 
     Tracks of one MIDI channel share one `Controls` object.
     """
@@ -37,7 +37,7 @@ class Track:
 
 @dataclass(frozen=True)
 class Score:
-    """The tracks of a piece, and what of it was left out: a count for each kind, named in the plural."""
+    """The tracks of a piece, and counts of what was left out of it, by kind, named in the plural."""
 
     tracks: tuple[Track, ...]
     left_out: Mapping[str, int] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Score:
     @property
     def notes(self) -> tuple[Note, ...]:
         """The notes of all tracks, sorted by onset, then pitch."""
-        return _in_order(note for track in self.tracks for note in track.notes)
+        return in_order(note for track in self.tracks for note in track.notes)
 
     @property
     def end_s(self) -> float:
@@ -53,9 +53,9 @@ class Score:
         return max((note.end_s for track in self.tracks for note in track.notes), default=0.0)
 
     def excerpt(self, start_s: float, duration_s: float | None = None) -> Score:
-        """What sounds in a window of the score (to its end, if no duration is given), with the window's start at 0.
+        """The part of the score in a window (to its end, if no duration is given), shifted to time 0.
 
-        Notes and controls are cut at both ends of the window; tracks that are silent in it are dropped; `left_out`
+        Notes and controls are cut at both ends of the window. Tracks that are silent in it are dropped. `left_out`
         and the counts of controls stay those of the whole score. Raises InputError for a start that is negative, not
         a number or at or beyond the end of the score, and for a duration that is not positive.
         """
@@ -69,7 +69,7 @@ class Score:
         controls = {id(track.controls): track.controls.excerpt(start_s, stop_s) for track in self.tracks}
         tracks = []
         for track in self.tracks:
-            notes = _in_order(
+            notes = in_order(
                 replace(note, start_s=max(note.start_s, start_s) - start_s, end_s=min(note.end_s, stop_s) - start_s)
                 for note in track.notes
                 if note.start_s < stop_s and note.end_s > start_s
@@ -81,18 +81,15 @@ class Score:
     def left_out_line(self, without_controls: Iterable[Track] = ()) -> str | None:
         """One line, such as "left out: 12 drum notes, 1 pitch bend"; None if nothing was left out.
 
-        `without_controls`: the tracks that are played without their controls, which count as left out.
+        The controls of the tracks `without_controls` count as left out.
         """
         counts = Counter(self.left_out)
         for controls in {id(track.controls): track.controls for track in without_controls}.values():
             counts.update(dict(controls.counts))
-        return f"left out: {counts_line(counts)}" if counts else None
+        kinds = (f"{n} {kind.removesuffix('s') if n == 1 else kind}" for kind, n in counts.items())
+        return f"left out: {', '.join(kinds)}" if counts else None
 
 
-def counts_line(counts: Mapping[str, int]) -> str:
-    """Counts of kinds named in the plural, such as "12 drum notes, 1 pitch bend"."""
-    return ", ".join(f"{n} {kind.removesuffix('s') if n == 1 else kind}" for kind, n in counts.items())
-
-
-def _in_order(notes: Iterable[Note]) -> tuple[Note, ...]:
+def in_order(notes: Iterable[Note]) -> tuple[Note, ...]:
+    """The notes sorted by onset, then pitch."""
     return tuple(sorted(notes, key=attrgetter("start_s", "pitch")))

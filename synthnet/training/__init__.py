@@ -1,7 +1,3 @@
-"""Training.
-
-settings.py  everything that decides what is trained, and for how long
-run.py       a run in a folder
-trainer.py   the loop
-muon.py      an optimiser for matrices
+"""Training: settings.py chooses model and recipe, tasks.py makes slices and validates, run.py trains in a folder,
+trainer.py is the loop, state.py saves and resumes, muon.py is an optimiser for matrices.
 """

@@ -1,4 +1,4 @@
-"""Muon, an optimiser for matrices: momentum whose singular values are all made about 1 before it is followed."""
+"""Muon: Adam's counterpart for matrices, which orthogonalises the momentum before each step."""
 
 from __future__ import annotations
 
@@ -9,16 +9,13 @@ import torch
 from torch import Tensor, nn
 
 MOMENTUM = 0.95
-
 NEWTON_SCHULZ_STEPS = 5
-
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan's quintic: steep at 0, singular values end within 0.7 to 1.2
-
-ADAMS_RMS = 0.2  # what an entry of Adam's steps is in the mean, so that one learning rate serves both
+ADAMS_RMS = 0.2  # root mean square of Adam's steps at learning rate 1, so that one learning rate serves both
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:
-    """Each of [N, rows, columns] with its singular vectors kept and its singular values brought near to 1."""
+    """Matrices [N, rows, columns] with the same singular vectors and all singular values near 1."""
     a, b, c = NEWTON_SCHULZ
     wide = matrices if matrices.shape[1] <= matrices.shape[2] else matrices.mT
     x = wide / (wide.flatten(1).norm(dim=1)[:, None, None] + 1e-7)
@@ -31,9 +28,9 @@ def orthogonalised(matrices: Tensor) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/, with Nesterov momentum, decoupled weight decay.
 
-    Parameters are matrices [rows, columns], or [rows, columns, F] of a convolution, in which each tap is a matrix by
-    itself. A step has the size of one of Adam's (Moonshot AI 2025, `ADAMS_RMS`). Unlike torch's, equal shapes are
-    worked on together, in single precision: on a CPU that is several times as fast.
+    Parameters are matrices [rows, columns] or the taps of a convolution [rows, columns, F], each tap a matrix. A step
+    is as large as one of Adam's (Moonshot AI 2025). Unlike `torch.optim.Muon`, it takes taps and works on all matrices
+    of one shape together, in single precision, which is several times as fast on a CPU.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float = 0.0) -> None:
@@ -41,20 +38,17 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]  # it evaluates no closure
-        """Follow the gradients; parameters without one stay as they are."""
+        """Follow the gradients. Parameters without one stay."""
         for group in self.param_groups:
             alike: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
+            for parameter in (parameter for parameter in group["params"] if parameter.grad is not None):
                 state = self.state[parameter]
                 if not state:
                     state["momentum"] = torch.zeros_like(parameter)
                 state["momentum"].lerp_(parameter.grad, 1 - MOMENTUM)
                 ahead = parameter.grad.lerp(state["momentum"], MOMENTUM)
-                rows, columns = parameter.shape[:2]
-                weights, changes = parameter.view(rows, columns, -1), ahead.view(rows, columns, -1)
-                alike[parameter.shape[:2]] += zip(weights.unbind(2), changes.unbind(2), strict=True)
+                taps = (tensor.view(*parameter.shape[:2], -1).unbind(2) for tensor in (parameter, ahead))
+                alike[parameter.shape[:2]] += zip(*taps, strict=True)
             for shape, pairs in alike.items():
                 changes = orthogonalised(torch.stack([change for _, change in pairs]))
                 for (weight, _), change in zip(pairs, changes, strict=True):

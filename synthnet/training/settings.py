@@ -1,134 +1,94 @@
-"""Everything that decides what is trained, and for how long."""
+"""Everything that decides what a run trains and for how long: fresh, started from a network, or resumed."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from synthnet.corpus.corpus import Corpus
 from synthnet.files import InputError, sha256
 from synthnet.models import HarmonicConfig, ModelConfig, config_from, preset_config
-from synthnet.models.checkpoint import (
-    Checkpoint,
-    load_checkpoint,
-    load_tensors,
-)
+from synthnet.models.checkpoint import Checkpoint, load_checkpoint, load_tensors
 
+if TYPE_CHECKING:
+    from synthnet.corpus.corpus import Corpus
+
+DEFAULT_MODEL, DEFAULT_PRESET = "synthnet", "cpu"
+PAPER_EPOCHS = 200
 LEARNING_RATE_END = 0.05  # share of the learning rate left when annealing ends
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How to train; the defaults are the paper's.
-
-    Args:
-        learning_rate: of Adam, after the warm-up.
-        muon: whether matrices are trained by Muon, with the same learning rate, instead of Adam.
-        weight_decay: L2 penalty inside Adam.
-        matrix_decay: decoupled weight decay of what Muon trains: each step takes this share of the learning rate off
-            the weights.
-        batch: slices a step on each process.
-        n_predicted: samples predicted in a slice.
-        warmup_steps: steps over which the learning rate rises linearly.
-        ema_decay: the checkpoint holds an exponential moving average of the weights, updated every 5 steps
-            with this decay (0: the weights themselves).
-        anneal_steps: the learning rate falls (cosine) until this step; None: constant, or over `anneal_minutes`.
-        anneal_minutes: the same by the clock. Runs annealed by the clock are not bit-reproducible.
-        seed: of the weights and slices.
-    """
-
-    learning_rate: float = 1e-3
-    muon: bool = False
-    weight_decay: float = 1e-5
-    matrix_decay: float = 0.0
-    batch: int = 1
-    n_predicted: int = 16_000
-    warmup_steps: int = 0
-    ema_decay: float = 0.0
-    anneal_steps: int | None = None
-    anneal_minutes: float | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        ranges: dict[str, tuple[float, float]] = {
-            "learning_rate": (1e-9, 10.0),
-            "weight_decay": (0.0, 1.0),
-            "matrix_decay": (0.0, 100.0),
-            "batch": (1, 4096),
-            "n_predicted": (1, 10_000_000),
-            "warmup_steps": (0, 10_000_000),
-            "ema_decay": (0.0, 0.99999),
-            "seed": (0, 2**31 - 1),
-        }
-        for name, (low, high) in ranges.items():
-            if not low <= getattr(self, name) <= high:
-                raise InputError(f"{name} must lie between {low:g} and {high:g}, not {getattr(self, name)!r}")
-        if not isinstance(self.muon, bool):
-            raise InputError(f"muon must be true or false, not {self.muon!r}")
-        for name in ("anneal_steps", "anneal_minutes"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise InputError(f"{name} must be positive, not {value!r}")
-
-
-PAPER = TrainingConfig()
-
-CPU = TrainingConfig(
-    learning_rate=4e-3,
-    muon=True,
-    weight_decay=0.0,
-    matrix_decay=0.5,
-    n_predicted=4_000,
-    warmup_steps=100,
-    ema_decay=0.98,
-    anneal_minutes=12.0,
-)
-
-HARMONIC = TrainingConfig(
-    learning_rate=3e-3,
-    muon=True,
-    weight_decay=0.0,
-    batch=4,
-    n_predicted=44_100,
-    warmup_steps=50,
-    ema_decay=0.98,
-    anneal_minutes=10.0,
-)
-
-RECIPES = {
-    "cpu": CPU,
-    "harmonic": HARMONIC,
-    "tiny": dataclasses.replace(CPU, n_predicted=1_000, warmup_steps=10, anneal_minutes=1.0),
+FOLLOWING = {"model", "styles", "longest_s", "anneal_minutes"}  # fields that follow from options and corpora
+TYPES: dict[str, tuple[Any, str]] = {
+    "bool": (bool, "true or false"),
+    "int": (int, "a whole number"),
+    "float": ((int, float), "a number"),
+    "str": (str, "a text"),
 }
 
 
-def training_config(preset: str, **changes: Any) -> TrainingConfig:
-    """The recipe of a preset (the paper's, unless the preset has one of its own), with some of its values changed."""
-    return dataclasses.replace(RECIPES.get(preset, PAPER), **changes)
+def setting(default: Any, doc: str, low: float = 0, high: float = 0) -> Any:
+    """A documented field of a settings class, with the range that a number must lie in."""
+    return dataclasses.field(default=default, metadata={"doc": doc, "range": (low, high)})
 
 
-def annealed(training: TrainingConfig, step: int, elapsed_s: float) -> float:
-    """The learning rate: a linear warm-up, then a cosine over the span of annealing, down to 5%."""
-    share = 0.0
-    if training.anneal_steps:
-        share = min(step / training.anneal_steps, 1.0)
-    elif training.anneal_minutes:
-        share = min(elapsed_s / (60 * training.anneal_minutes), 1.0)
-    rate = training.learning_rate * (
-        LEARNING_RATE_END + (1 - LEARNING_RATE_END) * 0.5 * (1 + math.cos(math.pi * share))
-    )
-    if training.warmup_steps:
-        rate *= min(1.0, (step + 1) / training.warmup_steps)
-    return rate
+class Checked:
+    """Base of settings: a value of another type than its field's, or outside its range, raises InputError."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]  # all subclasses are dataclasses
+            value, (low, high) = getattr(self, field.name), field.metadata["range"]
+            kind, _, optional = str(field.type).partition(" | ")
+            if optional and value is None:
+                continue
+            types, wanted = TYPES[kind]
+            right = isinstance(value, types) and isinstance(value, bool) == (kind == "bool")
+            if low < high:
+                right, wanted = right and low <= value <= high, f"{wanted} from {low:,} to {high:,}"
+            if not right:
+                raise InputError(f"{field.name} must be {wanted}, not {value!r}")
 
 
-DEFAULT_MODEL, DEFAULT_PRESET = "synthnet", "cpu"
+@dataclass(frozen=True)
+class TrainingConfig(Checked):
+    """The recipe: how a model is trained. The defaults are the paper's."""
 
-PAPER_EPOCHS = 200
+    learning_rate: float = setting(1e-3, "Learning rate of Adam and Muon after the warm-up.", 1e-9, 10.0)
+    muon: bool = setting(False, "Train matrices by Muon instead of Adam.")
+    weight_decay: float = setting(1e-5, "L2 penalty inside Adam.", 0.0, 1.0)
+    matrix_decay: float = setting(0.0, "Decoupled weight decay of Muon, as a share of the learning rate.", 0.0, 100.0)
+    batch: int = setting(1, "Slices in a step, in each process.", 1, 4096)
+    n_predicted: int = setting(16_000, "Samples predicted in a slice.", 1, 10_000_000)
+    warmup_steps: int = setting(0, "Steps over which the learning rate rises linearly.", 0, 10_000_000)
+    ema_decay: float = setting(0.0, "Decay, every 5 steps, of the averaged weights; 0: no average.", 0.0, 0.99999)
+    anneal_steps: int | None = setting(None, "The learning rate falls (cosine) until this step.", 1, 10**9)
+    anneal_minutes: float | None = setting(None, "The same by the clock: not reproducible to the bit.", 1e-9, 1e9)
+    seed: int = setting(0, "Random seed of weights and slices.", 0, 2**31 - 1)
+
+
+PAPER = TrainingConfig()
+CPU = TrainingConfig(
+    learning_rate=4e-3, muon=True, weight_decay=0.0, matrix_decay=0.5, n_predicted=4_000, warmup_steps=100,
+    ema_decay=0.98, anneal_minutes=12.0,
+)  # fmt: skip
+HARMONIC = TrainingConfig(
+    learning_rate=3e-3, muon=True, weight_decay=0.0, batch=4, n_predicted=44_100, warmup_steps=50, ema_decay=0.98,
+    anneal_minutes=10.0,
+)  # fmt: skip
+TINY = dataclasses.replace(CPU, n_predicted=1_000, warmup_steps=10, anneal_minutes=1.0)
+RECIPES = {"cpu": CPU, "harmonic": HARMONIC, "tiny": TINY}  # of other presets, `PAPER`
+
+
+@dataclass(frozen=True)
+class RunSettings(Checked):
+    """Settings of a run that do not change the computation of a step."""
+
+    rate: int | None = setting(None, "Sample rate in Hz of the default corpus.", 1, 10**6)
+    workers: int = setting(0, "Processes that prepare slices.", 0, 256)
+    evaluate_every: str | None = setting(None, "Length between validations, as in 5min, 500steps or 20epochs.")
 
 
 @dataclass(frozen=True)
@@ -143,97 +103,128 @@ class Span:
         """Steps, or None for a span by the clock."""
         return self.steps if self.epochs is None else max(1, round(self.epochs * steps_an_epoch))
 
+    @classmethod
+    def parse(cls, text: str) -> Span:
+        """The span in a text such as 5min, 500steps or 20epochs; else InputError."""
+        match = re.fullmatch(r"(\d{1,7}(?:\.\d+)?)(min|steps|epochs)", text)
+        if match is None or float(match[1]) < 0.01:
+            raise InputError(f"{text!r} is not a number followed by min, steps or epochs, as in 5min")
+        number, unit = float(match[1]), match[2]
+        if unit == "steps":
+            return cls(steps=max(1, round(number)))
+        return cls(minutes=number) if unit == "min" else cls(epochs=number)
+
+
+def parse_settings(words: Iterable[str]) -> dict[str, Any]:
+    """The values of words NAME=VALUE by name; names are not checked.
+
+    Numbers, true, false and null are read as in JSON; another value remains text.
+    """
+    given: dict[str, Any] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals:
+            raise InputError(f"--set {word}: NAME=VALUE is needed, as in learning_rate=0.001")
+        try:
+            given[name.strip()] = json.loads(text.lower())
+        except ValueError:
+            given[name.strip()] = text
+    return given
+
+
+def split_settings(model: str | None, given: Mapping[str, Any], *others: type[Checked]) -> tuple[dict[str, Any], ...]:
+    """Settings of the config of this model (None: SynthNet), of `TrainingConfig` and of other classes, in this order.
+
+    InputError for a name that none of them has.
+    """
+    kind: Any = HarmonicConfig if model == HarmonicConfig.kind else ModelConfig
+    fields = [{field.name for field in dataclasses.fields(cls)} for cls in (kind, TrainingConfig, *others)]
+    known = sorted(set().union(*fields) - FOLLOWING)
+    for name in given:
+        if name not in known:
+            raise InputError(f"unknown setting {name!r} of a {kind.kind} model; known: {', '.join(known)}")
+    return tuple({name: value for name, value in given.items() if name in names} for names in fields)
+
+
+def recipe_name(model: str | None, preset: str | None) -> str:
+    """The preset, or the default one; "harmonic" for that model, whose presets raise InputError."""
+    if model != HarmonicConfig.kind:
+        return preset or DEFAULT_PRESET
+    if preset is not None:
+        raise InputError(f"--preset {preset}: a harmonic instrument has no presets")
+    return model
+
+
+def training_config(recipe: str, **changes: Any) -> TrainingConfig:
+    """The recipe of a preset or of "harmonic" (the paper's, unless it has its own), with some values changed."""
+    return dataclasses.replace(RECIPES.get(recipe, PAPER), **changes)
+
 
 def fresh_settings(
     model: str | None, preset: str | None, n_instruments: int, overrides: Mapping[str, Any]
 ) -> tuple[ModelConfig | HarmonicConfig, TrainingConfig]:
-    """Model and recipe; `overrides` are fields of either.
-
-    Args:
-        model: None: SynthNet.
-        preset: of the paper's networks, None: the default. A harmonic instrument has none.
-    """
-    kind = HarmonicConfig if model == HarmonicConfig.kind else ModelConfig
-    fields = {field.name for field in dataclasses.fields(kind)}
-    shape = {name: value for name, value in overrides.items() if name in fields}
-    recipe = {name: value for name, value in overrides.items() if name not in fields}
-    for name in recipe.keys() - {field.name for field in dataclasses.fields(TrainingConfig)}:
-        raise InputError(f"{name} is no setting of a {'harmonic instrument' if kind is HarmonicConfig else 'network'}")
+    """Config and recipe of a model (None: SynthNet) with fresh weights; `overrides` are fields of either."""
+    shape, changes = split_settings(model, overrides)
+    recipe = recipe_name(model, preset)
+    training = training_config(recipe, **changes)
     if model == HarmonicConfig.kind:
-        if preset is not None:
-            raise InputError(f"--preset {preset}: a harmonic instrument has no presets")
-        return HarmonicConfig.from_dict(shape), training_config(HarmonicConfig.kind, **recipe)
+        return HarmonicConfig.from_dict(shape), training
     styles = n_instruments if n_instruments > 1 else 0
-    preset = preset or DEFAULT_PRESET
-    return preset_config(model or DEFAULT_MODEL, preset, styles=styles, **shape), training_config(preset, **recipe)
+    return preset_config(model or DEFAULT_MODEL, recipe, styles=styles, **shape), training
 
 
-@dataclass(frozen=True)
-class Start:
-    """A trained network that a run begins with.
+def read_start(path: Path, instrument: str | None, corpora: Sequence[Corpus]) -> Checkpoint:
+    """The network in a file as a run on these corpora begins with it; its provenance is the file.
 
-    Attributes:
-        checkpoint: with as many instruments as the run.
-        origin: where it comes from, as plain values for the provenance.
-    """
-
-    checkpoint: Checkpoint
-    origin: Mapping[str, Any]
-
-
-def read_start(path: Path, instrument: str | None, corpora: Sequence[Corpus]) -> Start:
-    """The network in a file as a run on these corpora begins with it.
-
-    A run of one instrument takes of a network of several the one that is named, or else the mean of all.
+    A run of one instrument takes the instrument named from a network of several, by default the mean of all.
 
     Raises:
         InputError: see `load_checkpoint`; also another sample rate or number of instruments.
     """
-    checkpoint = load_checkpoint(path)
-    rate = corpora[0].sample_rate_hz
-    if checkpoint.sample_rate_hz != rate and not isinstance(checkpoint.config, HarmonicConfig):
+    checkpoint, rate = load_checkpoint(path), corpora[0].sample_rate_hz
+    config: Any = checkpoint.config
+    if checkpoint.sample_rate_hz != rate and config.receptive_field:  # a harmonic instrument plays at any rate
         raise InputError(f"{path}: at {checkpoint.sample_rate_hz} Hz, the corpus {corpora[0].folder} at {rate} Hz")
     if len(corpora) == 1:
         checkpoint = checkpoint.of_one(instrument)
-    elif len(corpora) != checkpoint.config.styles:
+    elif len(corpora) != config.styles:
         raise InputError(
             f"{path}: learned {len(checkpoint.instruments)} instruments; a run of {len(corpora)} cannot start from it"
         )
-    file = f"{path.resolve().parent.name}/{path.name}"  # enough to know it by; a whole path would tell of the machine
-    return Start(checkpoint, {"file": file, "sha256": sha256(path), "instrument": instrument})
+    file = f"{path.resolve().parent.name}/{path.name}"  # a whole path would show the machine's folders
+    origin = {"file": file, "sha256": sha256(path), "instrument": instrument}
+    return dataclasses.replace(checkpoint, training={"started_from": origin})
 
 
 def started_settings(
-    start: Start, model: str | None, preset: str | None, overrides: Mapping[str, Any]
-) -> tuple[ModelConfig | HarmonicConfig, TrainingConfig]:
-    """The network that a run starts from, and the recipe of a preset, None: the default; `overrides` as above.
+    start: Checkpoint, model: str | None, preset: str | None, overrides: Mapping[str, Any]
+) -> tuple[Any, TrainingConfig]:
+    """The config that a run starts from, and the recipe of a preset (None: the default) with `overrides`.
 
     Raises:
         InputError: the model, the preset or an override asks for a network of another shape.
     """
-    config = start.checkpoint.config
-    wanted = HarmonicConfig.kind if model == HarmonicConfig.kind else ModelConfig.kind
-    if config.kind != wanted:
-        raise InputError(f"{start.origin['file']}: holds a model of kind {config.kind!r}, not {wanted!r}")
-    if isinstance(config, HarmonicConfig):
-        return fresh_settings(model, preset, 1, {**config.as_dict(), **overrides})
-    assert isinstance(config, ModelConfig)
-    shape = {field.name for field in dataclasses.fields(ModelConfig)}
-    asked = {} if preset is None else preset_config(config.model, preset, styles=config.styles).as_dict()
-    asked |= {} if model is None else {"model": model}
-    asked |= {name: value for name, value in overrides.items() if name in shape}
-    for name, value in asked.items():
-        if getattr(config, name) != value:
-            raise InputError(f"{start.origin['file']}: starts with {name} {getattr(config, name)}, not {value}")
-    recipe = {name: value for name, value in overrides.items() if name not in shape}
-    return config, training_config(preset or DEFAULT_PRESET, **recipe)
+    config, file = start.config, start.training["started_from"]["file"]
+    shape, changes = split_settings(config.model, overrides)
+    asked = {} if model is None else {"model": model}
+    if preset is not None:
+        asked |= preset_config(model or config.model, preset, styles=config.styles).as_dict()
+    for name, value in {**asked, **shape}.items():
+        if (present := getattr(config, name, None)) != value:
+            raise InputError(f"{file}: starts with {name} {present}, not {value}")
+    return config, training_config(recipe_name(config.model, preset), **changes)
 
 
-def resumed_settings(folder: Path, overrides: Mapping[str, Any]) -> tuple[Any, TrainingConfig, Span]:
-    """Network, recipe and length of the run in a folder.
+def has_run(folder: Path) -> bool:
+    """Whether a run was saved in the folder."""
+    return (folder / "state.safetensors").exists()
+
+
+def resumed_settings(folder: Path, model: str | None, overrides: Mapping[str, Any]) -> tuple[Any, TrainingConfig, Span]:
+    """Config, recipe and length of the run in a folder.
 
     Raises:
-        InputError: nothing to resume, or an override that contradicts what the run was begun with.
+        InputError: nothing to resume, or a model or an override that contradicts what the run was begun with.
     """
     if not has_run(folder):
         raise InputError(f"{folder}: no run to resume")
@@ -243,28 +234,33 @@ def resumed_settings(folder: Path, overrides: Mapping[str, Any]) -> tuple[Any, T
         span = Span(**facts["span"])
     except (KeyError, TypeError) as error:
         raise InputError(f"{folder / 'state.safetensors'}: damaged ({error})") from None
-    begun_with = {**config.as_dict(), **dataclasses.asdict(training)}
-    for name, value in overrides.items():
-        if begun_with[name] != value:
-            raise InputError(f"{folder}: was begun with {name} {begun_with[name]}, not {value}")
+    begun_with = {"model": config.model, **config.as_dict(), **dataclasses.asdict(training)}
+    for name, value in {"model": model or config.model, **overrides}.items():
+        if begun_with.get(name) != value:
+            raise InputError(f"{folder}: was begun with {name} {begun_with.get(name)}, not {value}")
     return config, training, span
 
 
-def has_run(folder: Path) -> bool:
-    """Whether a run was saved in the folder."""
-    return (folder / "state.safetensors").exists()
+def default_span(training: TrainingConfig) -> Span:
+    """The length that a recipe is meant for: its minutes, or the paper's 200 epochs."""
+    return Span(minutes=training.anneal_minutes) if training.anneal_minutes else Span(epochs=PAPER_EPOCHS)
 
 
 def annealed_over(training: TrainingConfig, span: Span) -> TrainingConfig:
-    """A recipe that anneals by the clock, with its annealing set to the minutes that it will be given.
+    """The recipe, which anneals by the clock over the minutes of the span, if it does so.
 
     A span in steps or epochs does not anneal by the clock: the same steps must give the same weights.
     """
-    if training.anneal_minutes is None:
-        return training
-    return dataclasses.replace(training, anneal_minutes=span.minutes)
+    return dataclasses.replace(training, anneal_minutes=training.anneal_minutes and span.minutes)
 
 
-def default_span(training: TrainingConfig) -> Span:
-    """What a recipe is meant for: its minutes, or the paper's 200 epochs."""
-    return Span(minutes=training.anneal_minutes) if training.anneal_minutes else Span(epochs=PAPER_EPOCHS)
+def annealed(training: TrainingConfig, step: int, elapsed_s: float) -> float:
+    """The learning rate: a linear warm-up, then a cosine down to 5% over the span of annealing."""
+    share = 0.0
+    if training.anneal_steps:
+        share = min(step / training.anneal_steps, 1.0)
+    elif training.anneal_minutes:
+        share = min(elapsed_s / (60 * training.anneal_minutes), 1.0)
+    fallen = LEARNING_RATE_END + (1 - LEARNING_RATE_END) * 0.5 * (1 + math.cos(math.pi * share))
+    rate = training.learning_rate * fallen
+    return rate * min(1.0, (step + 1) / training.warmup_steps) if training.warmup_steps else rate

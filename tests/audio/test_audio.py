@@ -14,8 +14,6 @@ import numpy as np
 import pytest
 import scipy.stats
 import soundfile
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from synthnet.audio.files import AudioWriter, read_audio, scale_audio, to_pcm16, write_audio
 from synthnet.audio.mulaw import (
@@ -106,35 +104,14 @@ class TestDither:
         assert np.abs(noise).max() < DITHER_WIDTH
         assert scipy.stats.kstest(noise.astype(np.float64), TRIANGULAR.cdf).pvalue > 0.01
 
-    def test_is_seeded(self) -> None:
-        first, again, other = (dither(9, np.random.default_rng(seed)) for seed in (3, 3, 4))
-        assert (first == again).all()
-        assert (first != other).any()
-
 
 class TestDitheredClassProbabilities:
-    @settings(max_examples=50, deadline=None)
-    @given(st.lists(st.floats(-1.5, 1.5), min_size=1, max_size=20))
-    def test_rows_are_distributions(self, clean: list[float]) -> None:
-        probabilities = dithered_class_probabilities(np.array(clean))
-        assert probabilities.shape == (len(clean), CLASSES)
-        assert (probabilities >= 0).all()
-        np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-14)
-
     def test_against_scipy(self) -> None:
         clean = np.array([0.0, 1e-4, -0.003, 0.0117, 0.25, -0.7])
         inner = np.array([(2 * k - 256) / 255 for k in range(1, CLASSES)])
         boundary = np.concatenate([[-9], np.sign(inner) * (256.0 ** np.abs(inner) - 1) / 255, [9]])
         expected = np.diff(TRIANGULAR.cdf(boundary - clean[:, None]), axis=1)
         np.testing.assert_allclose(dithered_class_probabilities(clean), expected, atol=1e-13)
-
-    def test_against_draws(self) -> None:
-        clean, n = np.array([0.0, 0.002, -0.31]), 400_000
-        rng = np.random.default_rng(5)
-        for value, probabilities in zip(clean, dithered_class_probabilities(clean), strict=True):
-            drawn = np.bincount(encode_mu_law(value + dither(n, rng)), minlength=CLASSES) / n
-            spread = np.sqrt(probabilities * (1 - probabilities) / n)
-            assert (np.abs(drawn - probabilities) <= 5 * spread + 2 / n).all()
 
     def test_beyond_full_scale_is_clamped(self) -> None:
         assert dithered_class_probabilities(np.array([-1.5]))[0, 0] == 1
@@ -151,6 +128,8 @@ class TestReadAudio:
         assert audio.remarks == ()
         assert audio.samples.dtype == np.float32
         assert (audio.samples * 32768 == pcm).all()
+        assert (read_audio(path, RATE).samples == audio.samples).all()
+        assert read_audio(path, RATE).remarks == ()
         assert (soundfile.read(path, dtype="int16")[0] == pcm).all()
         assert soundfile.info(path).subtype == "PCM_16"
 
@@ -182,12 +161,6 @@ class TestReadAudio:
         assert len(audio.samples) == RATE
         middle = slice(1_000, -1_000)  # away from where the sine starts and stops
         np.testing.assert_allclose(audio.samples[middle], sine(440, RATE)[middle], atol=1e-4)
-
-    def test_the_rate_asked_for_is_left_alone(self, tmp_path: Path) -> None:
-        path = tmp_path / "a.wav"
-        soundfile.write(path, some_pcm16(100), RATE)
-        assert (read_audio(path, RATE).samples == read_audio(path).samples).all()
-        assert read_audio(path, RATE).remarks == ()
 
     def test_the_ending_does_not_matter(self, tmp_path: Path) -> None:
         soundfile.write(tmp_path / "a.flac", some_pcm16(100), RATE)
@@ -231,14 +204,14 @@ BAD_FILES = {
 
 @pytest.mark.parametrize("name", BAD_FILES)
 def test_bad_files_are_named_in_one_line(tmp_path: Path, name: str) -> None:
-    content, fault = BAD_FILES[name]
+    content, error = BAD_FILES[name]
     path = tmp_path / "x.wav"
     path.write_bytes(content)
     with pytest.raises(InputError) as caught:
         read_audio(path, 8_000)
     message = str(caught.value)
     assert message.startswith(f"{path}: ")
-    assert fault in message
+    assert error in message
     assert "\n" not in message
 
 
@@ -265,8 +238,8 @@ def test_half_a_flac_is_refused(tmp_path: Path, share: float) -> None:
 
 def test_things_that_are_no_files(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.wav")  # must not wait for a writer
-    for name, fault in (("gone.wav", "No such file"), ("", "not a file"), ("pipe.wav", "not a file")):
-        with pytest.raises(InputError, match=fault):
+    for name, error in (("gone.wav", "No such file"), ("", "not a file"), ("pipe.wav", "not a file")):
+        with pytest.raises(InputError, match=error):
             read_audio(tmp_path / name)
     with pytest.raises(InputError, match="name too long"):
         read_audio(tmp_path / ("x" * 5_000))
@@ -298,21 +271,21 @@ def test_mutated_files_are_read_or_refused(tmp_path: Path, file_format: str, sub
     soundfile.write(
         whole, np.stack([sine(440, RATE, 0.2), sine(660, RATE, 0.2)], 1), RATE, format=file_format, subtype=subtype
     )
-    faults, n_read = [], 0
+    errors, n_read = [], 0
     for seed in range(100):
         path.write_bytes(mutated(whole.read_bytes(), np.random.default_rng(seed)))
         try:
             audio = read_audio(path, 8_000)
         except InputError as error:
-            faults.append(str(error))
+            errors.append(str(error))
         else:
             n_read += 1
             assert audio.sample_rate_hz == 8_000
             assert len(audio.samples)
             assert np.isfinite(audio.samples).all()
     assert n_read
-    assert faults
-    assert all(fault.startswith(f"{path}: ") and "\n" not in fault for fault in faults)
+    assert errors
+    assert all(error.startswith(f"{path}: ") and "\n" not in error for error in errors)
 
 
 class TestWriteAudio:
@@ -364,11 +337,6 @@ class TestAudioWriter:
         assert list(tmp_path.iterdir()) == [writer.partial_path]
         expected = to_pcm16(np.concatenate([sine(440, RATE), sine(550, RATE)]))
         assert (read_audio(writer.partial_path).samples * 32768 == expected).all()
-
-    def test_nothing_written_leaves_nothing(self, tmp_path: Path, ending: str) -> None:
-        with pytest.raises(KeyboardInterrupt):
-            write_blocks(AudioWriter(tmp_path / f"a{ending}", RATE), [], then=KeyboardInterrupt)
-        assert not list(tmp_path.iterdir())
 
     def test_the_old_file_stays_until_the_new_one_is_whole(self, tmp_path: Path, ending: str) -> None:
         path = tmp_path / f"a{ending}"

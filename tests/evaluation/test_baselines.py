@@ -9,9 +9,9 @@ import pytest
 
 from synthnet.corpus.build import build_corpus
 from synthnet.corpus.corpus import FULL_SCALE, Corpus
-from synthnet.evaluation.baselines import FADE_S, Sampler, Samples, _velocity_power
+from synthnet.evaluation.baselines import FADE_S, Sampler
+from synthnet.evaluation.level import level_db
 from synthnet.evaluation.measure import teacher_of
-from synthnet.evaluation.notes import level_db
 from synthnet.files import InputError
 from synthnet.score.general_midi import find_instrument
 from synthnet.score.midi import write_midi
@@ -79,10 +79,10 @@ def test_a_missing_key_is_the_nearest_one_at_its_own_pitch(sampler: Sampler) -> 
 
 
 def test_notes_that_sound_alone_are_preferred(sampler: Sampler) -> None:
-    disturbed = sampler.samples.disturbed
+    disturbed = sampler.disturbed
     assert disturbed[:4].max() < 1e-3
     assert disturbed[4:] == pytest.approx([2, 2, 2], abs=0.01)
-    np.testing.assert_array_equal(sampler.play_note(60, 90, 8000)[:4000], sampler._voice(1, 60, 90)[:4000])
+    np.testing.assert_array_equal(sampler.play_note(60, 90, 8000)[:4000], sampler._voice(1, 60, 90)[0][:4000])
 
 
 def test_the_law_of_velocity_is_measured() -> None:
@@ -92,9 +92,8 @@ def test_the_law_of_velocity_is_measured() -> None:
     wave = np.sin(np.arange(1600) / 3)
     audio = tuple((20_000 * amplitude * wave).astype(np.int16) for amplitude in loud)
     held, none = np.full(40, 1600), np.zeros(40)
-    assert _velocity_power(Samples(pitch, velocity, held, none, none, audio), RATE) == pytest.approx(1.7, abs=0.01)
-    constant = Samples(pitch, np.full(40, 100), held, none, none, audio)
-    assert _velocity_power(constant, RATE) == 2.0
+    assert Sampler(pitch, velocity, held, none, none, audio, RATE).power == pytest.approx(1.7, abs=0.01)
+    assert Sampler(pitch, np.full(40, 100), held, none, none, audio, RATE).power == 2.0
 
 
 def test_a_sampler_plays_at_its_own_rate(sampler: Sampler) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,23 +12,13 @@ import torch
 from synthnet.audio.mulaw import DITHER_WIDTH
 from synthnet.corpus.corpus import FULL_SCALE, Corpus
 from synthnet.corpus.slices import SliceDataset
-from synthnet.evaluation.cqt import rmse_cqt_db
+from synthnet.evaluation.cqt import rmse_cqt_at_floors
 from synthnet.evaluation.free_run import evenly_spread, free_run
 from synthnet.evaluation.likelihood import VALIDATION_SEED, fit, split_floor_nats
-from synthnet.evaluation.pieces import (
-    TARGETS,
-    PieceRun,
-    drift,
-    evaluate,
-    evaluate_piece,
-    format_piece,
-    piece_figures,
-    piece_lengths,
-    play_piece,
-)
+from synthnet.evaluation.pieces import TARGETS, PieceRun, evaluate, piece_lengths, play_piece
 from synthnet.generation.streams import Stream, generate
 from synthnet.models import Network, build_model, preset_config
-from synthnet.score.general_midi import HARMONICS, pitch_name
+from synthnet.score.general_midi import pitch_name
 
 
 def uniform_network(**changes: int) -> Network:
@@ -41,14 +32,15 @@ def uniform_network(**changes: int) -> Network:
 
 def test_a_uniform_network_knows_nothing(tiny_corpus: Corpus) -> None:
     figures = evaluate(uniform_network(), tiny_corpus, 2)
-    assert figures["valid_nll"] == pytest.approx(math.log(256), abs=1e-5)
-    assert figures["score_gain"] == pytest.approx(0.0, abs=1e-6)
-    assert figures["excess"] == pytest.approx(math.log(256) - figures["dither_floor"], abs=1e-5)
-    # Its expectation is a constant, 0: as far from the target as silence is.
-    silence = free_run(uniform_network(), tiny_corpus, 2)
-    target = [rmse_cqt_db(second, np.zeros_like(second), 16_000)[0] for second in silence.target]
-    assert figures["rmse_cqt_expectation_db"] == pytest.approx(np.mean(target), abs=1.5)
-    assert figures["rmse_cqt_db"] > 25  # design: white noise 25 to 41
+    assert figures.valid_nll == pytest.approx(math.log(256), abs=1e-5)
+    assert figures.score_gain == pytest.approx(0.0, abs=1e-6)
+    assert figures.excess == pytest.approx(math.log(256) - figures.dither_floor, abs=1e-5)
+    # Its mean is a constant, 0: as far from the target as silence is.
+    target = free_run(uniform_network(), tiny_corpus, 2).target.ravel()
+    silence = rmse_cqt_at_floors(target, np.zeros_like(target), 16_000)[0].mean()
+    assert figures.rmse_cqt_mean_db == pytest.approx(silence, abs=1.5)
+    assert figures.rmse_cqt_db > 25  # white noise: 25 to 41
+    assert figures.as_dict()["rmse_cqt_expectation_db"] == figures.rmse_cqt_mean_db  # as checkpoints call it
 
 
 def test_fit_and_score_gain_of_a_network_that_only_looks_at_one_key(tiny_corpus: Corpus) -> None:
@@ -85,7 +77,7 @@ def test_fit_and_score_gain_of_a_network_that_only_looks_at_one_key(tiny_corpus:
     assert abs(wrong - right) > 1e-3
 
 
-def test_floor_of_silence_is_the_entropy_of_the_dither_alone(tiny_corpus: Corpus) -> None:
+def test_the_floor_of_music_is_below_that_of_any_class(tiny_corpus: Corpus) -> None:
     samples = tiny_corpus.read_samples(tiny_corpus.split("valid")[0]) / FULL_SCALE
     floor = split_floor_nats([tiny_corpus], "valid")
     assert 0.5 < floor < math.log(256)
@@ -100,13 +92,13 @@ def test_places_are_spread_over_the_pieces_and_never_past_an_end(tiny_corpus: Co
     assert all(0 <= start <= piece.n_samples - 16_000 for piece, start in places)
 
 
-def test_fit_takes_the_style_that_is_evaluated(tiny_corpus: Corpus) -> None:
-    """The second instrument of a network is the first of one with its styles exchanged."""
+def test_fit_takes_the_instrument_that_is_evaluated(tiny_corpus: Corpus) -> None:
+    """The second instrument of a network is the first of one with the embeddings exchanged."""
     torch.manual_seed(0)
     network = build_model(preset_config("synthnet", "tiny", styles=2)).eval().requires_grad_(False)
     for layer in network.stack:
         layer.style.weight.mul_(5)
-    second = fit(network, [tiny_corpus], n_slices=2, style=np.array([0.0, 1.0]))
+    second = fit(network, [tiny_corpus], n_slices=2, instrument=1)
     first = fit(network, [tiny_corpus], n_slices=2)
     for layer in network.stack:
         layer.style.weight.copy_(layer.style.weight.flip(1))
@@ -116,88 +108,83 @@ def test_fit_takes_the_style_that_is_evaluated(tiny_corpus: Corpus) -> None:
 
 @pytest.fixture(scope="module")
 def silent_run(tiny_corpus: Corpus) -> PieceRun:
-    """A piece in one go by a network whose expectation is next to silence, and whose sample is noise."""
+    """A piece in one go by a network whose mean is next to silence, and whose sample is noise."""
     piece = tiny_corpus.split("valid")[0]
     return play_piece(uniform_network(), tiny_corpus, piece, piece.n_samples, seed=3)
 
 
 def test_a_piece_is_played_in_one_go(tiny_corpus: Corpus, silent_run: PieceRun) -> None:
     n = len(silent_run.target)
-    for output, expectation in ((silent_run.sample, False), (silent_run.expectation, True)):
-        stream = Stream(silent_run.events, (3, 0), expectation=expectation)
-        assert (output == np.concatenate(list(generate(uniform_network(), [stream], n)), axis=1)[0]).all()
+    streams = [Stream(silent_run.events, (3, 0), None, mean) for mean in (False, True)]
+    expected = np.concatenate(list(generate(uniform_network(), streams, n)), axis=1)
+    np.testing.assert_array_equal(np.stack([silent_run.sample, silent_run.mean]), expected)
     piece, target = tiny_corpus.split("valid")[0], silent_run.target
     assert (target == tiny_corpus.read_samples(piece) / FULL_SCALE).all()
-    starts = np.round(silent_run.afresh.start_s * 16_000).astype(int)
-    assert starts[0] == 2 * n // 3
-    assert starts[-1] == n - 16_000
-    for start, second in zip(starts, silent_run.afresh.target, strict=True):
+    starts = silent_run.fresh.starts
+    assert (starts[0], starts[-1]) == (2 * n // 3, n - 16_000)
+    for start, second in zip(starts, silent_run.fresh.target, strict=True):
         assert (second == target[start : start + 16_000]).all()
 
 
 def test_silence_and_noise_miss_the_targets(silent_run: PieceRun) -> None:
-    figures = evaluate_piece(silent_run, HARMONICS)
-    assert figures["teacher_pitch_share"] == 1
-    assert figures["seconds"] == len(silent_run.target) / 16_000
-    missed = {name for name, met in figures["targets_met"].items() if not met}
+    plain = silent_run.as_dict()
+    assert plain["teacher_pitch_share"] == 1
+    assert plain["seconds"] == len(silent_run.target) / 16_000
+    missed = {name for name, met in silent_run.targets_met.items() if not met}
     assert missed == {"rmse_cqt_db", "pitch_share", "level_db", "collapsed"}
-    assert figures["expectation"]["collapsed"] == len(silent_run.target) // 16_000
-    assert figures["sample"]["start_burst_db"] > TARGETS["start_burst_db"].highest
-    text = format_piece(figures)
-    assert text.count(" NO ") == 4
-    assert text.count(" yes ") == 3
-    assert f"and {figures['notes'] - 8} more" in text or len(figures["expectation"]["wrong_notes"]) < figures["notes"]
-    assert max(map(len, text.splitlines()[:-1])) <= 110
+    assert silent_run.figures["mean"].collapsed == len(silent_run.target) // 16_000
+    assert silent_run.figures["sample"].start_burst_db > TARGETS["start_burst_db"].highest
+    assert plain["expectation"]["rmse_cqt_db"] == silent_run.figures["mean"].rmse_cqt_db  # as checkpoints call it
+    text = silent_run.text()
+    assert (text.count(" NO "), text.count(" yes ")) == (4, 3)
 
 
 def test_the_teacher_itself_meets_every_target(silent_run: PieceRun) -> None:
-    target = silent_run.target
-    figures = piece_figures(target, target, silent_run.events, HARMONICS)
-    assert figures["rmse_cqt_thirds_db"] == [0, 0, 0]
-    assert figures["wrong_notes"] == []
-    for name, value in (figures | {"rmse_cqt_drift_db": 0.0, "level_drift_db": 0.0}).items():
-        assert name not in TARGETS or TARGETS[name].met_by(value), name
+    run = replace(silent_run, mean=silent_run.target, fresh=replace(silent_run.fresh, mean=silent_run.fresh.target))
+    figures = run.figures["mean"]
+    assert figures.rmse_cqt_thirds_db == (0, 0, 0)
+    assert figures.wrong_notes == ()
+    assert (figures.rmse_cqt_drift_db, figures.level_drift_db) == (0, 0)
+    assert all(run.targets_met.values())
 
 
-def test_each_fault_has_its_figure(silent_run: PieceRun) -> None:
-    target, events = silent_run.target, silent_run.events
-    assert piece_figures(target, target / 2, events, HARMONICS)["level_db"] == pytest.approx(-6.02, abs=0.01)
+def test_each_error_has_its_figure(silent_run: PieceRun) -> None:
+    target, events, fresh = silent_run.target, silent_run.events, silent_run.fresh.target
+    assert silent_run.figures_of(target / 2, fresh).level_db == pytest.approx(-6.02, abs=0.01)
 
     burst = target.copy()
     burst[:4_000] += 0.3 * np.random.default_rng(0).standard_normal(4_000).astype(np.float32)
-    assert piece_figures(target, burst, events, HARMONICS)["start_burst_db"] > 6
+    assert silent_run.figures_of(burst, fresh).start_burst_db > 6
 
     gap = target.copy()
     gap[16_000:32_000] = 0
-    figures = piece_figures(target, gap, events, HARMONICS)
-    assert figures["collapsed_seconds"] == [1]
-    assert figures["collapsed"] == 1
-    wrong = [note["start_s"] for note in figures["wrong_notes"]]
+    figures = silent_run.figures_of(gap, fresh)
+    assert figures.collapsed_seconds == (1,)
+    wrong = [note.start_s for note in figures.wrong_notes]
     within = (events.onset >= 16_000) & (events.release <= 32_000)
     assert set(events.onset[within] / 16_000) <= set(wrong)
     assert all(0.7 < start_s < 2 for start_s in wrong)
-    assert figures["rmse_cqt_thirds_db"][1] > 10 > figures["rmse_cqt_thirds_db"][0] == 0
+    assert figures.rmse_cqt_thirds_db[1] > 10 > figures.rmse_cqt_thirds_db[0] == 0
 
 
 def test_a_note_that_the_measure_does_not_find_in_the_teacher_is_not_judged(silent_run: PieceRun) -> None:
-    target, events = silent_run.target, silent_run.events
+    target, fresh = silent_run.target, silent_run.fresh.target
     muddy = target.copy()
     muddy[16_000:32_000] = 0
-    assert piece_figures(muddy, target, events, HARMONICS)["pitch_share"] == 1
-    figures = piece_figures(muddy, muddy, events, HARMONICS)
-    assert (figures["pitch_share"], figures["wrong_notes"]) == (1, [])
-    assert math.isnan(piece_figures(np.zeros_like(target), target, events, HARMONICS)["pitch_share"])
+    run = replace(silent_run, target=muddy)
+    assert run.figures_of(target, fresh).pitch_share == 1
+    figures = run.figures_of(muddy, fresh)
+    assert (figures.pitch_share, figures.wrong_notes) == (1, ())
+    nothing = replace(silent_run, target=np.zeros_like(target))
+    assert math.isnan(nothing.figures_of(target, fresh).pitch_share)
 
 
 def test_drift_compares_the_same_music(silent_run: PieceRun) -> None:
-    target, afresh = silent_run.target, silent_run.afresh.target
-    starts = np.round(silent_run.afresh.start_s * 16_000).astype(int)
-    assert drift(target, starts, afresh, afresh, 16_000) == {"rmse_cqt_drift_db": 0, "level_drift_db": 0}
-    grown = drift(target / 4, starts, afresh, afresh, 16_000)
-    assert grown["level_drift_db"] == pytest.approx(-12.04, abs=0.01)
-    assert 5 < grown["rmse_cqt_drift_db"] <= 12.05
-    better = drift(target, starts, afresh / 4, afresh, 16_000)
-    assert better["rmse_cqt_drift_db"] == pytest.approx(-grown["rmse_cqt_drift_db"])
+    target, fresh = silent_run.target, silent_run.fresh.target
+    grown, better = silent_run.figures_of(target / 4, fresh), silent_run.figures_of(target, fresh / 4)
+    assert grown.level_drift_db == pytest.approx(-12.04, abs=0.01)
+    assert 5 < grown.rmse_cqt_drift_db <= 12.05
+    assert better.rmse_cqt_drift_db == pytest.approx(-grown.rmse_cqt_drift_db)
 
 
 def test_targets_include_their_bounds_and_no_nan() -> None:

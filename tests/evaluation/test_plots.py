@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from synthnet.evaluation import plots
-from synthnet.evaluation.cqt import cqt_decibels, mean_and_ci95, rmse_cqt_db
+from synthnet.evaluation.cqt import cqt_decibels, mean_and_ci95, rmse_cqt_at_floors
 from synthnet.evaluation.plots import plot_comparison, plot_training
 from synthnet.files import InputError
 from synthnet.score.notes import Note
@@ -83,7 +83,7 @@ class TestPlotComparison:
 
     def test_figures_are_written_beside_their_seconds(self, drawn: list[Figure]) -> None:
         reference, test = tone(3), tone(3, 450) * np.repeat([1, 0.5, 0.1], RATE).astype(np.float32)
-        rmse_db = rmse_cqt_db(reference, test, RATE)
+        rmse_db = rmse_cqt_at_floors(reference, test, RATE)[0]
         mean, half_width = mean_and_ci95(rmse_db)
         plot_comparison(Path("a.png"), reference, test, RATE, "Trumpet")
         assert drawn[0].get_suptitle() == f"Trumpet   ·   RMSE-CQT {mean:.2f} ± {half_width:.2f} dB"
@@ -103,7 +103,7 @@ class TestPlotComparison:
         lines = [collection.get_segments()[0].tolist() for collection in drawn[0].axes[2].collections[:2]]
         assert lines == [[[0.25, 69], [0.5, 69]], [[0.75, 48], [1.5, 48]]]
 
-    def test_faults(self, tmp_path: Path) -> None:
+    def test_errors(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="one length"):
             plot_comparison(tmp_path / "a.png", tone(1), tone(2), RATE)
         with pytest.raises(InputError, match=r"a\.jpg: .*\.png"):

@@ -1,8 +1,10 @@
-"""Made-up runs of a small recipe become checkpoints, cards and results that agree with one another."""
+"""The script `recipes/shipped/ship.py`: made-up runs become checkpoints, cards and results that agree."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,18 @@ import numpy as np
 import pytest
 
 from synthnet.experiments.recipe import Recipe, Run, read_recipe
-from synthnet.experiments.runner import networks_folder, write_outcome
-from synthnet.experiments.shipping import MARKERS, MEASURED_WEIGHTS, chosen, fill, player_cells, ship
+from synthnet.experiments.results import FINISHED, Outcome
 from synthnet.files import InputError
 from synthnet.models import build_model
 from synthnet.models.checkpoint import Checkpoint, arrays_of, load_checkpoint, peek_checkpoint, save_checkpoint
+
+SCRIPT = Path(__file__).resolve().parents[2] / "recipes" / "shipped" / "ship.py"
+spec = importlib.util.spec_from_file_location("ship", SCRIPT)
+assert spec is not None
+assert spec.loader is not None
+ship = importlib.util.module_from_spec(spec)
+sys.modules["ship"] = ship
+spec.loader.exec_module(ship)
 
 RECIPE = """\
 title = "Shipped: made up"
@@ -40,20 +49,14 @@ def player(name: str, farther_db: float) -> dict[str, Any]:
         "level_db": 0.1,
     }
     levels = {"worst_level_db": 2.5 + farther_db, "worst_centroid": 0.0715, "keys": [40, 60, 80]}
-    return {
-        "player": name,
-        "prelude": distances,
-        "pieces_mean": distances,
-        "pieces": {"1 voices, seed 1": distances},
-        "levels": levels,
-        "held": {"worst_db": 4.25, "keys": [40, 60, 80]},
-    }
+    held = {"worst_db": 4.25, "keys": [40, 60, 80]}
+    return {"player": name, "prelude": distances, "pieces_mean": distances, "levels": levels, "held": held}
 
 
 def finish(run: Run, out: Path) -> None:
-    """What a finished run leaves, the network 1 dB farther than the sampler."""
+    """Write the files of a finished run, the network 1 dB farther than the sampler."""
     (name,) = run.instruments
-    folder = networks_folder(out) / run.folder_name
+    folder = run.folder(out)
     weights = arrays_of(build_model(run.config).state_dict())
     corpus = {"instrument": name, "program": 56, "soundfont": "FluidR3_GM.sf2", "train": {"etude_1": "", "dance": ""}}
     training = {"steps": 2, "corpora": [corpus], "ranges": [{"lowest_pitch": 36, "highest_pitch": 86}]}
@@ -63,17 +66,15 @@ def finish(run: Run, out: Path) -> None:
         {"step": 2, "elapsed_s": 61.0, "rmse_cqt_db": 7.123456, "rmse_cqt_50_db": 5.5, "evaluation_s": 1.0},
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    players = [player("network", 1.0), player("static partials", 3.0), player("sampler", 0.0)]
-    outcome = {
-        **run.as_dict(),
+    facts = {
         "corpora": [corpus],
         "samples_an_epoch": 44_100 * 90,
         "machine": MACHINE | {"torch": "2.4", "numba": "0.6"},
         "commit": "abc",
-        "status": "finished",
-        "final": {name: {"instrument": name, "sample_rate_hz": 44_100, "players": players}},
     }
-    write_outcome(folder, outcome)
+    players = [player("network", 1.0), player("static partials", 3.0), player("sampler", 0.0)]
+    final = {name: {"instrument": name, "sample_rate_hz": 44_100, "players": players}}
+    Outcome(FINISHED, facts, final).write(folder)
 
 
 @pytest.fixture
@@ -81,9 +82,9 @@ def recipe(tmp_path: Path) -> Recipe:
     folder = tmp_path / "shipped"
     folder.mkdir()
     (folder / "recipe.toml").write_text(RECIPE, "utf-8")
-    nsf = {"instruments": {"trumpet": {"NSF": player("NSF", -0.5)}}}
-    (folder / "nsf.json").write_text(json.dumps(nsf), "utf-8")
-    (folder / "README.md").write_text(f"{MARKERS[0]}\n{MARKERS[1]}\n", "utf-8")
+    nsf = {"trumpet": {"NSF": player("NSF", -0.5), "sampler": player("sampler", 9.0)}}
+    (folder / "nsf.json").write_text(json.dumps({"instruments": nsf}), "utf-8")
+    (folder / "README.md").write_text("{}\n{}\n".format(*ship.MARKERS), "utf-8")
     return read_recipe(folder)
 
 
@@ -93,10 +94,10 @@ def shipped(recipe: Recipe, tmp_path: Path) -> dict[str, bytes]:
     for run in recipe.runs[:2]:
         finish(run, tmp_path / "runs")
     readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{MARKERS[0]}\n{MARKERS[1]}\nafter\n", "utf-8")
+    readme.write_text("before\n{}\n{}\nafter\n".format(*ship.MARKERS), "utf-8")
     files: dict[str, bytes] = {}
     for _ in range(2):
-        missing = ship(recipe, tmp_path / "runs", tmp_path / "networks", tmp_path / "results", readme)
+        missing = ship.ship(recipe, tmp_path / "runs", tmp_path / "networks", tmp_path / "results", readme)
         assert missing == ["cello: not run"]
         made = [*tmp_path.glob("networks/*"), *tmp_path.glob("results/**/*"), readme, recipe.folder / "README.md"]
         now = {path.relative_to(tmp_path).as_posix(): path.read_bytes() for path in made if path.is_file()}
@@ -105,7 +106,9 @@ def shipped(recipe: Recipe, tmp_path: Path) -> dict[str, bytes]:
     return files
 
 
-def test_the_files_of_each_finished_run_are_there(shipped: dict[str, bytes]) -> None:
+def test_what_ships_is_small_whole_and_agrees_with_the_figures(
+    shipped: dict[str, bytes], recipe: Recipe, tmp_path: Path
+) -> None:
     names = [f"networks/{name}.{end}" for name in ("trumpet", "organ") for end in ("safetensors", "md")]
     names += [f"results/training/{name}.jsonl" for name in ("trumpet", "organ")]
     names += ["results/results.json", "results/results.md", "results/figures.png", "README.md", "shipped/README.md"]
@@ -115,16 +118,12 @@ def test_the_files_of_each_finished_run_are_there(shipped: dict[str, bytes]) -> 
     rows = [json.loads(line) for line in shipped["results/training/trumpet.jsonl"].splitlines()]
     assert rows[1] == {"step": 2, "elapsed_s": 61.0, "rmse_cqt_db": 7.123, "rmse_cqt_50_db": 5.5, "evaluation_s": 1.0}
 
-
-def test_a_shipped_network_is_small_and_keeps_what_was_measured(
-    shipped: dict[str, bytes], recipe: Recipe, tmp_path: Path
-) -> None:
+    # The checkpoint: learned weights in half precision, measured ones as they were, figures in the header.
     path = tmp_path / "networks" / "trumpet.safetensors"
     assert path.stat().st_size < 1_000_000
-    checkpoint = load_checkpoint(path)
-    before = load_checkpoint(networks_folder(tmp_path / "runs") / recipe.runs[0].folder_name / "last.safetensors")
-    for name, value in checkpoint.weights.items():
-        measured = name in MEASURED_WEIGHTS
+    before = load_checkpoint(recipe.runs[0].folder(tmp_path / "runs") / "last.safetensors")
+    for name, value in load_checkpoint(path).weights.items():
+        measured = name in ship.MEASURED_WEIGHTS
         kept = np.int32 if name == "nearest" else np.float32
         assert value.dtype == (kept if measured else np.float16), name
         assert np.allclose(value, before.weights[name], rtol=0 if measured else 1e-3, atol=0 if measured else 1e-6)
@@ -135,8 +134,7 @@ def test_a_shipped_network_is_small_and_keeps_what_was_measured(
     assert peeked.training["commit"] == "abc"
     assert peeked.instruments == ("trumpet",)
 
-
-def test_cards_and_tables_show_the_figures_of_the_json(shipped: dict[str, bytes]) -> None:
+    # Cards and tables show the figures of results.json.
     results = json.loads(shipped["results/results.json"])
     assert list(results["instruments"]) == ["trumpet", "organ"]
     page = shipped["results/results.md"].decode()
@@ -144,7 +142,7 @@ def test_cards_and_tables_show_the_figures_of_the_json(shipped: dict[str, bytes]
         card = shipped[f"networks/{name}.md"].decode()
         assert facts["bytes"] == len(shipped[f"networks/{name}.safetensors"])
         for figures in facts["players"]:
-            row = f"{figures['player']} | {' | '.join(player_cells(chosen(figures)))} |"
+            row = f"{figures['player']} | {' | '.join(ship.player_cells(ship.chosen(figures)))} |"
             assert f"| {row}" in card
             assert f"| {name} | {row}" in page
         first, second = (line for line in card.splitlines()[:3] if line)
@@ -161,7 +159,7 @@ def test_cards_and_tables_show_the_figures_of_the_json(shipped: dict[str, bytes]
 
 
 def test_without_finished_runs_nothing_ships(recipe: Recipe, tmp_path: Path) -> None:
-    missing = ship(recipe, tmp_path / "runs", tmp_path / "networks", tmp_path / "results")
+    missing = ship.ship(recipe, tmp_path / "runs", tmp_path / "networks", tmp_path / "results")
     assert missing == ["trumpet: not run", "organ: not run", "cello: not run"]
     assert not (tmp_path / "networks").exists()
     assert json.loads((tmp_path / "results" / "results.json").read_text())["instruments"] == {}
@@ -169,6 +167,6 @@ def test_without_finished_runs_nothing_ships(recipe: Recipe, tmp_path: Path) -> 
 
 def test_a_page_needs_both_markers(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text(f"text {MARKERS[1]} {MARKERS[0]}", "utf-8")
+    page.write_text("text {1} {0}".format(*ship.MARKERS), "utf-8")
     with pytest.raises(InputError, match="markers"):
-        fill(page, "table")
+        ship.fill(page, "table")

@@ -38,9 +38,7 @@ BASS = [Note(36 + number % 3, 90, 1.24 * number, 1.24 * number + 1.2) for number
 def test_chunks_add_up_to_the_piece(n_chunks: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunks, "CHUNK_S", 1.0)  # several groups
     network, n = score_reader(), round(6.5 * RATE)
-    streams = [
-        Stream(roll_events(notes, RATE), (number,), expectation=True) for number, notes in enumerate((MELODY, BASS))
-    ]
+    streams = [Stream(roll_events(notes, RATE), (number,), mean=True) for number, notes in enumerate((MELODY, BASS))]
     done = []
     pieces = list(generate_in_chunks(network, streams, n, n_chunks, progress=done.append))
     assert len(pieces) > n_chunks

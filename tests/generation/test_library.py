@@ -5,27 +5,23 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import tomllib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import Run, fault
+from conftest import Run
 from safetensors.torch import save_file
 
-from synthnet.audio.files import read_audio
 from synthnet.files import InputError
-from synthnet.generation.library import SHIPPED, Library, read_library
+from synthnet.generation.library import SHIPPED, Library, read_file, read_library
+from synthnet.generation.render import Settings, play_score
 from synthnet.models import build_model, preset_config
 from synthnet.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from synthnet.score.general_midi import find_instrument, plain_name
-from synthnet.score.midi import write_midi
 from synthnet.score.notes import Note, Score, Track
 
-HOME = Path(__file__).parents[2]
 RATE = 16_000
 CLOCK = iter(range(1_000_000_000, 2_000_000_000))  # of files: each newer than the one before
 
@@ -44,7 +40,7 @@ def save(
     network = build_model(config)
     with torch.no_grad():  # sharper than a fresh network, so that it can be told from another
         network.head.logits.weight.mul_(8)
-    save_checkpoint(path, Checkpoint(config, rate, instruments, training, network.state_dict(), figures or {}))
+    save_checkpoint(path, Checkpoint(config, rate, instruments, training, network.state_dict(), figures=figures or {}))
     now = next(CLOCK)
     os.utime(path, (now, now))
     return path
@@ -69,35 +65,32 @@ def library_of(folder: Path, shipped: tuple[str, ...]) -> Library:
 def cast(library: Library, score: Score, spec: str | None = None) -> list[str]:
     """Each track's instrument, where it is (a run by its folder's name), and why."""
     told = []
-    for part in library.assign(score, spec):
-        where = part.source.where if part.source.shipped else part.source.path.parent.name
-        told.append(f"{part.voice.name} {where}: {part.voice.why}")
+    for seat in library.assign(score, spec):
+        where = seat.where if seat.where == "shipped" else Path(seat.where).parent.name
+        told.append(f"{seat.voice.name} {where}: {seat.voice.why}")
     return told
 
 
 # ------------------------------------------------------------------------------------------------ by program
 
 
-@pytest.mark.parametrize(
-    ("program", "expected"),
-    [
-        (56, "trumpet shipped: its program 56"),  # an own trumpet is there, too
-        (75, "flute shipped: its program 75"),
-        (41, "kazoo kazoo: its program 41"),  # an own one of just this program comes before the family
-        (40, "cello shipped: nearest to program 40 (Violin)"),  # ... but not for its family
-        (60, "trumpet shipped: nearest to program 60 (French Horn)"),
-        (5, "piano shipped: nearest to program 5 (Electric Piano 2)"),
-        (24, "guitar guitar: its program 24"),
-        (25, "piano shipped: as no instrument of its family (program 25 (Acoustic Guitar (steel))) is here"),
-        (127, "piano shipped: as no instrument of its family (program 127 (Gunshot)) is here"),
-    ],
-)
-def test_the_nearest_by_program(program: int, expected: str, tmp_path: Path) -> None:
+def test_the_nearest_by_program(tmp_path: Path) -> None:
     save(tmp_path / "runs" / "kazoo" / "best.safetensors", "kazoo", **of_program(41))
     save(tmp_path / "runs" / "guitar" / "best.safetensors", "guitar")
     save(tmp_path / "runs" / "trumpet" / "best.safetensors", "trumpet")
     library = library_of(tmp_path, ("cello", "flute", "piano", "trumpet"))
-    assert cast(library, score_of(program)) == [expected]
+    expected = {
+        56: "trumpet shipped: its program 56",  # although there is an own trumpet
+        75: "flute shipped: its program 75",
+        41: "kazoo kazoo: its program 41",  # an own one of just this program comes before the family
+        40: "cello shipped: nearest to program 40, Violin",  # ... but not for its family
+        60: "trumpet shipped: nearest to program 60, French Horn",
+        5: "piano shipped: nearest to program 5, Electric Piano 2",
+        24: "guitar guitar: its program 24",
+        25: "piano shipped: as no instrument of its family (program 25, Acoustic Guitar (steel)) is here",
+        127: "piano shipped: as no instrument of its family (program 127, Gunshot) is here",
+    }
+    assert cast(library, score_of(*expected)) == list(expected.values())
 
 
 def test_without_a_piano_the_first_shipped_and_without_any_shipped_the_newest_own(tmp_path: Path) -> None:
@@ -108,7 +101,7 @@ def test_without_a_piano_the_first_shipped_and_without_any_shipped_the_newest_ow
     library = read_library(tmp_path / "runs", tmp_path / "nowhere")
     assert [line.split(":")[0] for line in cast(library, score_of(0, 57))] == ["guitar guitar", "trumpet trumpet"]
     with pytest.raises(InputError, match="no instrument plays by its program yet; make one: "):
-        read_library(tmp_path / "nowhere", tmp_path / "nowhere").assign(score_of(0), None)
+        read_library(tmp_path / "nowhere", tmp_path / "nowhere").assign(score_of(0))
 
 
 def test_a_qualified_name_plays_when_asked_for_and_never_by_program_alone(tmp_path: Path) -> None:
@@ -117,8 +110,8 @@ def test_a_qualified_name_plays_when_asked_for_and_never_by_program_alone(tmp_pa
     library = read_library(tmp_path / "runs", tmp_path / "shipped")
     told = r"no instrument plays by its program yet; ask for one by name .*trumpet-synthnet, trumpet-mine"
     with pytest.raises(InputError, match=told):
-        library.assign(score_of(56), None)
-    with pytest.raises(InputError, match="no instrument is shipped"):
+        library.assign(score_of(56))
+    with pytest.raises(InputError, match="no instrument plays by its program yet"):
         library.starting_point("shipped", 56)
     assert library.starting_point("trumpet-synthnet", 0)[1] == "trumpet-synthnet"
     library = library_of(tmp_path, ("cello",))
@@ -135,8 +128,9 @@ def test_a_qualified_name_plays_when_asked_for_and_never_by_program_alone(tmp_pa
 def test_a_shipped_network_of_several_plays_each_by_its_program(tmp_path: Path) -> None:
     save(tmp_path / "shipped" / "all.safetensors", "trumpet", "cello", "kazoo", **of_program(56, 42, 80))
     library = read_library(tmp_path / "runs", tmp_path / "shipped")
-    parts = library.assign(score_of(42, 81, 0), None)
-    assert [part.voice.style.tolist() for part in parts] == [[0, 1, 0], [0, 0, 1], [1, 0, 0]]
+    seats = library.assign(score_of(42, 81, 0))
+    assert [seat.voice.style.tolist() for seat in seats] == [[0, 1, 0], [0, 0, 1], [1, 0, 0]]
+    assert seats[0].checkpoint is seats[1].checkpoint  # so that they are generated as one batch
 
 
 # --------------------------------------------------------------------------------------------------- by name
@@ -165,35 +159,25 @@ def test_a_mixture_is_made_within_one_network(tmp_path: Path) -> None:
     save(tmp_path / "runs" / "both" / "best.safetensors", "trumpet", "cello")
     save(tmp_path / "runs" / "newer" / "best.safetensors", "trumpet")
     library = library_of(tmp_path, ("cello", "flute", "trumpet"))
-    (part,) = library.assign(score_of(0), "0=Cello:0.5+trumpet:2")
-    assert (part.source.path.parent.name, part.voice.style.tolist()) == ("both", [2, 0.5])
+    (seat,) = library.assign(score_of(0), "0=Cello:0.5+trumpet:2")
+    assert (Path(seat.where).parent.name, seat.voice.style.tolist()) == ("both", [2, 0.5])
     for spec, line in [
-        ("cello:0.5+flute:0.5", "'cello:0.5+flute:0.5': a mixture is made within one network"),
-        ("flute:1", "none here learned flute together"),
+        ("cello:0.5+flute:0.5", "none here learned cello and flute"),
+        ("flute:1", "none here learned flute"),
         ("cello:0.5+horn:0.5", "no instrument 'horn'; there are: cello, flute, trumpet"),
-        ("cello:0+trumpet:1", "the weight '0' is not"),
         ("horn", "no instrument 'horn'; there are: cello, flute, trumpet (see synthnet instruments)"),
         ("", "an instrument's name is missing; there are: cello, flute, trumpet"),
-        ("2=cello", "no track '2'"),
-        ("0=cello,flute", "'flute' has no track number"),
     ]:
-        with pytest.raises(InputError, match=re.escape(line)) as caught:
+        with pytest.raises(InputError, match=re.escape(line)):
             library.assign(score_of(0), spec)
-        assert "\n" not in str(caught.value)
-
-
-def test_instruments_of_any_rates_play_together(tmp_path: Path) -> None:
-    save(tmp_path / "runs" / "low" / "best.safetensors", "flute", rate=8_000)
-    parts = library_of(tmp_path, ("cello", "trumpet")).assign(score_of(42, 56), "1=flute")
-    assert [(part.voice.name, part.source.rate_hz) for part in parts] == [("cello", 16_000), ("flute", 8_000)]
 
 
 def test_a_kind_that_is_asked_for_plays_the_programs_that_it_has(tmp_path: Path) -> None:
     save(tmp_path / "runs" / "own" / "best.safetensors", "horn", **of_program(60))
     library = library_of(tmp_path, ("cello", "trumpet"))
-    assert [part.voice.name for part in library.assign(score_of(60, 42), None, kind="synthnet")] == ["horn", "cello"]
-    assert [part.voice.name for part in library.assign(score_of(57, 42), None, kind="synthnet")] == ["trumpet", "cello"]
-    assert library.assign(score_of(60), None, kind="wavenet")[0].voice.name == "horn"
+    assert [seat.voice.name for seat in library.assign(score_of(60, 42), kind="synthnet")] == ["horn", "cello"]
+    assert [seat.voice.name for seat in library.assign(score_of(57, 42), kind="synthnet")] == ["trumpet", "cello"]
+    assert library.assign(score_of(60), kind="wavenet")[0].voice.name == "horn"
 
 
 def test_where_a_training_starts_from(tmp_path: Path) -> None:
@@ -212,8 +196,103 @@ def test_where_a_training_starts_from(tmp_path: Path) -> None:
         assert library.starting_point(text, program) == expected, text
     with pytest.raises(InputError, match="no instrument 'horn'"):
         library.starting_point("horn", 0)
-    with pytest.raises(InputError, match="no instrument is shipped"):
+    with pytest.raises(InputError, match="no instrument plays by its program yet"):
         read_library(tmp_path / "runs", tmp_path / "nowhere").starting_point("shipped", 0)
+
+
+# -------------------------------------------------------------------------------- the instruments of one file
+
+
+def one_file(folder: Path, *instruments: str, **training: Any) -> Library:
+    return read_file(save(folder / "net.safetensors", *instruments, **training))
+
+
+def test_all_instruments_of_a_file_play_by_program(tmp_path: Path) -> None:
+    seats = one_file(tmp_path, "piano", "cello", "trumpet-mine", **of_program(1, 42, 56)).assign(
+        score_of(1, 0, 42, 41, 56, 60, 99)
+    )
+    assert [(seat.voice.name, seat.voice.why) for seat in seats] == [
+        ("piano", "its program 1"),
+        ("piano", "nearest to program 0, Acoustic Grand Piano"),
+        ("cello", "its program 42"),
+        ("cello", "nearest to program 41, Viola"),
+        ("trumpet-mine", "its program 56"),
+        ("trumpet-mine", "nearest to program 60, French Horn"),
+        ("piano", "as no instrument of its family (program 99, FX 4 (atmosphere)) is here"),
+    ]
+    (seat,) = one_file(tmp_path, "trumpet").assign(score_of(99), "S56")
+    assert (seat.voice.name, seat.voice.style, seat.voice.why) == ("trumpet", None, "as asked")
+
+
+def test_numbered_tracks_are_as_asked_and_the_others_go_by_their_programs(tmp_path: Path) -> None:
+    library = one_file(tmp_path, "piano", "cello", "trumpet")
+    seats = library.assign(score_of(0, 60, 0, 42), "3=trumpet, 0 = S42")
+    assert [seat.voice.name for seat in seats] == ["cello", "trumpet", "piano", "trumpet"]
+    assert [seat.voice.why for seat in seats[::3]] == ["as asked"] * 2
+    for spec in ("cello", "CeLLo", "s42", " cello "):
+        assert [seat.voice.name for seat in library.assign(score_of(0, 56, 99), spec)] == ["cello"] * 3
+
+
+def test_a_mixture_is_the_weighted_sum_of_instruments_as_written(tmp_path: Path) -> None:
+    library = one_file(tmp_path, "piano", "cello", "trumpet")
+    for seat in library.assign(score_of(0, 56), "Cello:0.3+trumpet:10"):
+        assert seat.voice.style.tolist() == [0, 0.3, 10]  # not normalised
+        assert (seat.voice.name, seat.voice.why) == ("cello:0.3+trumpet:10", "as asked")
+    seats = library.assign(score_of(0, 0, 0), "0=piano:0.25 + S56:1e-1,2=cello:1.5+cello:0.5")
+    assert [seat.voice.style.tolist() for seat in seats] == [[0.25, 0, 0.1], [1, 0, 0], [0, 2, 0]]
+
+
+def test_a_mixture_of_one_with_weight_1_is_that_instrument_to_the_bit(tmp_path: Path) -> None:
+    library, score = one_file(tmp_path, "piano", "cello", "trumpet"), score_of(0)
+
+    def audio(spec: str) -> np.ndarray:
+        return play_score(library.assign(score, spec), score, Settings(RATE, 0.0625, mean=False, n_chunks=1)).samples
+
+    cello = audio("cello")
+    assert np.array_equal(audio("cello:1.0"), cello)
+    assert np.array_equal(audio("cello:0.5+cello:0.5"), cello)
+    for spec in ("trumpet", "cello:0.5", "cello:1+trumpet:1"):
+        assert not np.array_equal(audio(spec), cello), spec
+
+
+def test_the_names_of_a_file_come_before_codes_and_forms(tmp_path: Path) -> None:
+    own = ("Kazoo", "S42", "cello", "saw+square", "a,b=c", "kazoo")
+    library = one_file(tmp_path, *own)
+    for spec, name in [
+        ("Kazoo", "Kazoo"),
+        ("kazoo", "kazoo"),
+        ("s42", "S42"),  # not the cello, whose code it is
+        ("SAW+square", "saw+square"),
+        ("A,b=c", "a,b=c"),
+        ("0=saw+square", "saw+square"),
+    ]:
+        (seat,) = library.assign(score_of(0), spec)
+        assert (seat.voice.name, int(np.argmax(seat.voice.style))) == (name, own.index(name)), spec
+
+
+def test_errors_are_one_line_that_says_what_would_be_right(tmp_path: Path) -> None:
+    library = one_file(tmp_path, "piano", "cello", "trumpet")
+    no_horn, missing = "no instrument 'horn'; there are: piano, cello, trumpet", "an instrument's name is missing"
+    slips = dict.fromkeys(("horn", "0=horn", "cello:0.5+horn:0.5"), no_horn)
+    slips |= dict.fromkeys(("", " ", "0="), missing) | {"S75": "no instrument 'S75'"}
+    slips |= {f"{number}=cello": f"no track '{number}'; there are 2 tracks, 0 to 1" for number in ("2", "-1", "x", "")}
+    slips |= {"9" * 5000 + "=cello": "there are 2 tracks, 0 to 1"}
+    slips |= dict.fromkeys(("0=cello,0=trumpet", "0=cello, 0=cello"), "track 0 is named twice")
+    for part in ("cello:loud", "cello:0", "cello:-0.5", "cello:nan", "cello:inf", "cello:10.1", "cello:", ":0.5", ""):
+        slips[f"{part}+trumpet:1"] = slips[f"trumpet:1+{part}"] = f"{part!r} is not NAME:WEIGHT, with a weight above 0"
+    slips |= {"cello+trumpet": "'cello' is not NAME:WEIGHT", "cello:1+trumpet": "'trumpet' is not NAME:WEIGHT"}
+    slips |= dict.fromkeys(("0=cello,", ",", "0=cello,,1=trumpet"), "'' has no track number; the form is 0=cello")
+    slips |= dict.fromkeys(("cello,1=trumpet", "cello,trumpet"), "'cello' has no track number; the form is 0=cello")
+    slips |= {"0=cello,trumpet:0.5": "'trumpet:0.5' has no track number"}
+    for spec, line in slips.items():
+        with pytest.raises(InputError, match=re.escape(line)) as caught:
+            library.assign(score_of(0, 56), spec)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match=r"no track '1'; there is 1 track, number 0$"):
+        library.assign(score_of(0), "1=cello")
+    for spec in ("trumpet:1", "1=trumpet:0.5"):
+        with pytest.raises(InputError, match="a mixture is made within one network of several"):
+            one_file(tmp_path, "trumpet").assign(score_of(0, 56), spec)
 
 
 # ------------------------------------------------------------------------------------------------ the command
@@ -266,33 +345,6 @@ def test_the_table_of_instruments(run: Run, tmp_path: Path) -> None:
     assert (facts["odd"]["program"], facts["odd"]["lowest_pitch"], facts["odd"]["evaluated"]) == (None, None, False)
 
 
-def test_two_tracks_on_two_networks_sound_as_each_of_them_alone(run: Run, tmp_path: Path) -> None:
-    notes = (Note(60, 90, 0.0, 0.1),)
-    song = tmp_path / "song.mid"
-    write_midi(Score((Track(notes, 41, "melody"), Track(notes, 81, "bass"))), song)
-    kazoo = save(tmp_path / "runs" / "kazoo" / "best.safetensors", "kazoo", seed=1, **of_program(41))
-    comb = save(tmp_path / "runs" / "comb" / "best.safetensors", "comb", seed=2, **of_program(81))
-
-    def stems(*options: object) -> tuple[list[np.ndarray], str]:
-        result = run("render", song, "-o", "mix.wav", "--stems", "stems", "--output", "sample", *options)
-        assert result.status == 0, result.err
-        return [read_audio(path).samples for path in sorted((tmp_path / "stems").iterdir())], result.err
-
-    together, told = stems()
-    assert "track 0, melody (1 notes): kazoo, its program 41 [runs/kazoo/best.safetensors]" in told
-    assert "track 1, bass (1 notes): comb, its program 81 [runs/comb/best.safetensors]" in told
-
-    def shape(samples: np.ndarray) -> np.ndarray:
-        """But for the gain that keeps a mix from clipping."""
-        return samples / samples.std()
-
-    np.testing.assert_allclose(shape(together[0]), shape(stems("--checkpoint", kazoo)[0][0]), atol=2e-3)
-    np.testing.assert_allclose(shape(together[1]), shape(stems("--checkpoint", comb)[0][1]), atol=2e-3)
-    assert np.abs(shape(together[0]) - shape(stems("--checkpoint", comb)[0][0])).max() > 0.5
-    fault(run("render", song, "--instrument", "kazoo:0.5+comb:0.5"), "made within one network", "kazoo and comb")
-    fault(run("render", song, "--instrument", "0=kazoo,1=horn"), "no instrument 'horn'")
-
-
 # -------------------------------------------------------------------------------------------- what is shipped
 
 
@@ -303,7 +355,7 @@ def test_shipped_files_are_small_known_and_come_with_a_card() -> None:
     assert {path.suffix for path in files} <= {".safetensors", ".md"}
     assert sum(path.stat().st_size for path in files) <= 25_000_000
     library = read_library(Path("nowhere"))
-    assert library.faults == ()
+    assert library.errors == ()
     for player in library.players:
         assert player.program == find_instrument(plain_name(player.name)).program
         assert player.evaluated
@@ -313,18 +365,3 @@ def test_shipped_files_are_small_known_and_come_with_a_card() -> None:
         card = path.with_suffix(".md").read_text("utf-8")
         for word in ("corpus", "RMSE-CQT"):
             assert word.lower() in card.lower(), (path, word)
-
-
-def test_a_wheel_holds_what_is_shipped() -> None:
-    """The wheel is the package folder, all of it but what git ignores."""
-    config = tomllib.loads((HOME / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]["build"]
-    assert set(config) == {"targets"}
-    assert set(config["targets"]) == {"wheel"}
-    assert set(config["targets"]["wheel"]) == {"packages", "force-include"}
-    assert config["targets"]["wheel"]["packages"] == ["synthnet"]
-    assert SHIPPED == HOME / "synthnet" / "shipped"
-    files = [str(path.relative_to(HOME)) for path in SHIPPED.iterdir()]
-    ignored = subprocess.run(["git", "check-ignore", "--no-index", *files], cwd=HOME, capture_output=True, text=True)
-    if ignored.returncode == 128:
-        pytest.skip("no git here")
-    assert ignored.stdout == ""

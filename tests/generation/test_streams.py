@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,12 +15,13 @@ from synthnet.audio.mulaw import decode_mu_law
 from synthnet.generation import streams as streams_module
 from synthnet.generation.chunks import generate_in_chunks
 from synthnet.generation.engine import TorchEngine
-from synthnet.generation.render import Rendering, Sampling, Seat, in_step, render_score, rendering_samples
+from synthnet.generation.library import Seat
+from synthnet.generation.render import Rendering, Settings, _even_blocks, render_score, rendering_samples
 from synthnet.generation.streams import Stream, generate, rolls_of
 from synthnet.models import MODELS, Network, build_model, preset_config
 from synthnet.models.checkpoint import Checkpoint, Voice, arrays_of
 from synthnet.score.notes import Note, Score, Track
-from synthnet.score.roll import rasterise, roll_events
+from synthnet.score.roll import roll_events
 
 RATE = 16_000
 EVENTS = roll_events([Note(60, 100, 0.01, 0.05), Note(64, 100, 0.02, 0.06), Note(60, 100, 0.05, 0.08)], RATE)
@@ -46,17 +48,10 @@ def test_teacher_forced_logits_equal_the_full_pass_over_a_passage(model: str, ve
     engine = TorchEngine(network)
     engine.prime(past[:, :field], roll[:, :, :field], None)
     terms = network.condition(roll, None, [n] * (1 + len(network.stack)))
-    given = torch.cat([past[:, field:], torch.zeros(2, 1, dtype=torch.long)], dim=1)
-    stepped = engine.teacher_forced(terms, given)
+    given = past[:, field - 1 :]
+    stepped = torch.stack([network.step(given[:, t], terms.at(t), engine.cache) for t in range(n)], dim=2)
     assert full.shape == (2, 256, n)
     torch.testing.assert_close(stepped, full, rtol=1e-4, atol=1e-4)
-
-
-def test_frames_reach_the_network_one_sample_late() -> None:
-    """Teacher forcing gives roll frame t - 1 with sample t - 1: so does generation."""
-    for velocity in (False, True):
-        roll = rolls_of(network_of(velocity=velocity), [EVENTS], 100, 300)
-        assert torch.equal(roll[0], torch.from_numpy(rasterise(EVENTS, 100, 300, velocity)))
 
 
 def test_same_seed_same_audio_other_seed_other_audio() -> None:
@@ -82,14 +77,14 @@ def test_a_stream_does_not_depend_on_its_company_nor_on_the_block_size(monkeypat
     assert np.array_equal(alone, np.concatenate(in_pieces, axis=1)[0])
 
 
-def test_samples_follow_the_distribution_and_the_expectation_is_its_mean() -> None:
+def test_samples_follow_the_distribution_and_means_are_its_mean() -> None:
     """With all weights of the head 0 but the last bias, the distribution is that bias's softmax, at every step."""
     network = network_of()
     with torch.no_grad():
         network.head.logits.weight.zero_()
         network.head.logits.bias.copy_(torch.linspace(-3, 3, 256))
     expected = torch.softmax(network.head.logits.bias.double() / 0.7, 0).numpy()
-    streams = [Stream(EVENTS, (seed,), expectation=seed == 4) for seed in range(5)]
+    streams = [Stream(EVENTS, (seed,), mean=seed == 4) for seed in range(5)]
     *samples, mean = np.concatenate(list(generate(network, streams, 4_000, temperature=0.7)), axis=1)
     levels = decode_mu_law(np.arange(256))
     sample = np.stack(samples)
@@ -104,12 +99,15 @@ def seat_of(network: Network, rate: int = RATE, **training) -> Seat:
     return Seat(Checkpoint(network.config, rate, ("x",), training, arrays_of(network.state_dict())), Voice("x", None))
 
 
-def render(network: Network | list[Seat], score: Score, path: Path, **options) -> Rendering:
+DRAWN = Settings(RATE, mean=False, n_chunks=1)
+
+
+def render(
+    network: Network | list[Seat], score: Score, path: Path, settings: Settings = DRAWN, **options: Any
+) -> Rendering:
     """With one network for all tracks, or one for each."""
     seats = network if isinstance(network, list) else [seat_of(network)] * len(score.tracks)
-    options = {"sampling": Sampling(expectation=False, n_chunks=1), **options}
-    n_samples = rendering_samples(score, seats, RATE, None)
-    return render_score(seats, score, path, sample_rate_hz=RATE, n_samples=n_samples, **options)
+    return render_score(seats, score, path, settings, **options)
 
 
 def test_a_rendering_ends_half_a_second_after_the_last_note() -> None:
@@ -191,12 +189,11 @@ def test_tracks_on_two_networks_are_what_each_network_plays_alone(tmp_path: Path
             [one, other, one],
             score,
             tmp_path / "mix.wav",
+            Settings(RATE, seed=4, mean=False, n_chunks=chunks),
             stems=together,
-            seed=4,
-            sampling=Sampling(expectation=False, n_chunks=chunks),
             progress=done.append,
         )
-        assert sum(done) == rendering.n_samples
+        assert sum(done) == 3 * rendering.n_samples
         stems = [read_audio(together / f"0{number}.wav").samples for number in (1, 2, 3)]
         mix = read_audio(tmp_path / "mix.wav").samples
         np.testing.assert_allclose(mix, sum(stems), atol=2e-4)
@@ -213,34 +210,28 @@ def test_tracks_on_two_networks_are_what_each_network_plays_alone(tmp_path: Path
                 np.testing.assert_allclose(stems[number], alone[row] * rendering.gain, atol=1 / 32_768)
 
 
-def test_groups_in_step_never_run_more_than_a_block_ahead() -> None:
-    taken = [0, 0]
+def test_even_blocks_are_the_same_audio_and_are_read_no_further_than_needed() -> None:
+    audio, taken = np.arange(40.0).reshape(2, 20), 0
 
-    def blocks(group: int, rows: int, lengths: list[int]) -> Iterator[np.ndarray]:
-        for length in lengths:
-            values = (
-                np.arange(taken[group], taken[group] + length) + 1000.0 * group + 100_000 * np.arange(rows)[:, None]
-            )
-            taken[group] += length
-            yield values
+    def blocks() -> Iterator[np.ndarray]:
+        nonlocal taken
+        for length in (7, 0, 1, 12):
+            yield audio[:, taken : taken + length]
+            taken += length
 
-    written = 0
-    for block in in_step([([1, 2], blocks(0, 2, [5, 5, 5, 5])), ([0], blocks(1, 1, [7, 1, 12]))]):
-        expected = np.arange(written, written + block.shape[1]) + np.array([[1000.0], [0.0], [100_000.0]])
-        np.testing.assert_array_equal(block, expected)
-        written += block.shape[1]
-        assert taken[0] - written < 5
-        assert taken[1] - written < 12
-    assert written == 20
+    made = []
+    for block in _even_blocks(blocks(), 3):
+        made.append(block)
+        assert taken <= 3 * len(made)
+    assert [block.shape[1] for block in made] == [3] * 6 + [2]
+    np.testing.assert_array_equal(np.concatenate(made, axis=1), audio)
 
 
 def test_a_network_of_another_rate_is_resampled_into_the_mix(tmp_path: Path) -> None:
     """A constant stays one, at the length asked for, but for the filter's ringing at its ends."""
     seats = [seat_of(one_class_network(178), RATE // 2)] * 2
     n_samples = rendering_samples(TWO_TRACKS, seats, RATE, None)
-    render_score(
-        seats, TWO_TRACKS, tmp_path / "mix.wav", sample_rate_hz=RATE, n_samples=n_samples, sampling=Sampling(n_chunks=1)
-    )
+    render_score(seats, TWO_TRACKS, tmp_path / "mix.wav", Settings(RATE, n_chunks=1))
     mix = read_audio(tmp_path / "mix.wav").samples
     assert len(mix) == n_samples == round(0.65 * RATE)
     np.testing.assert_allclose(mix[500:-500], 2 * float(decode_mu_law(np.array(178))), atol=1e-3)

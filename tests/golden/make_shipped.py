@@ -18,8 +18,8 @@ from scipy.signal import butter, sosfilt
 from synthnet.corpus.build import DEFAULT_SCORES
 from synthnet.corpus.teacher import Teacher, find_soundfont
 from synthnet.evaluation.baselines import harmonic_play
-from synthnet.evaluation.distances import distances
 from synthnet.evaluation.level import level_difference_db
+from synthnet.evaluation.measure import distances
 from synthnet.generation.library import SHIPPED
 from synthnet.models.checkpoint import load_checkpoint
 from synthnet.score.dynamics import add_dynamics

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from synthnet.kernels.voices import INAUDIBLE, TABLE_SAMPLES, add_voices, noise_tables, voices_gradient
+from synthnet.kernels.voices import INAUDIBLE, TABLE_SAMPLES, Voices, add_voices, noise_tables, voices_gradient
 
 N, K, H, B = 3, 5, 4, 3
 
@@ -63,7 +63,7 @@ def random_voices(seed: int, longest: int) -> tuple[torch.Tensor, torch.Tensor, 
 def test_voices_are_the_sum_of_sines_and_noise(seed: int, longest: int) -> None:
     tones, noises, fixed = random_voices(seed, longest)
     out = np.zeros((N, 2 * longest), np.float32)
-    add_voices(out, tones.numpy(), noises.numpy(), *fixed)
+    add_voices(out, tones.numpy(), noises.numpy(), Voices(*fixed))
     expected = slow_voices(2 * longest, tones, noises, *fixed).numpy()
     assert np.abs(expected).max(axis=1).min() > 0.1
     np.testing.assert_allclose(out, expected, atol=3e-5)
@@ -73,7 +73,7 @@ def test_voices_are_added_to_what_is_there() -> None:
     tones, noises, fixed = random_voices(0, 90)
     out, more = np.zeros((N, 100), np.float32), np.ones((N, 100), np.float32)
     for block in (out, more):
-        add_voices(block, tones.numpy(), noises.numpy(), *fixed)
+        add_voices(block, tones.numpy(), noises.numpy(), Voices(*fixed))
     np.testing.assert_allclose(more, out + 1, atol=1e-6)
 
 
@@ -84,7 +84,7 @@ def test_the_gradient_is_torchs(seed: int, longest: int) -> None:
     n_samples = 2 * longest
     upstream = np.random.default_rng(9).standard_normal((N, n_samples)).astype(np.float32)
     d_tones, d_noises = np.zeros((N, K, H), np.float32), np.zeros((N, K, B), np.float32)
-    voices_gradient(upstream, d_tones, d_noises, *fixed)
+    voices_gradient(upstream, d_tones, d_noises, Voices(*fixed))
     inputs = [tones.double().requires_grad_(), noises.double().requires_grad_()]
     loss = (slow_voices(n_samples, *inputs, *fixed) * torch.from_numpy(upstream)).sum()
     for mine, expected in zip((d_tones, d_noises), torch.autograd.grad(loss, inputs), strict=True):
@@ -95,10 +95,11 @@ def one_partial(low: float, high: float, n_samples: int, begin: int = 0, cycles:
     """A block of a segment of 3,000 samples with phase 0.3 and a partial at 2.5 times the fundamental."""
     out = np.zeros((1, n_samples), np.float32)
     tones = np.array([low, high], np.float32).reshape(1, 2, 1)
-    add_voices(
-        out, tones, np.zeros((1, 2, 1), np.float32), np.array([-begin]), np.array([[0, 3_000]]), np.full((1, 2), 0.3),
-        np.full((1, 2), cycles), np.array([[2.5]]), np.zeros((1, 8), np.float32), np.zeros(1, np.int64),
+    voices = Voices(
+        np.array([-begin]), np.array([[0, 3_000]]), np.full((1, 2), 0.3), np.full((1, 2), cycles), np.array([[2.5]]),
+        np.zeros((1, 8), np.float32), np.zeros(1, np.int64),
     )  # fmt: skip
+    add_voices(out, tones, np.zeros((1, 2, 1), np.float32), voices)
     return out[0]
 
 
@@ -123,10 +124,11 @@ def test_what_is_inaudible_at_both_ends_is_left_out() -> None:
 def test_what_is_inaudible_or_too_high_has_and_has_no_gradient() -> None:
     upstream = np.ones((1, 100), np.float32)
     d_tones, d_noises = np.zeros((1, 2, 2), np.float32), np.zeros((1, 2, 1), np.float32)
-    voices_gradient(
-        upstream, d_tones, d_noises, np.array([0]), np.array([[0, 100]]), np.full((1, 2), 0.1), np.full((1, 2), 0.0123),
-        np.array([[1.0, 45.0]]), np.ones((1, 8), np.float32), np.zeros(1, np.int64),
+    voices = Voices(
+        np.array([0]), np.array([[0, 100]]), np.full((1, 2), 0.1), np.full((1, 2), 0.0123), np.array([[1.0, 45.0]]),
+        np.ones((1, 8), np.float32), np.zeros(1, np.int64),
     )  # fmt: skip
+    voices_gradient(upstream, d_tones, d_noises, voices)
     assert d_tones[0, :, 0].all()  # whatever the amplitude is
     assert not d_tones[0, :, 1].any()
 
@@ -135,12 +137,12 @@ def test_blocks_are_the_whole() -> None:
     tones, noises, fixed = random_voices(3, 700)
     onset, rest, positions = fixed[0], fixed[1:-1], fixed[-1]
     whole = np.zeros((N, 1400), np.float32)
-    add_voices(whole, tones.numpy(), noises.numpy(), *fixed)
+    add_voices(whole, tones.numpy(), noises.numpy(), Voices(*fixed))
     for size in (40, 77, 613):
         blocks = []
         for begin in range(0, 1400, size):
             block = np.zeros((N, min(size, 1400 - begin)), np.float32)
-            add_voices(block, tones.numpy(), noises.numpy(), onset - begin, *rest, positions + begin)
+            add_voices(block, tones.numpy(), noises.numpy(), Voices(onset - begin, *rest, positions + begin))
             blocks.append(block)
         np.testing.assert_allclose(np.concatenate(blocks, axis=1), whole, atol=1e-6)
 
@@ -166,4 +168,3 @@ def test_noise_is_deterministic_and_silent_above_half_the_rate() -> None:
     np.testing.assert_array_equal(tables.any(axis=1), audible)
     noise_tables.cache_clear()
     np.testing.assert_array_equal(noise_tables(10, 8_000), tables)
-    assert not np.array_equal(noise_tables(10, 8_000, seed=1), tables)

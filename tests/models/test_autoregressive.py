@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import importlib.util
 import itertools
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,9 +15,7 @@ from torch.nn import functional
 
 from synthnet.files import InputError
 from synthnet.models import MODELS, ModelConfig, Network, build_model, config_from, preset_config, preset_rate_hz
-from synthnet.models.ablation import STEPS
-from synthnet.models.inputs import EmbeddedAudio
-from synthnet.models.layers import CausalConv, DepthwiseGates, along_runs, distinct_windows
+from synthnet.models.layers import DepthwiseGates, along_runs, distinct_windows
 
 PARAMETERS = {  # counted by hand from the definitions; they agree with the paper's Table 3 to its three digits
     ("synthnet", "L24"): 7_354_112,
@@ -33,7 +34,7 @@ VARIANTS = [
     for name, changes in {
         "plain": {},
         "wide": {"filter_width": 3, "blocks": 2, "dilations": 3},
-        "styles-velocity": {"styles": 3, "velocity": True},
+        "instruments-velocity": {"styles": 3, "velocity": True},
     }.items()
 ]
 
@@ -54,7 +55,7 @@ def inputs_for(config: ModelConfig, n_predicted: int, batch: int = 2) -> dict[st
             roll[piece, key, onset : onset + held] = (1 + onset % 127) / 127 if config.velocity else 1
     inputs = {"x": torch.randint(0, 256, (batch, length), generator=generator), "roll": roll}
     if config.styles:
-        inputs["style"] = torch.eye(config.styles, dtype=torch.double)[[0, config.styles - 1][:batch]]
+        inputs["instruments"] = torch.eye(config.styles, dtype=torch.double)[[0, config.styles - 1][:batch]]
     return inputs
 
 
@@ -78,7 +79,7 @@ def test_each_ablation_step_changes_what_it_says() -> None:
         128 * (channels + 1),  # Vout
     ]
     networks = []
-    for model in ("deepvoice", *STEPS, "synthnet"):
+    for model in ("deepvoice", *(name for name in MODELS if name.startswith("ablation")), "synthnet"):
         with torch.device("meta"):
             networks.append(build_model(dataclasses.replace(config, model=model)))
     counts = [sum(parameter.numel() for parameter in network.parameters()) for network in networks]
@@ -119,7 +120,7 @@ def test_first_output_sees_the_oldest_input(model: str) -> None:
     inputs = inputs_for(network.config, 1, batch=1)
     before = network(**inputs)
     # An embedding sees only the last class: of the very first input, only the score is seen.
-    if isinstance(network.audio, EmbeddedAudio):
+    if MODELS[model].audio == "embedding":
         inputs["roll"][:, 60, 0] = 1 - inputs["roll"][:, 60, 0]
     else:
         inputs["x"][:, 0] = (inputs["x"][:, 0] + 100) % 256
@@ -132,13 +133,12 @@ def test_cached_steps_equal_the_full_pass(model: str, changes: dict[str, int]) -
     n_predicted, past = 60, network.config.receptive_field - 1
     inputs = inputs_for(network.config, n_predicted)
     full = network(**inputs)
-    history = {name: value if name == "style" else value[..., :past] for name, value in inputs.items()}
+    history = {name: value if name == "instruments" else value[..., :past] for name, value in inputs.items()}
     cache = network.prime(**history)
-    terms = network.condition(inputs["roll"], inputs.get("style"), [n_predicted] * (1 + len(network.stack)))
+    samples = [n_predicted] * (1 + len(network.stack))
+    conditioning = network.condition(inputs["roll"], inputs.get("instruments"), samples)
     for t in range(n_predicted):
-        entry = None if terms.entry is None else terms.entry[:, :, t]
-        gates = [None if gate is None else gate[:, :, min(t, gate.shape[2] - 1)] for gate in terms.gates]
-        step = network.step(inputs["x"][:, past + t], entry, gates, cache)
+        step = network.step(inputs["x"][:, past + t], conditioning.at(t), cache)
         torch.testing.assert_close(step, full[:, :, t], rtol=0, atol=1e-12)
 
 
@@ -146,16 +146,15 @@ def test_cached_steps_equal_the_full_pass(model: str, changes: dict[str, int]) -
 def test_gradient_reaches_every_parameter(model: str, changes: dict[str, int]) -> None:
     network = small_network(model, changes)
     inputs = inputs_for(network.config, 50)
-    style = inputs.pop("style", None)
+    instruments = inputs.pop("instruments", None)
     batch = {
         **inputs,
         "target_x": torch.randint(0, 256, (2, 50)),
         "target_roll": torch.randint(0, 2, (2, 128, 50), dtype=torch.uint8),
     }
-    if style is not None:
-        batch["style"] = style.argmax(dim=1)
+    if instruments is not None:
+        batch["style"] = instruments.argmax(dim=1)
         network = network.float()
-    network.compiled = False
     network.loss(batch).total.backward()
     without = {name for name, parameter in network.named_parameters() if parameter.grad is None}
     # Skips of their own leave the last layer's residual 1x1 unused, in the paper's count of Deep Voice too.
@@ -169,14 +168,14 @@ def test_gradient_reaches_every_parameter(model: str, changes: dict[str, int]) -
 def test_depthwise_taps_equal_a_grouped_convolution() -> None:
     torch.manual_seed(3)
     for width, dilation in [(2, 1), (2, 8), (3, 4), (4, 3)]:
-        gates = DepthwiseGates(6, width, dilation).double()
+        gates = DepthwiseGates(6, width).double()
         x = torch.randn(2, 6, 50, dtype=torch.double)
         # torch keeps a group's outputs together: filter and gate of channel 0, filter and gate of channel 1, ...
         weight = gates.weight.transpose(0, 1).reshape(12, 1, width)
         bias = gates.bias.transpose(0, 1).reshape(12)
         grouped = functional.conv1d(x, weight, bias, dilation=dilation, groups=6)
         expected = torch.cat([grouped[:, 0::2], grouped[:, 1::2]], dim=1)
-        torch.testing.assert_close(gates(x), expected, rtol=0, atol=1e-12)
+        torch.testing.assert_close(gates(x, dilation), expected, rtol=0, atol=1e-12)
 
 
 def test_one_hot_look_up_equals_the_convolution_of_one_hot_vectors() -> None:
@@ -202,8 +201,7 @@ def test_score_vectors_once_an_event_equal_the_convolution_of_every_sample(width
     n = roll.shape[2] - width + 1
     hidden = torch.tanh(network.score.convolution(roll.double()))  # [B, C, n], every sample by itself
     expected = torch.tanh(network.score.hidden(hidden.transpose(1, 2))).transpose(1, 2)
-    entry = network.score.entry(roll, n)
-    torch.testing.assert_close(entry, expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(network.score(roll, [n]).entry, expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("width", [2, 3])
@@ -215,18 +213,19 @@ def test_gates_once_an_event_equal_the_convolutions_of_every_sample(model: str, 
     for samples in (network.stack_lengths(80), [80] * (1 + len(network.stack))):
         gates = network.condition(roll, None, samples).gates
         for n, layer, convolution, gate in zip(samples[1:], network.stack, network.score.gates, gates, strict=True):
-            torch.testing.assert_close(gate, convolution(score[:, :, -(n + layer.reach) :]), rtol=0, atol=1e-12)
+            expected = convolution(score[:, :, -(n + layer.reach) :], layer.dilation)
+            torch.testing.assert_close(gate, expected, rtol=0, atol=1e-12)
 
 
-def test_auxiliary_loss_equals_the_sum_over_every_sample() -> None:
-    network = small_network("synthnet", {})
-    roll = inputs_for(network.config, 80)["roll"]
-    n_predicted, width = 50, network.config.filter_width
-    inputs, target = roll[:, :, :-1], roll[:, :, -n_predicted:].double()
-    v = network.score.entry(inputs[:, :, -(n_predicted + width - 1) :], n_predicted)
+@pytest.mark.parametrize("velocity", [False, True])
+def test_midi_loss_equals_the_sum_over_every_sample_whatever_the_velocity(velocity: bool) -> None:
+    network = small_network("synthnet", {"velocity": velocity})
+    roll, n_predicted = inputs_for(network.config, 80)["roll"], 50
+    v = network.score(roll[:, :, :-1], [n_predicted]).entry
     logits = network.score.next_frame(v.transpose(1, 2)).transpose(1, 2)
-    expected = functional.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(1).mean()
-    torch.testing.assert_close(network.score.auxiliary_loss(roll, n_predicted).double(), expected, rtol=1e-5, atol=0)
+    binary = (roll[:, :, -n_predicted:] > 0).double()
+    expected = functional.binary_cross_entropy_with_logits(logits, binary, reduction="none").sum(1).mean()
+    torch.testing.assert_close(network.score.midi_loss(roll, n_predicted).double(), expected, rtol=1e-5, atol=0)
 
 
 def test_runs_of_windows_put_together_are_the_sequence() -> None:
@@ -242,14 +241,54 @@ def test_runs_of_windows_put_together_are_the_sequence() -> None:
             assert torch.equal(rebuilt, frames[:, :, tap : tap + n].double())
 
 
-def test_causal_convolution_step_equals_the_convolution() -> None:
-    torch.manual_seed(5)
-    convolution = CausalConv(3, 4, 3, dilation=2).double()
-    x = torch.randn(2, 3, 20, dtype=torch.double)
-    full = convolution(x)
-    for t in range(full.shape[2]):
-        step = convolution.step(x[:, :, t + 4], [x[:, :, t], x[:, :, t + 2]])
-        torch.testing.assert_close(step, full[:, :, t], rtol=0, atol=1e-12)
+@pytest.mark.parametrize("model", ["synthnet", "deepvoice"])
+def test_the_traced_loss_has_the_same_value_and_gradients(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through torch's tracing, without its code generation, which takes minutes."""
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+    monkeypatch.setattr("synthnet.models.autoregressive.SMALLEST_COMPILED", 8)
+    network = small_network(model, {"blocks": 1, "dilations": 2})
+    batch = {**inputs_for(network.config, 50), "target_x": torch.randint(0, 256, (2, 50))}
+    batch["target_roll"] = batch["roll"][:, :, -50:]
+    found = []
+    for compiled in (False, True):
+        if compiled:
+            network.compile_loss()
+        network.zero_grad()
+        loss = network.loss(batch).total
+        loss.backward()
+        found.append([loss.detach(), *(value.grad for value in network.parameters() if value.grad is not None)])
+    assert network.nll is not type(network).nll
+    for expected, value in zip(*found, strict=True):
+        torch.testing.assert_close(value, expected)
+
+
+def test_without_a_compiler_training_goes_on_and_says_so(monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("InvalidCxxCompiler: no C++ compiler")
+
+    monkeypatch.setattr(torch, "compile", lambda function, **_: refuse)
+    network = build_model(preset_config("synthnet", "tiny", channels=32))
+    network.compile_loss()
+    assert "nll" not in vars(network)
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_the_benchmark_s_straightforward_network_has_the_same_loss_and_gradients() -> None:
+    path = Path(__file__).resolve().parents[2] / "benchmarks" / "training.py"
+    spec = importlib.util.spec_from_file_location("benchmark_training", path)
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    torch.manual_seed(0)
+    network = build_model(preset_config("synthnet", "cpu", channels=16, dilations=5))
+    batch = benchmark.example(network, 4_000)
+    found = []
+    for loss_of in (benchmark.straightforward_loss, benchmark.own_loss):
+        network.zero_grad()
+        loss = loss_of(network, batch)
+        loss.backward()
+        found.append([loss.detach(), *(value.grad.clone() for value in network.parameters())])
+    for expected, ours in zip(*found, strict=True):
+        assert (ours - expected).norm() <= 1e-3 * expected.norm()
 
 
 def test_a_config_comes_back_from_its_plain_values() -> None:
@@ -257,19 +296,11 @@ def test_a_config_comes_back_from_its_plain_values() -> None:
     assert config_from(config.kind, json.loads(json.dumps(config.as_dict()))) == config
 
 
-def test_velocities_act_on_the_output_and_the_midi_loss_does_not_predict_them() -> None:
-    """A softer roll sounds otherwise; the target stays whether the key is down."""
+def test_velocities_act_on_the_output() -> None:
     network = small_network("synthnet", {"velocity": True})
     inputs = inputs_for(network.config, 80)
     softer = inputs | {"roll": inputs["roll"] / 2}
     assert (network(**softer) - network(**inputs)).abs().max() > 1e-6
-    roll, n_predicted, width = inputs["roll"], 50, network.config.filter_width
-    v = network.score.entry(roll[:, :, :-1][:, :, -(n_predicted + width - 1) :], n_predicted)
-    logits = network.score.next_frame(v.transpose(1, 2)).transpose(1, 2)
-    binary = (roll[:, :, -n_predicted:] > 0).double()
-    expected = functional.binary_cross_entropy_with_logits(logits, binary, reduction="none").sum(1).mean()
-    found = network.score.auxiliary_loss(roll, n_predicted)
-    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=0)
 
 
 def test_the_scale_of_two_cores_hears_a_second_at_8_khz() -> None:

@@ -1,8 +1,7 @@
-"""The harmonic instrument's config, weights and files, and its gradients."""
+"""The harmonic instrument's config, weights, files and gradients."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ def test_the_config_knows_the_shapes_of_the_weights(config: HarmonicConfig) -> N
 
 
 def test_a_config_is_its_plain_values() -> None:
-    assert HarmonicConfig.from_dict(SMALL.as_dict()) == SMALL
     assert config_from("harmonic", SMALL.as_dict()) == SMALL
 
 
@@ -36,47 +34,24 @@ def test_a_config_is_its_plain_values() -> None:
         ({"bands": 1}, "bands must be"),
         ({"width": 16.0}, "width must be a whole number"),
         ({"embedding": True}, "embedding must be a whole number"),
-        ({"longest_s": 0.5}, "longest_s must lie between 2 and 3600 s, not 0.5"),
+        ({"longest_s": 0.5}, "longest_s must lie between 2 and 3600, not 0.5"),
         ({"longest_s": True}, "longest_s must lie"),
         ({"longest_s": "long"}, "longest_s must lie"),
         ({"longest_s": float("nan")}, "longest_s must lie"),
     ],
 )
-def test_faults_of_a_config(values: dict[str, Any], line: str) -> None:
+def test_errors_of_a_config(values: dict[str, Any], line: str) -> None:
     with pytest.raises(InputError, match=line):
         HarmonicConfig.from_dict({**SMALL.as_dict(), **values})
 
 
-def saved(path: Path, **changes: Any) -> Checkpoint:
-    checkpoint = replace(Checkpoint(SMALL, 16_000, ("piano",), {"steps": 3}, small_weights()), **changes)
-    save_checkpoint(path, checkpoint)
-    return checkpoint
-
-
-def test_a_checkpoint_comes_back(tmp_path: Path) -> None:
-    checkpoint = saved(tmp_path / "x.safetensors")
-    again = load_checkpoint(tmp_path / "x.safetensors")
-    assert replace(again, weights={}) == replace(checkpoint, weights={})
-    assert again.weights.keys() == checkpoint.weights.keys()
-    for name, value in again.build().state_dict().items():
-        np.testing.assert_array_equal(again.weights[name], checkpoint.weights[name])
-        np.testing.assert_array_equal(value, checkpoint.weights[name])
-
-
-def test_damaged_checkpoints_are_refused_in_one_line(tmp_path: Path) -> None:
-    path = tmp_path / "x.safetensors"
-    weights = small_weights()
+def test_damaged_checkpoints_are_refused(tmp_path: Path) -> None:
+    path, weights = tmp_path / "x.safetensors", small_weights()
     without = {name: value for name, value in weights.items() if name != "ratios"}
     for damaged in ({**weights, "ratios": weights["ratios"][:-1]}, {**weights, "more": np.zeros(1)}, without):
-        saved(path, weights=damaged)
-        with pytest.raises(InputError, match="weights do not fit the harmonic") as caught:
+        save_checkpoint(path, Checkpoint(SMALL, 16_000, ("piano",), {}, damaged))
+        with pytest.raises(InputError, match="weights do not fit the harmonic"):
             load_checkpoint(path)
-        assert "\n" not in str(caught.value)
-    saved(path)
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(InputError, match="damaged") as caught:
-        load_checkpoint(path)
-    assert "\n" not in str(caught.value)
 
 
 def test_gradients_reach_all_that_is_trained_and_agree_with_differences() -> None:

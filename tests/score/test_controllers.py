@@ -9,7 +9,7 @@ import mido
 import numpy as np
 import pytest
 
-from synthnet.score.controllers import ChannelControllers, Controls, control_messages
+from synthnet.score.controllers import ChannelControllers, Controls
 
 
 def bend(wheel: int) -> mido.Message:
@@ -25,16 +25,25 @@ def select(msb: int, lsb: int) -> list[mido.Message]:
     return [change(101, msb), change(100, lsb)]
 
 
-def controls_after(*messages: mido.Message) -> Controls:
-    """The controls after messages at 0 s, 1 s, 2 s, ..."""
+def controllers_after(*messages: mido.Message) -> ChannelControllers:
+    """The controllers after messages at 0 s, 1 s, 2 s, ..."""
     controllers = ChannelControllers()
     for now_s, message in enumerate(messages):
-        controllers.receive(message, float(now_s))
-    return controllers.controls()
+        if message.type == "pitchwheel":
+            controllers.bend(message.pitch, float(now_s))
+        else:
+            controllers.receive(message.control, message.value, float(now_s))
+    return controllers
+
+
+def controls_after(*messages: mido.Message) -> Controls:
+    return controllers_after(*messages).controls()
 
 
 def last_pitch(*messages: mido.Message) -> float:
-    return float(controls_after(*messages).value_at("pitch", math.inf))
+    """Semitones that a key struck after the messages sounds above itself."""
+    controllers = controllers_after(*messages)
+    return controllers.shift + float(controllers.controls().value_at("pitch", math.inf))
 
 
 # ------------------------------------------------------------------------------------------ pitch
@@ -112,32 +121,28 @@ def test_modulation_is_a_depth() -> None:
 
 
 @pytest.mark.parametrize(("volume", "expression"), [(100, 127), (127, 127), (50, 127), (100, 64), (7, 1)])
-def test_gain_in_decibels_is_40_log10(volume: int, expression: int) -> None:
+def test_gain_in_decibels_is_40_log10_and_0_is_silence(volume: int, expression: int) -> None:
     gain = controls_after(change(7, volume), change(11, expression)).value_at("gain", 2.0)
     level_db = 40 * math.log10(volume / 100) + 40 * math.log10(expression / 127)
     assert 20 * math.log10(gain) == pytest.approx(level_db, abs=1e-9)
-
-
-@pytest.mark.parametrize("control", [7, 11])
-def test_0_is_silence(control: int) -> None:
-    assert controls_after(change(control, 0)).gain == ((0.0, 0.0),)
+    assert controls_after(change(7, 0)).gain == controls_after(change(11, 0)).gain == ((0.0, 0.0),)
 
 
 # ------------------------------------------------------------------------------------------ all
 
 
 def test_reset_all_controllers_leaves_volume_range_and_tuning() -> None:
-    setting = [*select(0, 0), change(6, 4), *select(0, 2), change(6, 67), change(7, 50)]
+    setting = [*select(0, 0), change(6, 4), *select(0, 1), change(6, 80), change(7, 50)]
     controls = controls_after(*setting, bend(4096), change(1, 127), change(11, 0), change(121, 0), bend(4096))
-    assert [controls.value_at("pitch", 10.0), controls.value_at("vibrato", 10.0)] == [3.0, 0.0]
+    assert [controls.value_at("pitch", 10.0), controls.value_at("vibrato", 10.0)] == [0.25, 0.0]
     assert controls.value_at("gain", 10.0) == 0.25
-    assert controls.value_at("pitch", 11.0) == 3.0 + 2.0
+    assert controls.value_at("pitch", 11.0) == 0.25 + 2.0
 
 
 def test_equal_values_are_dropped_and_the_last_of_one_time_holds() -> None:
     controllers = ChannelControllers()
     for now_s, wheel in ((0.0, 0), (1.0, 4096), (2.0, 4096), (3.0, 8000), (3.0, 4096), (4.0, 8000), (4.0, 0), (5.0, 0)):
-        controllers.receive(bend(wheel), now_s)
+        controllers.bend(wheel, now_s)
     assert controllers.controls().pitch == ((1.0, 1.0), (4.0, 0.0))
 
 
@@ -149,7 +154,7 @@ def test_counts_are_of_values_other_than_the_defaults() -> None:
             *(change(1, value) for value in (10, 20, 0)),
             *(change(7, value) for value in (90, 100, 80)),
             *(change(11, value) for value in (90, 127)),
-            *(*select(0, 1), change(6, 65)),
+            *(*select(0, 1), change(6, 80)),
         ).counts
     ) == {
         "pitch bends": 2,
@@ -184,18 +189,3 @@ def test_an_excerpt_begins_with_the_values_in_force() -> None:
     assert controls.excerpt(2.5, 4.0).counts == controls.counts
     assert controls.excerpt(4.0, math.inf).pitch == ((0.0, 0.5),)
     assert controls.excerpt(0.0, math.inf) == controls
-
-
-def test_any_pair_of_volume_and_expression_is_written_with_its_gain() -> None:
-    rng = random.Random(0)
-    for _ in range(300):
-        volume, expression = rng.randrange(128), rng.randrange(128)
-        controls = controls_after(change(7, volume), change(11, expression))
-        gain = controls.value_at("gain", 1.0)
-        messages = [message for _, message in control_messages(Controls(gain=((0.0, float(gain)),)), 0)]
-        assert controls_after(*messages).value_at("gain", 1.0) == gain
-
-
-def test_pitches_within_two_semitones_need_no_range() -> None:
-    assert list(control_messages(Controls(pitch=((0.5, -2.0),)), 3)) == [(0.5, bend(-8192).copy(channel=3))]
-    assert list(control_messages(Controls(), 3)) == []

@@ -1,4 +1,4 @@
-"""What the études must hold: the whole keyboard in balance, and everything that Bach's suite lacks."""
+"""Études hold the whole keyboard in balance, and everything that Bach's suite lacks."""
 
 from __future__ import annotations
 
@@ -78,12 +78,9 @@ def test_a_written_etude_reads_back_note_for_note(etudes: dict[str, Score], tmp_
 
 
 @pytest.mark.parametrize("minutes", [0.19, 60.1, -1.0, float("nan"), float("inf")])
-def test_a_length_outside_the_range_is_refused(minutes: float) -> None:
+def test_a_length_outside_the_range_and_a_negative_seed_are_refused(minutes: float) -> None:
     with pytest.raises(InputError, match=r"minutes: must be 0\.2 to 60"):
         compose_etudes(find_instrument("piano"), minutes)
-
-
-def test_a_negative_seed_is_refused() -> None:
     with pytest.raises(InputError, match="seed -1"):
         compose_etudes(find_instrument("piano"), 1.0, -1)
 

@@ -12,7 +12,6 @@ import tracemalloc
 from pathlib import Path
 
 import mido
-import numpy as np
 import pretty_midi
 import pytest
 from hypothesis import given, settings
@@ -20,7 +19,7 @@ from hypothesis import strategies as st
 
 from synthnet.files import InputError
 from synthnet.score.controllers import Controls
-from synthnet.score.midi import read_midi, read_score, write_midi
+from synthnet.score.midi import read_score, write_midi
 from synthnet.score.notes import Note, Score, Track
 
 END = "00 FF2F00"
@@ -50,7 +49,7 @@ def read(tmp_path: Path):
     def read_bytes(data: bytes) -> Score:
         path = tmp_path / "score.mid"
         path.write_bytes(data)
-        return read_midi(path)
+        return read_score(path)
 
     return read_bytes
 
@@ -63,7 +62,7 @@ def refusal(tmp_path: Path):
         path = tmp_path / "score.mid"
         path.write_bytes(data)
         with pytest.raises(InputError) as caught:
-            read_midi(path)
+            read_score(path)
         message = str(caught.value)
         assert "\n" not in message
         assert message.startswith(f"{path}: ")
@@ -73,11 +72,94 @@ def refusal(tmp_path: Path):
     return refuse
 
 
+def assert_same_notes(track: Track, other: Track, within_s: float = 1e-9) -> None:
+    assert [(n.pitch, n.velocity) for n in track.notes] == [(n.pitch, n.velocity) for n in other.notes]
+    for note, same in zip(track.notes, other.notes, strict=True):
+        assert (note.start_s, note.end_s) == pytest.approx((same.start_s, same.end_s), abs=within_s)
+
+
 def pitches_and_times(score: Score) -> list[tuple[int, float, float]]:
     return [(note.pitch, note.start_s, note.end_s) for note in score.notes]
 
 
-# ------------------------------------------------------------------------------------------ notes
+# ------------------------------------------------------------------------------------------ notes and pedals
+
+PEDAL_DOWN, PEDAL_UP = "B0 40 40", "B0 40 3F"
+SOSTENUTO_DOWN, SOSTENUTO_UP = "B0 42 40", "B0 42 3F"
+SOFT_DOWN, SOFT_UP = "B0 43 40", "B0 43 3F"
+
+# Tracks, and the pitches and times of the notes that they make.
+Sounding = list[tuple[int, float, float]]
+CASES: dict[str, tuple[list[str], Sounding]] = {
+    "running status, and zero velocity as an end": (
+        [f"00 90 3C 50 {MS_100} 3C 00 00 40 50 {MS_200} 40 00 {END}"],
+        [(60, 0.0, 0.1), (64, 0.1, 0.3)],
+    ),
+    "running status outlives meta events, and system exclusive data are passed over": (
+        [f"00 90 3C 50 00 FF 01 02 4142 {MS_100} 3C 00 00 F0 02 43F7 00 F7 03 F8C39000 90 40 50 {MS_100} 40 00 {END}"],
+        [(60, 0.0, 0.1), (64, 0.1, 0.2)],
+    ),
+    "a key struck again at the time of its end": (
+        [f"00 90 3C 50 {MS_100} 90 3C 50 00 80 3C 00 {MS_100} 80 3C 00 {END}"],
+        [(60, 0.0, 0.1), (60, 0.1, 0.2)],
+    ),
+    "notes without an end last to the end of the file": (
+        [f"00 90 3C 50 {END}", f"{MS_500} 91 40 50 {MS_500} FF2F00"],
+        [(60, 0.0, 1.0), (64, 0.5, 1.0)],
+    ),
+    "ends without a note": (
+        [f"00 80 3C 40 {MS_100} 90 3C 50 {MS_100} 80 3C 40 00 80 3C 40 {END}"],
+        [(60, 0.1, 0.2)],
+    ),
+    "keys of two tracks on one channel do not end each other": (
+        [f"00 90 3C 50 {MS_500} 80 3C 00 {END}", f"{MS_100} 90 3C 50 {MS_100} 80 3C 00 {END}"],
+        [(60, 0.0, 0.5), (60, 0.1, 0.2)],
+    ),
+    "the pedal holds notes until it comes up": (
+        [f"00 {PEDAL_DOWN} 00 90 3C 50 {MS_100} 80 3C 00 00 90 40 50 {MS_200} {PEDAL_UP} {MS_100} 80 40 00 {END}"],
+        [(60, 0.0, 0.3), (64, 0.1, 0.4)],
+    ),
+    "the pedal holds keys that are down when it is pressed and not what has ended": (
+        [f"00 90 3C 50 00 90 40 50 {MS_100} 80 40 00 {MS_100} {PEDAL_DOWN}{MS_100} 80 3C 00 {MS_200} {PEDAL_UP} {END}"],
+        [(60, 0.0, 0.5), (64, 0.0, 0.1)],
+    ),
+    "the pedal works on its channel on all tracks": (
+        [f"00 {PEDAL_DOWN} {MS_500} {PEDAL_UP} {END}", f"00 90 3C 50 00 91 40 50 {MS_100} 80 3C 00 00 81 40 00 {END}"],
+        [(60, 0.0, 0.5), (64, 0.0, 0.1)],
+    ),
+    "a pedal that never comes up holds to the end of the file": (
+        [f"00 {PEDAL_DOWN} 00 90 3C 50 {MS_100} 80 3C 00 {MS_500} FF2F00"],
+        [(60, 0.0, 0.6)],
+    ),
+    # All at 0.1 s: 60 is struck before the pedal, 64 after it, 67 has been released.
+    "sostenuto holds the keys that are down when it goes down": (
+        [
+            f"00 90 43 50 {MS_100} 80 43 00 00 90 3C 50 00 {SOSTENUTO_DOWN} 00 90 40 50"
+            f"{MS_100} 80 3C 00 00 80 40 00 {MS_200} {SOSTENUTO_UP} {END}"
+        ],
+        [(67, 0.0, 0.1), (60, 0.1, 0.4), (64, 0.1, 0.2)],
+    ),
+    "sostenuto catches once while it stays down": (
+        [f"00 {SOSTENUTO_DOWN} 00 90 3C 50 {MS_100} {SOSTENUTO_DOWN}{MS_100} 80 3C 00 {MS_100} {SOSTENUTO_UP} {END}"],
+        [(60, 0.0, 0.2)],
+    ),
+    "sostenuto does not catch what only the sustain pedal holds": (
+        [
+            f"00 {PEDAL_DOWN} 00 90 3C 50 {MS_100} 80 3C 00 00 {SOSTENUTO_DOWN} {MS_100} {PEDAL_UP}"
+            f"{MS_100} {SOSTENUTO_UP} {END}"
+        ],
+        [(60, 0.0, 0.2)],
+    ),
+}
+
+
+@pytest.mark.parametrize(("tracks", "expected"), CASES.values(), ids=CASES)
+def test_notes_sound_when_keys_and_pedals_say(
+    read, tracks: list[str], expected: list[tuple[int, float, float]]
+) -> None:
+    score = read(smf(*tracks))
+    assert pitches_and_times(score) == expected
+    assert set(score.left_out) <= {"system-exclusive messages"}
 
 
 def test_note_on_and_note_off_make_a_note(read) -> None:
@@ -86,62 +168,73 @@ def test_note_on_and_note_off_make_a_note(read) -> None:
     assert score.end_s == 0.6
 
 
-def test_running_status_and_zero_velocity_ends(read) -> None:
-    score = read(smf(f"00 90 3C 50 {MS_100} 3C 00 00 40 50 {MS_200} 40 00 {END}"))
-    assert pitches_and_times(score) == [(60, 0.0, 0.1), (64, 0.1, 0.3)]
+# A strike of velocity 96 after one of 80, of the same key.
+TWO_STRIKES = {
+    "overlapping, first in first out": (
+        f"00 90 3C 50 {MS_100} 90 3C 60 {MS_100} 80 3C 00 {MS_100} 80 3C 00",
+        (0.0, 0.2, 0.1, 0.3),
+    ),
+    "under the pedal": (
+        f"00 {PEDAL_DOWN} 00 90 3C 50 {MS_100} 80 3C 00 {MS_100} 90 3C 60 {MS_100} 80 3C 00 {MS_200} {PEDAL_UP}",
+        (0.0, 0.2, 0.2, 0.5),
+    ),
+    "overlapping under the pedal, which holds only the last": (
+        f"00 {PEDAL_DOWN} 00 90 3C 50 {MS_100} 90 3C 60 {MS_100} 80 3C 00 {MS_100} 80 3C 00 {MS_200} {PEDAL_UP}",
+        (0.0, 0.2, 0.1, 0.5),
+    ),
+    "held by sostenuto": (
+        f"00 90 3C 50 00 {SOSTENUTO_DOWN} {MS_100} 80 3C 00 {MS_100} 90 3C 60{MS_100} 80 3C 00 {MS_100} {SOSTENUTO_UP}",
+        (0.0, 0.2, 0.2, 0.3),
+    ),
+}
 
 
-def test_running_status_outlives_meta_events_and_system_exclusive_data_are_passed_over(read) -> None:
-    system_exclusive = "00 F0 02 43F7 00 F7 03 F8C390"
+@pytest.mark.parametrize(("track", "times"), TWO_STRIKES.values(), ids=TWO_STRIKES)
+def test_a_key_struck_again_ends_its_former_note(read, track: str, times: tuple[float, float, float, float]) -> None:
+    assert read(smf(f"{track} {END}")).notes == (Note(60, 80, *times[:2]), Note(60, 96, *times[2:]))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "end_s"),
+    [(PEDAL_UP, SOSTENUTO_UP, 0.4), (SOSTENUTO_UP, PEDAL_UP, 0.4), (PEDAL_UP, PEDAL_DOWN, 0.9)],
+)
+def test_a_note_under_both_pedals_sounds_until_both_are_up(read, first: str, second: str, end_s: float) -> None:
     score = read(
-        smf(f"00 90 3C 50 00 FF 01 02 4142 {MS_100} 3C 00 {system_exclusive} 00 90 40 50 {MS_100} 40 00 {END}")
+        smf(
+            f"00 90 3C 50 00 {SOSTENUTO_DOWN} 00 {PEDAL_DOWN} {MS_100} 80 3C 00"
+            f"{MS_200} {first} {MS_100} {second} {MS_500} FF2F00"
+        )
     )
-    assert pitches_and_times(score) == [(60, 0.0, 0.1), (64, 0.1, 0.2)]
+    assert pitches_and_times(score) == [(60, 0.0, end_s)]
 
 
-def test_overlapping_notes_of_a_key_are_paired_first_in_first_out(read) -> None:
-    score = read(smf(f"00 90 3C 50 {MS_100} 90 3C 60 {MS_100} 80 3C 00 {MS_100} 80 3C 00 {END}"))
-    assert score.notes == (Note(60, 80, 0.0, 0.2), Note(60, 96, 0.1, 0.3))
+def test_notes_under_the_soft_pedal_get_two_thirds_of_their_velocity(read) -> None:
+    strikes = "".join(f"00 90 {key:02X} {velocity:02X}" for key, velocity in ((60, 1), (61, 2), (62, 80), (63, 127)))
+    score = read(smf(f"00 90 30 50 00 {SOFT_DOWN} {strikes} {MS_100} {SOFT_UP} 00 90 40 50 {MS_100} FF2F00"))
+    velocities = [(note.pitch, note.velocity) for note in score.notes]
+    assert velocities == [(48, 80), (60, 1), (61, 1), (62, 53), (63, 85), (64, 80)]
 
 
-def test_a_key_struck_again_before_its_end_is_written_keeps_both_notes(read) -> None:
-    score = read(smf(f"00 90 3C 50 {MS_100} 90 3C 50 00 80 3C 00 {MS_100} 80 3C 00 {END}"))
-    assert pitches_and_times(score) == [(60, 0.0, 0.1), (60, 0.1, 0.2)]
+def test_reset_all_controllers_lifts_all_pedals(read) -> None:
+    score = read(
+        smf(
+            f"00 {PEDAL_DOWN} 00 90 3C 50 00 {SOSTENUTO_DOWN} 00 {SOFT_DOWN} 00 90 40 5A {MS_100} 80 3C 00"
+            f"00 80 40 00 {MS_100} B0 79 00 00 90 43 50 {MS_100} 80 43 00 {END}"
+        )
+    )
+    assert score.notes == (Note(60, 80, 0.0, 0.2), Note(64, 60, 0.0, 0.2), Note(67, 80, 0.2, 0.3))
 
 
-def test_notes_without_an_end_last_to_the_end_of_the_file(read) -> None:
-    score = read(smf(f"00 90 3C 50 {END}", f"{MS_500} 91 40 50 {MS_500} FF2F00"))
-    assert pitches_and_times(score) == [(60, 0.0, 1.0), (64, 0.5, 1.0)]
-
-
-def test_ends_without_a_note_are_passed_over(read) -> None:
-    score = read(smf(f"00 80 3C 40 {MS_100} 90 3C 50 {MS_100} 80 3C 40 00 80 3C 40 {END}"))
-    assert pitches_and_times(score) == [(60, 0.1, 0.2)]
-    assert score.left_out_line() is None
-
-
-def test_keys_of_two_tracks_on_one_channel_do_not_end_each_other(read) -> None:
-    long = f"00 90 3C 50 {MS_500} 80 3C 00 {END}"
-    short = f"{MS_100} 90 3C 50 {MS_100} 80 3C 00 {END}"
-    score = read(smf(long, short))
-    assert [pitches_and_times(Score((track,))) for track in score.tracks] == [[(60, 0.0, 0.5)], [(60, 0.1, 0.2)]]
-
-
-@pytest.mark.parametrize("data", [smf(), smf(END), smf(f"00 C0 05 {END}", smf_type=0)])
-def test_a_file_without_notes_reads_but_is_no_score(data: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "silent.mid"
-    path.write_bytes(data)
-    assert read_midi(path) == Score(())
-    assert read_midi(path).end_s == 0.0
-    with pytest.raises(InputError, match=r"silent\.mid: no notes$"):
-        read_score(path)
-
-
-def test_a_score_of_drums_alone_says_why_it_has_no_notes(tmp_path: Path) -> None:
-    path = tmp_path / "drums.mid"
-    path.write_bytes(smf(f"00 99 24 50 {MS_100} 89 24 00 {END}"))
-    with pytest.raises(InputError, match=r"drums\.mid: no notes \(left out: 1 drum note\)$"):
-        read_score(path)
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (smf(END), "no notes"),
+        (smf(f"00 C0 05 {END}", smf_type=0), "no notes"),
+        (smf(f"00 99 24 50 {MS_100} 89 24 00 {END}"), "no notes (left out: 1 drum note)"),
+    ],
+)
+def test_a_file_without_notes_is_refused(refusal, data: bytes, why: str) -> None:
+    assert refusal(data) == why
 
 
 # ------------------------------------------------------------------------------------------ tracks
@@ -203,149 +296,6 @@ def test_many_tempo_changes_against_their_closed_form(read) -> None:
     assert [note.end_s for note in score.notes] == pytest.approx(beats[1:], abs=1e-12)
 
 
-@pytest.mark.parametrize("division", [0, 0xE728, 0xE000])
-def test_smpte_time_and_no_time_are_refused(refusal, division: int) -> None:
-    assert refusal(smf(f"00 90 3C 50 {MS_100} 80 3C 00 {END}", division=division)).startswith("no ticks per beat")
-
-
-# ------------------------------------------------------------------------------------------ sustain pedal
-
-PEDAL_DOWN, PEDAL_UP = "B0 40 40", "B0 40 3F"
-
-
-def test_the_pedal_holds_notes_until_it_comes_up(read) -> None:
-    score = read(
-        smf(f"00 {PEDAL_DOWN} 00 90 3C 50 {MS_100} 80 3C 00 00 90 40 50 {MS_200} {PEDAL_UP} {MS_100} 80 40 00 {END}")
-    )
-    assert pitches_and_times(score) == [(60, 0.0, 0.3), (64, 0.1, 0.4)]
-
-
-def test_the_pedal_holds_what_is_down_when_it_is_pressed_and_not_what_has_ended(read) -> None:
-    score = read(
-        smf(
-            f"00 90 3C 50 00 90 40 50 {MS_100} 80 40 00 {MS_100} {PEDAL_DOWN}"
-            f"{MS_100} 80 3C 00 {MS_200} {PEDAL_UP} {END}"
-        )
-    )
-    assert pitches_and_times(score) == [(60, 0.0, 0.5), (64, 0.0, 0.1)]
-
-
-def test_a_key_struck_again_under_the_pedal_ends_its_former_note(read) -> None:
-    score = read(
-        smf(
-            f"00 {PEDAL_DOWN} 00 90 3C 50 {MS_100} 80 3C 00"
-            f"{MS_100} 90 3C 60 {MS_100} 80 3C 00 {MS_200} {PEDAL_UP} {END}"
-        )
-    )
-    assert score.notes == (Note(60, 80, 0.0, 0.2), Note(60, 96, 0.2, 0.5))
-
-
-def test_overlapping_notes_of_a_key_under_the_pedal_hold_only_the_last(read) -> None:
-    score = read(
-        smf(
-            f"00 {PEDAL_DOWN} 00 90 3C 50 {MS_100} 90 3C 60 {MS_100} 80 3C 00"
-            f"{MS_100} 80 3C 00 {MS_200} {PEDAL_UP} {END}"
-        )
-    )
-    assert score.notes == (Note(60, 80, 0.0, 0.2), Note(60, 96, 0.1, 0.5))
-
-
-def test_the_pedal_works_on_its_channel_on_all_tracks(read) -> None:
-    pedal = f"00 {PEDAL_DOWN} {MS_500} {PEDAL_UP} {END}"
-    score = read(smf(pedal, f"00 90 3C 50 00 91 40 50 {MS_100} 80 3C 00 00 81 40 00 {END}"))
-    assert pitches_and_times(score) == [(60, 0.0, 0.5), (64, 0.0, 0.1)]
-
-
-def test_a_pedal_that_never_comes_up_holds_to_the_end_of_the_file(read) -> None:
-    score = read(smf(f"00 {PEDAL_DOWN} 00 90 3C 50 {MS_100} 80 3C 00 {MS_500} FF2F00"))
-    assert pitches_and_times(score) == [(60, 0.0, 0.6)]
-
-
-# ------------------------------------------------------------------------------------------ sostenuto and soft pedals
-
-
-def pedal(control: int, value: int) -> str:
-    return f"B0 {control:02X} {value:02X}"
-
-
-SOSTENUTO_DOWN, SOSTENUTO_UP = pedal(66, 64), pedal(66, 63)
-
-
-def test_sostenuto_holds_the_keys_that_are_down_when_it_goes_down(read) -> None:
-    # All at 0.1 s: 60 is struck before the pedal, 64 after it, 67 has been let go.
-    score = read(
-        smf(
-            f"00 90 43 50 {MS_100} 80 43 00 00 90 3C 50 00 {SOSTENUTO_DOWN} 00 90 40 50"
-            f"{MS_100} 80 3C 00 00 80 40 00 {MS_200} {SOSTENUTO_UP} {END}"
-        )
-    )
-    assert pitches_and_times(score) == [(67, 0.0, 0.1), (60, 0.1, 0.4), (64, 0.1, 0.2)]
-
-
-def test_sostenuto_catches_once_while_it_stays_down(read) -> None:
-    score = read(
-        smf(f"00 {SOSTENUTO_DOWN} 00 90 3C 50 {MS_100} {SOSTENUTO_DOWN}{MS_100} 80 3C 00 {MS_100} {SOSTENUTO_UP} {END}")
-    )
-    assert pitches_and_times(score) == [(60, 0.0, 0.2)]
-
-
-def test_a_note_that_sostenuto_holds_ends_when_its_key_is_struck_again(read) -> None:
-    score = read(
-        smf(
-            f"00 90 3C 50 00 {SOSTENUTO_DOWN} {MS_100} 80 3C 00 {MS_100} 90 3C 60"
-            f"{MS_100} 80 3C 00 {MS_100} {SOSTENUTO_UP} {END}"
-        )
-    )
-    assert score.notes == (Note(60, 80, 0.0, 0.2), Note(60, 96, 0.2, 0.3))
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "end_s"),
-    [(PEDAL_UP, SOSTENUTO_UP, 0.4), (SOSTENUTO_UP, PEDAL_UP, 0.4), (PEDAL_UP, PEDAL_DOWN, 0.9)],
-)
-def test_a_note_under_both_pedals_sounds_until_both_are_up(read, first: str, second: str, end_s: float) -> None:
-    score = read(
-        smf(
-            f"00 90 3C 50 00 {SOSTENUTO_DOWN} 00 {PEDAL_DOWN} {MS_100} 80 3C 00"
-            f"{MS_200} {first} {MS_100} {second} {MS_500} FF2F00"
-        )
-    )
-    assert pitches_and_times(score) == [(60, 0.0, end_s)]
-
-
-def test_sostenuto_does_not_catch_what_only_the_sustain_pedal_holds(read) -> None:
-    score = read(
-        smf(
-            f"00 {PEDAL_DOWN} 00 90 3C 50 {MS_100} 80 3C 00 00 {SOSTENUTO_DOWN} {MS_100} {PEDAL_UP}"
-            f"{MS_100} {SOSTENUTO_UP} {END}"
-        )
-    )
-    assert pitches_and_times(score) == [(60, 0.0, 0.2)]
-
-
-def test_notes_under_the_soft_pedal_get_two_thirds_of_their_velocity(read) -> None:
-    strikes = "".join(f"00 90 {key:02X} {velocity:02X}" for key, velocity in ((60, 1), (61, 2), (62, 80), (63, 127)))
-    score = read(smf(f"00 90 30 50 00 {pedal(67, 64)} {strikes} {MS_100} {pedal(67, 63)} 00 90 40 50 {MS_100} FF2F00"))
-    assert [(note.pitch, note.velocity) for note in score.notes] == [
-        (48, 80),
-        (60, 1),
-        (61, 1),
-        (62, 53),
-        (63, 85),
-        (64, 80),
-    ]
-
-
-def test_reset_all_controllers_lifts_all_pedals(read) -> None:
-    score = read(
-        smf(
-            f"00 {PEDAL_DOWN} 00 90 3C 50 00 {SOSTENUTO_DOWN} 00 {pedal(67, 127)} 00 90 40 5A {MS_100} 80 3C 00"
-            f"00 80 40 00 {MS_100} {pedal(121, 0)} 00 90 43 50 {MS_100} 80 43 00 {END}"
-        )
-    )
-    assert score.notes == (Note(60, 80, 0.0, 0.2), Note(64, 60, 0.0, 0.2), Note(67, 80, 0.2, 0.3))
-
-
 # ------------------------------------------------------------------------------------------ controllers
 
 
@@ -378,7 +328,7 @@ def test_pitch_bends_agree_with_pretty_midi(tmp_path: Path, seed: int) -> None:
         track.append(mido.Message("note_on", channel=channel, note=60))
         track.append(mido.Message("note_off", channel=channel, note=60, time=100))
     midi.save(path)
-    tracks, parts = read_midi(path).tracks, pretty_midi.PrettyMIDI(str(path)).instruments
+    tracks, parts = read_score(path).tracks, pretty_midi.PrettyMIDI(str(path)).instruments
     for track, part in zip(tracks, parts, strict=True):
         times, values = zip(*track.controls.pitch, strict=True)
         assert times == pytest.approx([bend.time for bend in part.pitch_bends], abs=1e-9)
@@ -408,7 +358,7 @@ def test_controls_are_left_out_of_the_tracks_that_are_played_without_them(read) 
     note = f"00 90 3C 50 {MS_100} 80 3C 00"
     score = read(smf(f"{bend} {note} 00 C0 2A {note} 00 B1 07 20 00 91 3C 50 {MS_100} FF2F00"))
     first, second, other = score.tracks
-    assert score.left_out_line() is None
+    assert set(score.left_out) <= {"system-exclusive messages"}
     assert score.left_out_line([first]) == "left out: 1 pitch bend"
     assert score.left_out_line([first, second]) == "left out: 1 pitch bend"  # of one channel: counted once
     assert score.left_out_line([other]) == "left out: 1 volume change"
@@ -416,7 +366,7 @@ def test_controls_are_left_out_of_the_tracks_that_are_played_without_them(read) 
         assert whole.left_out_line(whole.tracks) == "left out: 1 pitch bend, 1 volume change"
 
 
-# ------------------------------------------------------------------------------------------ files at fault
+# ------------------------------------------------------------------------------------------ damaged files
 
 
 @pytest.mark.parametrize(
@@ -441,18 +391,6 @@ def test_meta_events_of_no_use_keep_their_time_and_may_hold_anything(read, meta:
     assert pitches_and_times(score) == [(60, 0.2, 0.3)]
 
 
-def test_other_readers_that_use_mido_still_see_these_events(tmp_path: Path) -> None:
-    path = tmp_path / "score.mid"
-    path.write_bytes(smf(f"00 FF 59 02 0200 {MS_100} FF 58 04 03021808 {END}", smf_type=0))
-    midi = pretty_midi.PrettyMIDI(str(path))
-    assert [(change.key_number, change.time) for change in midi.key_signature_changes] == [(2, 0.0)]
-    assert [(change.numerator, change.denominator) for change in midi.time_signature_changes] == [(3, 4)]
-    again = tmp_path / "again.mid"
-    path.write_bytes(smf(f"{MS_100} FF 60 02 61FF {END}", smf_type=0))
-    mido.MidiFile(path).save(again)
-    assert again.read_bytes() == path.read_bytes()
-
-
 def test_data_above_127_count_as_127(read) -> None:
     score = read(smf(f"00 C0 A0 00 90 BC 50 {MS_100} 80 BC 00 00 90 3C D0 {MS_100} 80 3C 00 {END}"))
     assert score == Score((Track((Note(127, 80, 0.0, 0.1), Note(60, 127, 0.1, 0.2)), 127),))
@@ -468,33 +406,30 @@ def test_events_after_the_end_of_a_track_are_not_read(read) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "fault"),
+    ("data", "error"),
     [
-        (b"", "cut short"),
+        (b"", "not a MIDI file"),
         (b"RIFF\0\0\0\0WAVEfmt ", "not a MIDI file"),
-        (b"MThd", "cut short"),
-        (b"MThd\0\0\0\4\0\1\0\1", "cut short"),
-        (smf(END, smf_type=2), "a MIDI file of type 2"),
-        (smf("00 F4 00"), "undefined status byte"),
-        (smf("00 3C 50"), "running status"),
-        (smf("00 F8 3C"), "damaged"),
-        (smf(f"00 FF 51 02 0F42 {END}"), "damaged"),
-        (smf(f"{'FF' * 3000}7F 90 3C 50 {END}"), "longer than 24 hours"),
-        (smf(f"00 FF 01 {'FF' * 3000}7F 41 {END}"), "damaged"),
-        (smf("FF" * 1_000_000), "4000 bytes above 127 in a row"),
-        (smf(f"00 FF 01 FFFFFF7F 41 {END}"), "exceeds maximum length"),
-        (smf(f"00 F0 FFFFFF7F 41 {END}"), "exceeds maximum length"),
+        (b"MThd\0\0\0\4\0\1\0\1", "not a MIDI file"),
+        (smf(END, division=0), "no ticks"),
+        (smf(END, division=0xE700), "no ticks"),
+        (smf(END, smf_type=3), "type 3"),
+        (smf(END, END, smf_type=2), "2 independent patterns"),
+        (smf(f"00 3C 50 {END}"), "before the first status byte"),
+        (smf(f"{'FF' * 3000}7F 90 3C 50 {END}"), "more than four bytes"),
+        (smf(f"00 FF 01 {'FF' * 3000}7F 41 {END}"), "more than four bytes"),
+        (smf("FF" * 1_000_000), "more than four bytes"),
+        (smf(f"00 FF 01 FFFFFF7F 41 {END}"), "cut short"),
+        (smf(f"00 F0 FFFFFF7F 41 {END}"), "cut short"),
         (smf(f"FFFFFF7F 90 3C 50 {END}"), "longer than 24 hours"),
-        (b"MThd\xff\xff\xff\xff" + smf(END)[8:], "cut short"),
-        (smf(END).replace(b"\0\0\0\4", b"\xff\xff\xff\xff"), "cut short"),
-        (smf(END)[:10] + b"\x7f\xff" + smf(END)[12:], "cut short"),
-        (smf(END) + bytes(2 << 20), "larger than 2 MiB"),
+        (b"MThd\xff\xff\xff\xff" + smf(END)[8:], "no track"),
+        (smf(f"00 90 3C 50 {MS_100} 80 3C 00 {END}")[:-6], "cut short"),
     ],
 )
-def test_damaged_files_are_refused_in_one_line_and_little_memory(refusal, data: bytes, fault: str) -> None:
+def test_damaged_files_are_refused_in_one_line_and_little_memory(refusal, data: bytes, error: str) -> None:
     tracemalloc.start()
     try:
-        assert fault in refusal(data)
+        assert error in refusal(data)
         assert tracemalloc.get_traced_memory()[1] < 10 << 20
     finally:
         tracemalloc.stop()
@@ -509,7 +444,7 @@ def test_every_truncation_of_a_file_is_refused(refusal) -> None:
 def test_missing_files_folders_and_impossible_names_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "none.mid", tmp_path, tmp_path / ("a" * 300)):
         with pytest.raises(InputError) as caught:
-            read_midi(path)
+            read_score(path)
         assert str(caught.value).startswith(f"{path}: ")
         assert "\n" not in str(caught.value)
 
@@ -520,7 +455,7 @@ def test_a_file_without_permission_is_refused(tmp_path: Path, request: pytest.Fi
     path.chmod(0)
     request.getfixturevalue("ordinary_user")
     with pytest.raises(InputError, match=r"secret\.mid: Permission denied$"):
-        read_midi(path)
+        read_score(path)
 
 
 def ordinary_file(rng: random.Random) -> bytes:
@@ -563,7 +498,7 @@ def test_mutated_files_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
     for index in range(500):
         path.write_bytes(mutated(originals[index % len(originals)], rng))
         try:
-            notes += read_midi(path).notes
+            notes += read_score(path).notes
         except InputError as error:
             refusals.append(str(error))
     assert 50 < len(refusals) < 450  # both happen often, or the mutations would test nothing
@@ -604,13 +539,12 @@ def written_by_mido(path: Path, rng: random.Random, tempo_track: int) -> None:
 def test_notes_programs_and_names_agree_with_pretty_midi(tmp_path: Path, seed: int) -> None:
     path = tmp_path / "score.mid"
     written_by_mido(path, random.Random(seed), tempo_track=0)
-    score = read_midi(path)
+    score = read_score(path)
     parts = pretty_midi.PrettyMIDI(str(path)).instruments
     assert [(track.name, track.program) for track in score.tracks] == [(part.name, part.program) for part in parts]
     for track, part in zip(score.tracks, parts, strict=True):
-        for note, other in zip(track.notes, sorted(part.notes, key=lambda note: note.start), strict=True):
-            assert (note.pitch, note.velocity) == (other.pitch, other.velocity)
-            assert (note.start_s, note.end_s) == pytest.approx((other.start, other.end), abs=1e-9)
+        notes = sorted(part.notes, key=lambda note: note.start)
+        assert_same_notes(track, Track(tuple(Note(n.pitch, n.velocity, n.start, n.end) for n in notes)))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -623,7 +557,7 @@ def test_times_agree_with_mido_when_the_tempi_are_on_a_later_track(tmp_path: Pat
         now_s += message.time
         if message.type in times:
             times[message.type].append(now_s)
-    notes = read_midi(path).notes
+    notes = read_score(path).notes
     assert len(notes) == 120
     assert [note.start_s for note in notes] == pytest.approx(times["note_on"], abs=1e-9)
     assert sorted(note.end_s for note in notes) == pytest.approx(times["note_off"], abs=1e-9)
@@ -657,16 +591,12 @@ def scores(draw: st.DrawFn) -> Score:
 def test_a_written_score_reads_back(tmp_path_factory: pytest.TempPathFactory, score: Score) -> None:
     path = tmp_path_factory.mktemp("written") / "score.mid"
     write_midi(score, path)
-    again = read_midi(path)
+    again = read_score(path)
     assert [(track.name, track.program) for track in again.tracks] == [
         (track.name, track.program) for track in score.tracks
     ]
     for track, original in zip(again.tracks, score.tracks, strict=True):
-        assert [(note.pitch, note.velocity) for note in track.notes] == [
-            (note.pitch, note.velocity) for note in original.notes
-        ]
-        for note, other in zip(track.notes, original.notes, strict=True):
-            assert (note.start_s, note.end_s) == pytest.approx((other.start_s, other.end_s), abs=1e-9)
+        assert_same_notes(track, original)
 
 
 def test_times_off_the_grid_come_back_within_a_tenth_of_a_millisecond(tmp_path: Path) -> None:
@@ -674,9 +604,7 @@ def test_times_off_the_grid_come_back_within_a_tenth_of_a_millisecond(tmp_path: 
     starts = sorted(rng.uniform(0.0, 600.0) for _ in range(300))
     notes = tuple(Note(60, 80, start, stop) for start, stop in zip(starts[::2], starts[1::2], strict=True))
     write_midi(Score((Track(notes),)), tmp_path / "score.mid")
-    for note, other in zip(read_midi(tmp_path / "score.mid").notes, notes, strict=True):
-        assert abs(note.start_s - other.start_s) < 1e-4
-        assert abs(note.end_s - other.end_s) < 1e-4
+    assert_same_notes(read_score(tmp_path / "score.mid").tracks[0], Track(notes), within_s=1e-4)
 
 
 def test_pretty_midi_reads_what_was_written(tmp_path: Path) -> None:
@@ -688,78 +616,7 @@ def test_pretty_midi_reads_what_was_written(tmp_path: Path) -> None:
     assert read_notes == set(score.notes)
 
 
-def steps(rng: random.Random, values: list[float], default: float) -> tuple[tuple[float, float], ...]:
-    """A step function on a grid of 1 ms."""
-    curve = [(0.0, default)]
-    for time_ms in sorted(rng.sample(range(5000), 40)):
-        value = rng.choice(values)
-        if value != curve[-1][1]:
-            curve.append((time_ms / 1000, value))
-    return tuple(curve[1:])
-
-
-NOTE = (Note(60, 80, 0.0, 1.0),)
-
-
-@pytest.mark.parametrize("bend_range", [2, 7, 24])
-def test_written_controls_of_whole_controller_values_read_back_as_they_were(tmp_path: Path, bend_range: int) -> None:
-    rng = random.Random(bend_range)
-    controls = Controls(
-        pitch=((0.0, -float(bend_range)), *steps(rng, [w / 8192 * bend_range for w in range(-8000, 8000, 9)], 1.0)[1:]),
-        vibrato=steps(rng, [n / 127 for n in range(128)], 0.0),
-        gain=steps(rng, [(v * e / 12_700) ** 2 for v in range(0, 128, 3) for e in range(0, 128, 7)], 1.0),
-    )
-    write_midi(Score((Track(NOTE), Track(NOTE, controls=controls), Track(NOTE))), tmp_path / "score.mid")
-    plain, again, also_plain = (track.controls for track in read_midi(tmp_path / "score.mid").tracks)
-    assert plain == also_plain == Controls()
-    for curve, original in (
-        (again.pitch, controls.pitch),
-        (again.vibrato, controls.vibrato),
-        (again.gain, controls.gain),
-    ):
-        assert np.array(curve) == pytest.approx(np.array(original), abs=1e-12)
-
-
-def test_written_controls_read_back_to_within_the_resolution_of_controllers(tmp_path: Path) -> None:
-    rng = random.Random(1)
-    controls = Controls(
-        pitch=steps(rng, [rng.uniform(-4.5, 4.5) for _ in range(50)], 0.0),
-        vibrato=steps(rng, [rng.random() for _ in range(50)], 0.0),
-        gain=steps(rng, [10 ** rng.uniform(-2.0, 0.2) for _ in range(50)], 1.0),  # -40 dB to 4 dB
-    )
-    write_midi(Score((Track(NOTE, controls=controls),)), tmp_path / "score.mid")
-    again = read_midi(tmp_path / "score.mid").tracks[0].controls
-    times_s = np.arange(0.0005, 6.0, 0.001)
-    for kind, tolerance in (("pitch", 0.5 * 5 / 8192), ("vibrato", 0.5 / 127)):
-        assert again.value_at(kind, times_s) == pytest.approx(controls.value_at(kind, times_s), abs=tolerance + 1e-9)
-    level_db = 20 * np.log10(again.value_at("gain", times_s) / controls.value_at("gain", times_s))
-    assert np.abs(level_db).max() < 0.1
-
-
-def test_values_that_controllers_cannot_say_are_clipped(tmp_path: Path) -> None:
-    controls = Controls(pitch=((0.0, 200.0),), vibrato=((0.0, 1.5),), gain=((0.0, 9.0),))
-    write_midi(Score((Track(NOTE, controls=controls),)), tmp_path / "score.mid")
-    again = read_midi(tmp_path / "score.mid").tracks[0].controls
-    assert again == Controls(((0.0, 127 * 8191 / 8192),), ((0.0, 1.0),), ((0.0, 1.27**2),))
-
-
-def test_controls_of_tracks_that_share_a_channel_are_not_written(tmp_path: Path) -> None:
-    tracks = tuple(Track(NOTE, program, controls=Controls(pitch=((0.0, 1.0 + program / 64),))) for program in range(16))
-    write_midi(Score(tracks), tmp_path / "score.mid")
-    again = read_midi(tmp_path / "score.mid").tracks
-    assert [track.controls for track in again] == [Controls(), *(track.controls for track in tracks[1:15]), Controls()]
-
-
-def test_pretty_midi_reads_written_bends_with_their_range(tmp_path: Path) -> None:
-    controls = Controls(pitch=((0.25, 3.0), (0.5, -12.0)))
-    write_midi(Score((Track(NOTE, controls=controls),)), tmp_path / "score.mid")
-    (part,) = pretty_midi.PrettyMIDI(str(tmp_path / "score.mid")).instruments
-    assert [(change.number, change.value) for change in part.control_changes][:3] == [(101, 0), (100, 0), (6, 12)]
-    bends = [(bend.time, pretty_midi.pitch_bend_to_semitones(bend.pitch, 12)) for bend in part.pitch_bends]
-    assert bends == [(0.25, 3.0), (0.5, -12.0)]
-
-
-def test_a_file_that_cannot_be_written_is_a_user_s_fault_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_an_input_error_and_leaves_nothing(tmp_path: Path) -> None:
     target = tmp_path / "folder.mid"
     target.mkdir()
     with pytest.raises(InputError, match=r"folder\.mid: "):

@@ -14,9 +14,9 @@ from synthnet.corpus.corpus import Corpus
 from synthnet.corpus.slices import NoteSlices
 from synthnet.files import InputError
 from synthnet.models import HarmonicConfig, build_model
-from synthnet.models.checkpoint import load_checkpoint, load_tensors
-from synthnet.training.run import harmonic_task
+from synthnet.models.checkpoint import Checkpoint, load_checkpoint, load_tensors
 from synthnet.training.settings import training_config
+from synthnet.training.tasks import harmonic_task
 from synthnet.training.trainer import LossModule, Trainer
 
 TRAINED = HarmonicConfig(partials=30, bands=16, width=32, embedding=8)
@@ -27,25 +27,15 @@ def trainer_for(folder: Path, corpus: Corpus, resume: bool = False, **changes: A
     folder.mkdir(exist_ok=True)
     training = replace(TINY, **changes)
     task = harmonic_task([corpus], TRAINED, training, 4)
-    return Trainer(
-        folder,
-        task.config,
-        training,
-        task.dataset,
-        sample_rate_hz=corpus.sample_rate_hz,
-        instruments=("trumpet",),
-        provenance={},
-        device=torch.device("cpu"),
-        resume=resume,
-        start=task.start,
-    )
+    begin = Checkpoint(task.config, corpus.sample_rate_hz, ("trumpet",), {}, task.measured)
+    return Trainer(folder, begin, training, task.dataset, device=torch.device("cpu"), resume=resume)
 
 
 def run(trainer: Trainer, steps: int) -> None:
     trainer.run(
         until_step=steps,
         until_s=None,
-        on_step=lambda progress: None,
+        on_step=lambda loss, error, share: None,
         validate=lambda network: {"rmse_cqt_db": 1.0},
         validate_now=lambda step, elapsed_s: False,
     )
@@ -91,14 +81,13 @@ def test_what_is_measured_is_not_trained(tmp_path: Path, tiny_corpus: Corpus) ->
 def test_validation_plays_the_network(tiny_corpus: Corpus) -> None:
     task = harmonic_task([tiny_corpus], TRAINED, TINY, 4)
     network: Any = build_model(task.config)
-    assert task.start is not None
-    network.load_state_dict({name: torch.from_numpy(value) for name, value in task.start.items()})
-    figures, line = task.validate(network)
-    assert 0 < figures["rmse_cqt_50_db"] < figures["rmse_cqt_db"] < 80
-    assert line.startswith("tiny_prelude: RMSE-CQT")
+    network.load_state_dict({name: torch.from_numpy(value) for name, value in task.measured.items()}, strict=False)
+    validation = task.validate(network)
+    assert 0 < validation.figures["rmse_cqt_50_db"] < validation.figures["rmse_cqt_db"] < 80
+    assert "tiny_prelude" in validation.line
 
 
-def test_faults(tiny_corpus: Corpus) -> None:
+def test_what_it_cannot_learn_from_is_refused(tiny_corpus: Corpus) -> None:
     with pytest.raises(InputError, match="learns one instrument"):
         harmonic_task([tiny_corpus, tiny_corpus], TRAINED, TINY, 4)
     with pytest.raises(InputError, match=r"n_predicted: slices of 8192 samples are too short .* at least 8193"):

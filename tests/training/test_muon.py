@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from synthnet.models import MODELS, build_model, preset_config
-from synthnet.models.model import matrices_of
 from synthnet.training.muon import ADAMS_RMS, Muon, orthogonalised
 
 
@@ -67,7 +66,7 @@ def test_parameters_without_a_gradient_stay() -> None:
 @pytest.mark.parametrize("model", MODELS)
 def test_matrices_are_all_maps_between_vectors_but_not_the_tables_of_the_audio(model: str) -> None:
     network = build_model(preset_config(model, "tiny", channels=16, styles=9))
-    chosen = {id(parameter) for parameter in matrices_of(network)}
+    chosen = {id(parameter) for parameter in network.matrices()}
     for name, parameter in network.named_parameters():
         vector_or_taps = parameter.ndim == 1 or parameter.shape[0] == 2  # biases, and depthwise taps [2, C, F]
         assert (id(parameter) in chosen) == (not vector_or_taps and not name.startswith("audio.")), name

@@ -1,0 +1,146 @@
+"""SynthNet in Python: load an instrument and play a score, render a song, train an instrument.
+
+>>> import synthnet
+>>> from synthnet.score.notes import Note, Score, Track
+>>> score = Score((Track((Note(pitch=60, velocity=100, start_s=0.0, end_s=0.5),)),))
+>>> audio = synthnet.load("trumpet").play(score, sample_rate_hz=16_000)
+>>> audio.samples.dtype, audio.sample_rate_hz
+(dtype('float32'), 16000)
+>>> audio.save("note.wav")                                                            # doctest: +SKIP
+>>> synthnet.render("song.mid", "song.flac", instrument="0=violin,1=cello").gain      # doctest: +SKIP
+1.0
+>>> synthnet.Instrument.train("trumpet", minutes=10).play("song.mid").save("mine.wav")  # doctest: +SKIP
+
+All functions raise `synthnet.files.InputError`, a ValueError of one line, when a file or a value cannot be used.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from synthnet.audio.files import Audio
+from synthnet.files import InputError
+from synthnet.generation.library import DEFAULT_RUNS, Library, Seat, read_file, read_library
+from synthnet.generation.render import MIX_RATE_HZ, Rendering, Settings, play_score, read_excerpt, render_score
+from synthnet.score import midi
+from synthnet.score.notes import Score
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """An instrument that plays scores, such as "trumpet"; made by `load` and `Instrument.train`."""
+
+    name: str
+    seat: Seat = field(repr=False)
+
+    def play(
+        self,
+        song: str | Path | Score,
+        *,
+        seed: int = 0,
+        sample_rate_hz: int = MIX_RATE_HZ,
+        start_s: float = 0.0,
+        duration_s: float | None = None,
+    ) -> Audio:
+        """All tracks of a MIDI file or a score, played by this instrument: mono, float32, full scale +-1.
+
+        The same seed gives the same audio. A mix that would clip is turned down to a peak of 0.99.
+
+        Args:
+            start_s: second of the song to start from.
+            duration_s: seconds to play; None: until the last note has died away.
+        """
+        score = read_excerpt(song, start_s, duration_s)
+        return play_score([self.seat] * len(score.tracks), score, Settings(sample_rate_hz, duration_s, seed))
+
+    @classmethod
+    def train(
+        cls,
+        name: str,
+        minutes: float = 10.0,
+        *,
+        folder: str | Path | None = None,
+        corpus: str | Path | None = None,
+        report: Callable[[str], None] = lambda line: None,
+    ) -> Instrument:
+        """Train a harmonic instrument on the processor, as `synthnet train` does; shows a progress bar.
+
+        Args:
+            name: of an instrument that `synthnet train --help` lists, or of the corpus.
+            folder: of the run; default: runs/NAME-harmonic. It must not hold a run yet.
+            corpus: folder of a corpus, for an instrument of one's own; default: built by FluidSynth on first use.
+            report: gets a line for each step.
+        """
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `synthnet.cli`, before torch is loaded
+        import torch
+
+        from synthnet.corpus.build import default_corpus
+        from synthnet.corpus.corpus import read_corpus
+        from synthnet.models.config import HARMONIC_RATE_HZ
+        from synthnet.score.general_midi import find_instrument
+        from synthnet.training.run import train_run
+        from synthnet.training.settings import Span, annealed_over, fresh_settings, has_run
+
+        if corpus is None:
+            learned = default_corpus(find_instrument(name), HARMONIC_RATE_HZ, True, report)
+        elif (learned := read_corpus(Path(corpus))).instrument != name:
+            raise InputError(f"{corpus}: a corpus of {learned.instrument}, not of {name}")
+        run = DEFAULT_RUNS / f"{learned.instrument}-harmonic" if folder is None else Path(folder)
+        if has_run(run):
+            raise InputError(f"{run}: holds a run already; take another folder")
+        config, training = fresh_settings("harmonic", None, 1, {})
+        span = Span(minutes=minutes)
+        device = torch.device("cpu")
+        train_run(run, [learned], config, annealed_over(training, span), span, device=device, say=report)
+        return load(run / "best.safetensors")
+
+
+def load(instrument: str | Path) -> Instrument:
+    """An instrument by a name that `synthnet instruments` lists, or the first one of a FILE.safetensors.
+
+    Your newest network of that name, in runs/ of the current folder, comes before the shipped one.
+    """
+    library, name = _library_and_name(instrument)
+    seat = library.seat(library.players[0].name if name is None else name)
+    return Instrument(seat.voice.name, seat)
+
+
+def render(
+    song: str | Path | Score,
+    out: str | Path,
+    *,
+    instrument: str | Path | None = None,
+    seed: int = 0,
+    sample_rate_hz: int = MIX_RATE_HZ,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+    stems: str | Path | None = None,
+) -> Rendering:
+    """Play a MIDI file or a score into a WAV or FLAC file (by the ending), as `synthnet render` does.
+
+    Args:
+        instrument: who plays, as `synthnet render --instrument`: "flute" for all tracks, "0=cello,1=trumpet" for
+            numbered ones, or a FILE.safetensors; default: each track by its General MIDI program.
+        start_s, duration_s: as for `Instrument.play`.
+        stems: a folder in which to keep each track alone.
+    """
+    score = read_excerpt(song, start_s, duration_s)
+    library, spec = _library_and_name(instrument)
+    seats = library.assign(score, spec)
+    settings = Settings(sample_rate_hz, duration_s, seed)
+    return render_score(seats, score, Path(out), settings, stems=None if stems is None else Path(stems))
+
+
+def read_score(path: str | Path) -> Score:
+    """The notes of a MIDI file, in seconds; raises InputError if there are none."""
+    return midi.read_score(Path(path))
+
+
+def _library_and_name(instrument: str | Path | None) -> tuple[Library, str | None]:
+    """The instruments of a FILE.safetensors, or all, and the one that is named among them."""
+    if instrument is not None and Path(instrument).suffix == ".safetensors":
+        return read_file(Path(instrument)), None
+    return read_library(), None if instrument is None else str(instrument)

@@ -1,0 +1,228 @@
+"""MIDI files that other players read, built from bytes: each kind of oddity with the notes that are right.
+
+500 ticks a beat: at the default tempo of 120 beats a minute a tick is a millisecond.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import mido
+import pytest
+
+from synthnet.files import InputError
+from synthnet.score import channels
+from synthnet.score.midi import read_score, write_midi
+from synthnet.score.notes import Note, Score, Track
+
+END = "00 FF2F00"
+SCALE = "00 903C64 64 803C40 00 903E64 64 803E40"  # keys 60 and 62, 100 ms each
+SCALE_NOTES = [(60, 0.0, 0.1), (62, 0.1, 0.2)]
+
+
+def header(n_tracks: int, division: int = 500, midi_type: int = 1) -> bytes:
+    return b"MThd" + bytes.fromhex(f"00000006 {midi_type:04X} {n_tracks:04X} {division & 0xFFFF:04X}")
+
+
+def chunk(content: str, length: int | None = None, name: bytes = b"MTrk") -> bytes:
+    body = bytes.fromhex(content)
+    return name + (len(body) if length is None else length).to_bytes(4, "big") + body
+
+
+def one_track(content: str) -> bytes:
+    return header(1) + chunk(content + END)
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[[bytes], Score]:
+    def read_bytes(data: bytes) -> Score:
+        path = tmp_path / "score.mid"
+        path.write_bytes(data)
+        return read_score(path)
+
+    return read_bytes
+
+
+def notes_of(score: Score) -> list[tuple[int, float, float]]:
+    return [(note.pitch, round(note.start_s, 6), round(note.end_s, 6)) for note in score.notes]
+
+
+LATE_END = header(1) + chunk(SCALE + "FFFFFF7F FF2F00")
+READ = {
+    "running status after a system-exclusive event": one_track("00 903C64 64 3C00 00 F0 05 7E7F0901F7 00 3E64 64 3E00"),
+    "running status after a meta event": one_track("00 903C64 64 3C00 00 FF01 01 41 00 3E64 64 3E00"),
+    "a chunk of another kind between two tracks": header(2)
+    + chunk("00 FF5103 07A120" + END)
+    + chunk("61626364", name=b"XFIH")
+    + chunk(SCALE + END),
+    "a chunk of another kind before the first track": header(1) + chunk("6162", name=b"XFKM") + chunk(SCALE + END),
+    "an end of track that comes days later": LATE_END,
+    "no end of track": header(1) + chunk(SCALE),
+    "a length of a track that is too long": header(2) + chunk(SCALE + END, 30) + chunk(END),
+    "a length of a track that is too short": header(2) + chunk(SCALE + END, 9) + chunk(END),
+    "a length of the last track beyond the end of the file": header(1) + chunk(SCALE + END, 1000),
+    "more tracks in the header than in the file": header(7) + chunk(SCALE + END),
+    "fewer tracks in the header than in the file": header(0) + chunk(END) + chunk(SCALE + END),
+    "a tempo event of two bytes": one_track("00 FF5102 07A1" + SCALE),
+    "a tempo event of four bytes": one_track("00 FF5104 07A12000" + SCALE),
+    "a key signature that there is not": one_track("00 FF5902 7F05" + SCALE),
+    "a time signature of one byte": one_track("00 FF5801 04" + SCALE),
+    "a text of 4,500 bytes above 127": one_track("00 FF01 A314" + "E698A5" * 1500 + SCALE),
+    "undefined status bytes": one_track("00 F4 00 903C64 64 803C40 00 F5 00 FD 00 903E64 64 803E40"),
+    "system messages with data": one_track("00 F2 0102 00 F3 01 00 F1 02" + SCALE),
+    "SMPTE time, 25 frames of 40 ticks": header(1, -25 * 256 + 40) + chunk("00 FF5103 0186A0" + SCALE + END),
+    "a RIFF envelope": b"RIFF"
+    + bytes(4)
+    + b"RMIDdisp"
+    + bytes([3, 0, 0, 0])
+    + b"abc\0data"
+    + b"\xff\0\0\0"
+    + one_track(SCALE),
+    "type 2 with one track": header(1, midi_type=2) + chunk(SCALE + END),
+    "type 0 with two tracks": header(2, midi_type=0) + chunk(END) + chunk(SCALE + END),
+    "a header of eight bytes": b"MThd" + bytes.fromhex("00000008 0000 0001 01F4 0000") + chunk(SCALE + END),
+    "a data byte above 127": one_track("00 903CFF 64 803C40 00 903E64 64 803EFF"),
+}
+
+
+@pytest.mark.parametrize("data", READ.values(), ids=READ.keys())
+def test_files_that_other_players_read_are_read(read, data: bytes) -> None:
+    assert notes_of(read(data)) == SCALE_NOTES
+
+
+def test_smpte_time_of_29_frames_is_that_of_29_97(read) -> None:
+    score = read(header(1, -29 * 256 + 100) + chunk("00 903C64 8F 00 803C40".replace("8F 00", "9738") + END))
+    assert score.notes[0].end_s == pytest.approx(3000 / (100 * 30_000 / 1001), abs=1e-12)
+
+
+# ---------------------------------------------------------------------------------------- what messages mean
+
+
+def test_all_notes_off_ends_the_notes_of_its_channel_on_all_tracks(read) -> None:
+    other = "00 904864 83 60 B07B00".replace("83 60", "64")
+    score = read(
+        header(3) + chunk("00 903C64 00 913E64 8148 813E40" + END) + chunk("00 9040 64" + END) + chunk(other + END)
+    )
+    assert notes_of(score) == [(60, 0.0, 0.1), (62, 0.0, 0.2), (64, 0.0, 0.1), (72, 0.0, 0.1)]
+
+
+@pytest.mark.parametrize("control", range(123, 128))
+def test_all_notes_off_leaves_to_the_pedal_what_the_pedal_holds(read, control: int) -> None:
+    score = read(one_track(f"00 B0407F 00 903C64 64 B0{control:02X}00 64 B04000"))
+    assert notes_of(score) == [(60, 0.0, 0.2)]
+
+
+def test_all_sound_off_ends_notes_at_once_pedal_or_not(read) -> None:
+    score = read(one_track("00 B0407F 00 903C64 32 803C40 00 903E64 32 B07800 64 B04000"))
+    assert notes_of(score) == [(60, 0.0, 0.1), (62, 0.05, 0.1)]
+
+
+def test_a_port_has_channels_of_its_own(read) -> None:
+    first = "00 FF2101 00 00 C038 00 B0407F 00 903C64 64 803C40 64 FF0100"
+    second = "00 FF2101 01 00 903064 64 803040"
+    score = read(header(2) + chunk(first + END) + chunk(second + END))
+    assert [(track.program, *notes_of(Score((track,)))[0]) for track in score.tracks] == [
+        (56, 60, 0.0, 0.2),
+        (0, 48, 0.0, 0.1),
+    ]
+
+
+def test_a_program_change_reaches_its_channel_from_whatever_track(read) -> None:
+    score = read(header(2) + chunk("64 C049" + END) + chunk("00 C000" + SCALE + END))
+    assert [(track.program, notes_of(Score((track,)))) for track in score.tracks] == [
+        (0, SCALE_NOTES[:1]),
+        (73, SCALE_NOTES[1:]),
+    ]
+
+
+GS, XG = "00 F0 0A 41104212 40007F00 41F7", "00 F0 08 43104C00007E00F7"
+DRUM_PARTS = {
+    "GS, channel 11": (GS + "00 F0 0A 41104212 401A1502 0FF7", "9A", True),
+    "GS, channel 1": (GS + "00 F0 0A 41104212 40111501 19F7", "90", True),
+    "GS, channel 10 melodic": (GS + "00 F0 0A 41104212 40101500 1BF7", "99", False),
+    "GS reset afterwards": (GS + "00 F0 0A 41104212 401A1502 0FF7" + GS, "9A", False),
+    "XG part mode, channel 3": (XG + "00 F0 08 43104C08020701F7", "92", True),
+    "XG part mode, channel 10 melodic": (XG + "00 F0 08 43104C08090700F7", "99", False),
+    "XG bank 127": (XG + "00 B2007F 00 C200", "92", True),
+    "XG bank 0 on channel 10": (XG + "00 B90000 00 C900", "99", False),
+    "bank 127 without XG": ("00 B2007F 00 C200", "92", False),
+    "GM2 bank 120": ("00 F0 05 7E7F0903F7 00 B20078 00 C200", "92", True),
+}
+
+
+@pytest.mark.parametrize(("setting", "strike", "drums"), DRUM_PARTS.values(), ids=DRUM_PARTS.keys())
+def test_drum_parts_of_gs_xg_and_gm2(read, setting: str, strike: str, drums: bool) -> None:
+    score = read(one_track(f"{setting} 00 {strike}3C64 64 {strike}3C00 00 9F3C64 64 9F3C00"))
+    assert (score.left_out.get("drum notes", 0), len(score.notes)) == ((1, 1) if drums else (0, 2))
+
+
+TUNINGS = {
+    "coarse": "00 B06500 00 B06402 00 B0064C",
+    "master coarse": "00 F0 07 7F7F0404004CF7",
+    "GS key shift": "00 F0 0A 41104212 4000054C 6FF7",
+    "XG transpose": "00 F0 08 43104C0000064CF7",
+}
+
+
+@pytest.mark.parametrize("setting", TUNINGS.values(), ids=TUNINGS.keys())
+def test_tuning_in_semitones_moves_the_keys_struck_from_then_on(read, setting: str) -> None:
+    score = read(one_track(f"00 903C64 64 803C40 {setting} 00 903C64 64 803C40"))
+    assert [note.pitch for note in score.notes] == [60, 72]
+    assert all(track.controls.pitch == () for track in score.tracks)
+    assert score.left_out == {}
+
+
+@pytest.mark.parametrize("setting", ["00 B06500 00 B06401 00 B00650", "00 F0 07 7F7F04030050F7"])
+def test_finer_tuning_bends_and_is_counted_where_nothing_can_bend(read, setting: str) -> None:
+    score = read(one_track(setting + SCALE))
+    (track,) = score.tracks
+    assert track.controls.pitch == ((0.0, 0.25),)
+    assert score.left_out_line([track]) == "left out: 1 tuning change"
+
+
+def test_master_volume_is_a_gain(read) -> None:
+    (track,) = read(one_track("00 F0 07 7F7F04010040F7" + SCALE)).tracks
+    assert track.controls.gain[0][1] == pytest.approx((64 * 128 / 16_383) ** 2)
+
+
+def test_what_nobody_plays_is_counted(read) -> None:
+    messages = ("B00A20", "B00A40", "B05B28", "B05D10", "B04705", "B00003", "B05405", "B00340", "D030", "A03C30")
+    score = read(one_track(" ".join(f"00 {message}" for message in messages) + "00 F0 02 01F7" + SCALE))
+    assert score.left_out == {
+        "pan changes": 1,
+        "effect changes": 2,
+        "sound changes": 1,
+        "bank changes": 1,
+        "portamento changes": 1,
+        "other controller changes": 1,
+        "aftertouch changes": 2,
+        "system-exclusive messages": 1,
+    }
+
+
+def test_a_large_file_is_read_and_too_many_notes_or_parts_are_refused(tmp_path: Path, monkeypatch) -> None:
+    midi = mido.MidiFile(type=0)
+    track = midi.add_track()
+    track.append(mido.Message("note_on", note=60))
+    track += [mido.Message("control_change", control=11, value=64 + i % 60, time=1) for i in range(60_000)]
+    track += [mido.MetaMessage("text", text="x" * 100_000) for _ in range(25)]
+    track.append(mido.Message("note_off", note=60))
+    midi.save(tmp_path / "large.mid")
+    assert (tmp_path / "large.mid").stat().st_size > 2 << 20
+    (note,) = read_score(tmp_path / "large.mid").notes
+    assert note.end_s == pytest.approx(62.5, abs=1e-3)
+    monkeypatch.setattr(channels, "MOST_NOTES", 1)
+    write_midi(Score((Track((Note(60, 100, 0.0, 0.1), Note(62, 100, 0.0, 0.1))),)), tmp_path / "two.mid")
+    with pytest.raises(InputError, match="more than 1 notes"):
+        read_score(tmp_path / "two.mid")
+    monkeypatch.setattr(channels, "MOST_NOTES", 1_000_000)
+    write_midi(Score(tuple(Track((Note(60, 100, 0.0, 0.1),)) for _ in range(513))), tmp_path / "parts.mid")
+    with pytest.raises(InputError, match="513 parts"):
+        read_score(tmp_path / "parts.mid")
+
+
+def test_forty_tracks_are_written_on_three_ports_and_read_back(tmp_path: Path) -> None:
+    tracks = tuple(Track((Note(40 + number, 100, 0.0, 1.0),), number, f"part {number}") for number in range(40))
+    write_midi(Score(tracks), tmp_path / "forty.mid")
+    assert read_score(tmp_path / "forty.mid").tracks == tracks
