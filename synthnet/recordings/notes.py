@@ -122,7 +122,9 @@ def fall_end_s(samples: np.ndarray, sample_rate_hz: int, pitch: int, start_s: fl
 def note_level_db(samples: np.ndarray, sample_rate_hz: int, note: Note) -> float:
     """Median level of a note's partials, 30 to 250 ms after its onset or to its end."""
     stop_s = max(note.start_s + LEVEL_FROM_S + HOP_S, min(note.end_s, note.start_s + LEVEL_TO_S))
-    return float(np.median(partial_level_db(samples, sample_rate_hz, note.pitch, note.start_s + LEVEL_FROM_S, stop_s)[0]))
+    return float(
+        np.median(partial_level_db(samples, sample_rate_hz, note.pitch, note.start_s + LEVEL_FROM_S, stop_s)[0])
+    )
 
 
 def velocities_of(pitch: np.ndarray, level_db: np.ndarray) -> np.ndarray:

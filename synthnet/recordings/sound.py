@@ -21,7 +21,6 @@ COMB_CORRELATION = 0.5  # of two channels: below it their mean is a comb
 CLIPPED_FROM, CLIPPED_WITHIN_DB, CLIPPED_RUN = 10 ** (-1 / 20), 0.02, 3
 MOST_CLIPPED = 1e-3  # of all samples
 RUMBLE_HZ, RUMBLE, OFFSET = 20.0, 1e-3, 1e-3  # below this frequency: amplitude, and mean, that are taken out
-NOISY_DB = 45.0  # how far the floor should lie below the level of the music
 FLOOR_WINDOW_S = 0.1
 
 
