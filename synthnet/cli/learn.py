@@ -7,23 +7,11 @@ from pathlib import Path
 
 import click
 
-from synthnet.api import Instrument
 from synthnet.cli.options import path_type, positive, say
-from synthnet.corpus.build import default_folder
-from synthnet.evaluation.baselines import harmonic_players
-from synthnet.evaluation.measure import measure_recordings
-from synthnet.files import InputError
-from synthnet.generation.library import DEFAULT_RUNS
-from synthnet.models.checkpoint import load_checkpoint
-from synthnet.models.config import HARMONIC_RATE_HZ
-from synthnet.recordings.build import corpus_from_recordings
-from synthnet.recordings.sound import CHANNELS
+from synthnet.files import InputError, atomic_write
 from synthnet.score.general_midi import known_instrument, own_instrument
-from synthnet.score.midi import write_midi
-from synthnet.score.notes import Score, Track
-from synthnet.training.settings import has_run
 
-PROOF_S = 20.0
+PROOF_S = 20.0  # of the held-out music
 
 
 @click.command()
@@ -34,7 +22,7 @@ PROOF_S = 20.0
     type=click.IntRange(0, 127),
     help="Its General MIDI program, 40 for a violin.  [default: by a word of the name, such as violin]",
 )
-@click.option("--channel", default="mean", type=click.Choice(CHANNELS), help="Of stereo recordings.")
+@click.option("--channel", default="mean", type=click.Choice(["mean", "left", "right"]), help="Of stereo recordings.")
 @click.option("--minutes", default=8.0, type=positive, help="Length of the training.")
 @click.option("--json", "print_json", is_flag=True, help="Print the report as JSON.")
 def learn(
@@ -50,10 +38,22 @@ def learn(
     notes are found by a transcriber, which errs now and then. The last fifth of the longest recording is not learned,
     but played at the end: runs/NAME/proof.wav, and proof.mid.
     """
+    from synthnet.api import Instrument
+    from synthnet.corpus.build import default_folder
+    from synthnet.evaluation.baselines import harmonic_players
+    from synthnet.evaluation.measure import measure_recordings
+    from synthnet.generation.library import DEFAULT_RUNS
+    from synthnet.models.checkpoint import load_checkpoint
+    from synthnet.models.config import HARMONIC_RATE_HZ
+    from synthnet.recordings.build import corpus_from_recordings
+    from synthnet.score.midi import write_midi
+    from synthnet.score.notes import Score, Track
+    from synthnet.training.settings import has_run
+
     who = own_instrument(name, program_of(name) if program is None else program)
     run, folder = DEFAULT_RUNS / who.name, default_folder(who.name, HARMONIC_RATE_HZ, wide=True)
     if has_run(run):
-        raise InputError(f"{run}: holds a run already; choose another --name, or remove it")
+        raise InputError(f"{run}: holds a run already; choose another --name or remove it")
     corpus, reports = corpus_from_recordings(folder, who.name, who.program, takes, channel, say)
     say(f"{folder}: the corpus; synthnet corpus info looks into it")
     instrument = Instrument.train(who.name, minutes, folder=run, corpus=folder, report=say)
@@ -64,20 +64,22 @@ def learn(
     proof = Score((Track(notes, who.program, who.name),))
     write_midi(proof, run / "proof.mid")
     instrument.play(proof).save(run / "proof.wav")
-    told = {
+    held = {player: one[held_out.name].as_dict() for player, one in figures.items()}
+    report = {
         "instrument": who.name,
         "program": who.program,
-        "recordings": [one.as_dict() for one in reports],
-        "held_out": {player: one[held_out.name].as_dict() for player, one in figures.items()},
+        "recordings": [found.as_dict() for found in reports],
+        "held_out": held,
     }
-    (run / "report.json").write_text(json.dumps(told, indent=2) + "\n", "utf-8")
+    with atomic_write(run / "report.json") as beside:
+        beside.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
     if print_json:
-        click.echo(json.dumps(told, indent=2))
+        click.echo(json.dumps(report, indent=2))
     else:
-        for one in reports:
-            click.echo(one.text())
+        for found in reports:
+            click.echo(found.text())
         click.echo("\nthe fifth that was not learned: RMSE-CQT in dB with the floor at -80 / -50 dB, level in dB")
-        for player, one in told["held_out"].items():
+        for player, one in held.items():
             click.echo(f"{player:16} {one['rmse_cqt_db']:6.2f} / {one['rmse_cqt_50_db']:5.2f} {one['level_db']:+6.1f}")
     say(f"{run}: proof.wav plays proof.mid, music of that fifth; report.json; best.safetensors is the instrument")
     say(f"hear it: synthnet render SONG.mid --instrument {who.name}")

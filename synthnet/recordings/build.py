@@ -63,8 +63,8 @@ class TakeReport:
         return (
             f"{self.file}: {clock(self.seconds)}, {self.notes} notes (left out: {out or 'none'}), "
             f"{pitch_name(self.lowest_pitch)} to {pitch_name(self.highest_pitch)}, "
-            f"velocities {low} to {high} (median {middle}), A4 = {self.a4_hz:.1f} Hz, level {self.level_dbfs:.0f} dBFS, "
-            f"floor {self.floor_db:.0f} dB below it"
+            f"velocities {low} to {high} (median {middle}), A4 = {self.a4_hz:.1f} Hz, "
+            f"level {self.level_dbfs:.0f} dBFS, floor {self.floor_db:.0f} dB below it"
         )
 
 

@@ -13,7 +13,7 @@ from synthnet.score.notes import Note
 
 HOP_S, WINDOW_S, PERIODS, PARTIALS = 0.002, 0.023, 4, 6  # of the spectra; low keys need longer windows
 JOINED_S, DIP_DB, LOOK_BACK_S, LOOK_ON_S = 0.05, 4.0, 0.3, 0.08  # a key struck again is softer just before
-LEAST_CONFIDENCE = 0.4
+LEAST_CONFIDENCE, OCTAVE = 0.4, 12
 RISE_S, BEFORE_S, SPREAD_S, FURTHEST_S, FOOT = 0.024, 0.01, 0.02, 0.08, 0.3
 SHORTEST_S = 0.03
 FALL_DB, DECAY_DB_S = 6.0, 20.0  # of a note let go, and of one that dies away while it is held
@@ -34,7 +34,7 @@ def check_notes(heard: Sequence[Heard], samples: np.ndarray, sample_rate_hz: int
 
     - A note that follows one of its key at once, and before which the key's level does not dip by 4 dB, is the same
       note going on.
-    - Notes with a confidence below 0.4 are left out.
+    - Notes with a confidence below 0.4 are left out, and those more than an octave beyond the keys of 98% of all.
     - Onsets are moved, see `rise_onset_s`, and ends, see `fall_end_s`. No note goes on when its key is struck again.
     - Velocity v tells a note's level against those of notes within 3 keys: v = 80 at their median, and
       40 log10(v / 80) dB above it, which is the law of SoundFont 2.
@@ -51,12 +51,14 @@ def check_notes(heard: Sequence[Heard], samples: np.ndarray, sample_rate_hz: int
         last[note.pitch] = len(sounding)
         sounding.append(note)
     sure = [note for note in sounding if note.confidence >= LEAST_CONFIDENCE]
-    if unsure := len(sounding) - len(sure):
-        left_out["uncertain"] = unsure
-    starts = [max(0.0, rise_onset_s(samples, sample_rate_hz, note.pitch, note.start_s)) for note in sure]
+    keys = sorted(note.pitch for note in sure)
+    rare = len(keys) // 100
+    inside = [note for note in sure if keys[rare] - OCTAVE <= note.pitch <= keys[-1 - rare] + OCTAVE]
+    left_out |= Counter({"uncertain": len(sounding) - len(sure), "out of range": len(sure) - len(inside)})
+    starts = [max(0.0, rise_onset_s(samples, sample_rate_hz, note.pitch, note.start_s)) for note in inside]
     notes: list[Note] = []
     latest: dict[int, int] = {}
-    for start_s, heard_note in sorted(zip(starts, sure, strict=True), key=lambda pair: (pair[0], pair[1].pitch)):
+    for start_s, heard_note in sorted(zip(starts, inside, strict=True), key=lambda pair: (pair[0], pair[1].pitch)):
         pitch = heard_note.pitch
         end_s = max(fall_end_s(samples, sample_rate_hz, pitch, start_s, heard_note.end_s), start_s + SHORTEST_S)
         if pitch in latest:
@@ -70,7 +72,7 @@ def check_notes(heard: Sequence[Heard], samples: np.ndarray, sample_rate_hz: int
     levels = np.array([note_level_db(samples, sample_rate_hz, note) for note in notes])
     velocities = velocities_of(np.array([note.pitch for note in notes]), levels)
     told = [Note(n.pitch, v, n.start_s, n.end_s) for n, v in zip(notes, velocities.tolist(), strict=True)]
-    return Checked(tuple(told), left_out)
+    return Checked(tuple(told), +left_out)
 
 
 def _goes_on(before: Heard, note: Heard, samples: np.ndarray, rate: int) -> bool:

@@ -16,7 +16,6 @@ from synthnet.files import InputError
 LOWEST_RATE_HZ = 8_000
 SHORTEST_S = 0.5
 LEFT_RIGHT = ("left", "right")
-CHANNELS = ("mean", *LEFT_RIGHT)
 COMB_CORRELATION = 0.5  # of two channels: below it their mean is a comb
 CLIPPED_FROM, CLIPPED_WITHIN_DB, CLIPPED_RUN = 10 ** (-1 / 20), 0.02, 3
 MOST_CLIPPED = 1e-3  # of all samples

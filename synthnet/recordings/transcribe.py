@@ -3,8 +3,8 @@
 Bittner et al., "A lightweight instrument-agnostic model for polyphonic note transcription and multipitch estimation",
 ICASSP 2022. `basic_pitch.onnx` is the network of the package basic-pitch 0.4.0 (Spotify AB, Apache License 2.0, see
 basic_pitch.LICENSE). It is run by onnxruntime, the extra "transcribe". `notes_from` finds notes as that package's
-`note_creation.py` does, but from 70 ms on, not 140: `notes.py` joins what is too short. Frame times are exact here, where
-the package comes near them by a constant.
+`note_creation.py` does, but from 70 ms on, not 140: `notes.py` joins what is too short. Frame times are exact here; the
+package comes near them by a constant.
 """
 
 from __future__ import annotations
