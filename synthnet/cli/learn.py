@@ -40,6 +40,7 @@ def learn(
     """
     from synthnet.api import Instrument
     from synthnet.corpus.build import default_folder
+    from synthnet.corpus.corpus import read_corpus
     from synthnet.evaluation.baselines import harmonic_players
     from synthnet.evaluation.measure import measure_recordings
     from synthnet.generation.library import DEFAULT_RUNS
@@ -53,7 +54,12 @@ def learn(
     who = own_instrument(name, program_of(name) if program is None else program)
     run, folder = DEFAULT_RUNS / who.name, default_folder(who.name, HARMONIC_RATE_HZ, wide=True)
     if has_run(run):
-        raise InputError(f"{run}: holds a run already; choose another --name or remove it")
+        raise InputError(
+            f"{run}: holds a run already; choose another --name, or continue it: synthnet train --resume "
+            f"--instrument {who.name} --out {run}"
+        )
+    if (folder / "manifest.json").exists() and read_corpus(folder).soundfont:
+        raise InputError(f"{folder}: holds a corpus that a sound font played; choose another --name")
     corpus, reports = corpus_from_recordings(folder, who.name, who.program, takes, channel, say)
     say(f"{folder}: the corpus; synthnet corpus info looks into it")
     instrument = Instrument.train(who.name, minutes, folder=run, corpus=folder, report=say)

@@ -26,6 +26,7 @@ from synthnet.text import clock
 LEAD_S, TAIL_S = 0.5, 2.0  # kept before the first and after the last note
 LEAST_S, LEAST_NOTES = 30.0, 30
 VALID_FROM, VALID_LATEST, VALID_BEST = 0.7, 0.9, 0.8  # share of a recording after which the validation piece begins
+HELD_OUT = "-valid"  # ends the name of that piece
 LOUDER_DB = 6.0  # between recordings: one of them was made at another level
 NOISE_DB = 45.0  # how far the floor should lie below the music
 
@@ -85,10 +86,10 @@ def corpus_from_recordings(
         InputError: see `read_recording` and `transcribe`; two recordings of one name; too little music; before anything
             is written. Also when the folder cannot be written.
     """
-    names = [path.stem for path in paths]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"{name}: two recordings have this name")
+    names = [path.stem.lower() for path in paths]
+    for path, name in zip(paths, names, strict=True):
+        if names.count(name) > 1 or name.removesuffix(HELD_OUT) in set(names) - {name}:
+            raise InputError(f"{path}: another recording, or its held-out part, would have its name; rename it")
     takes = [read_recording(path, HARMONIC_RATE_HZ, channel) for path in paths]
     for remark in (remark for take in takes for remark in take.remarks):
         report(remark)
@@ -165,7 +166,7 @@ def _write(folder: Path, instrument: str, program: int, takes: Sequence[tuple[Re
             middle_s = rest_s(notes)
             parts = [
                 (take.path.stem, "train", first_s, middle_s),
-                (f"{take.path.stem}-valid", "valid", middle_s, last_s),
+                (f"{take.path.stem}{HELD_OUT}", "valid", middle_s, last_s),
             ]
         cuts += [(name, split, take, *_part(take, notes, start, stop)) for name, split, start, stop in parts]
     gain = PEAK / max(float(np.abs(samples).max()) for _, _, _, samples, _ in cuts)

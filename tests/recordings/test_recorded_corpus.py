@@ -88,8 +88,10 @@ def test_too_little_or_twice_the_same_name_is_an_error_and_writes_nothing(takes,
         corpus_from_recordings(tmp_path / "corpus", "mine", 40, takes[1:])
     (tmp_path / "other").mkdir()
     soundfile.write(tmp_path / "other" / "half.flac", np.full(RATE, 0.1), RATE)
-    with pytest.raises(InputError, match="half: two recordings"):
-        corpus_from_recordings(tmp_path / "corpus", "mine", 40, [takes[1], tmp_path / "other" / "half.flac"])
+    soundfile.write(tmp_path / "half-valid.wav", np.full(RATE, 0.1), RATE)
+    for other in ("other/half.flac", "half-valid.wav"):
+        with pytest.raises(InputError, match="would have its name"):
+            corpus_from_recordings(tmp_path / "corpus", "mine", 40, [takes[1], tmp_path / other])
     assert not (tmp_path / "corpus").exists()
 
 
