@@ -8,7 +8,7 @@ SONG := demo/song.mid
 TEACHER := data/corpora/trumpet-44100-wide/audio/bwv1007_1_prelude.flac
 BESIDE := $(BIN)/python recipes/shipped/compare.py $(TEACHER)
 
-.PHONY: setup system demo test lint docs wheel shipped bench clean
+.PHONY: setup system demo test lint docs wheel shipped bench fuzz clean
 
 setup: .venv/ready
 
@@ -48,6 +48,10 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest -q
+
+# 10,000 damaged inputs over all formats; 500 of them run in the tests.
+fuzz: setup
+	PYTHONPATH=tests $(BIN)/python tests/fuzz.py
 
 lint: setup
 	$(BIN)/ruff check .

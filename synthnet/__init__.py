@@ -10,11 +10,16 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from synthnet.api import Instrument, load, read_score, render
+
+# Waiting threads of torch and numba must not spin: on a busy machine a training step would take ten times as long, a
+# block of live playing four times. It counts when the first of the two is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
 __all__ = ["Instrument", "__version__", "load", "read_score", "render"]

@@ -16,7 +16,6 @@ All functions raise `synthnet.files.InputError`, a ValueError of one line, when 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +23,7 @@ from pathlib import Path
 from synthnet.audio.files import Audio
 from synthnet.files import InputError
 from synthnet.generation.library import DEFAULT_RUNS, Library, Seat, read_file, read_library
-from synthnet.generation.render import MIX_RATE_HZ, Rendering, Settings, play_score, read_excerpt, render_score
+from synthnet.generation.render import MIX_RATE_HZ, Rendering, Settings, play_score, read_song, render_score
 from synthnet.score import midi
 from synthnet.score.notes import Score
 
@@ -53,8 +52,9 @@ class Instrument:
             start_s: second of the song to start from.
             duration_s: seconds to play; None: until the last note has died away.
         """
-        score = read_excerpt(song, start_s, duration_s)
-        return play_score([self.seat] * len(score.tracks), score, Settings(sample_rate_hz, duration_s, seed))
+        score = read_song(song, start_s, duration_s)
+        settings = Settings(sample_rate_hz, duration_s, seed, start_s=start_s)
+        return play_score([self.seat] * len(score.tracks), score, settings)
 
     @classmethod
     def train(
@@ -74,7 +74,6 @@ class Instrument:
             corpus: folder of a corpus, for an instrument of one's own; default: built by FluidSynth on first use.
             report: gets a line for each step.
         """
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `synthnet.cli`, before torch is loaded
         import torch
 
         from synthnet.corpus.build import default_corpus
@@ -82,15 +81,13 @@ class Instrument:
         from synthnet.models.config import HARMONIC_RATE_HZ
         from synthnet.score.general_midi import find_instrument
         from synthnet.training.run import train_run
-        from synthnet.training.settings import Span, annealed_over, fresh_settings, has_run
+        from synthnet.training.settings import Span, annealed_over, fresh_settings
 
         if corpus is None:
             learned = default_corpus(find_instrument(name), HARMONIC_RATE_HZ, True, report)
         elif (learned := read_corpus(Path(corpus))).instrument != name:
             raise InputError(f"{corpus}: a corpus of {learned.instrument}, not of {name}")
         run = DEFAULT_RUNS / f"{learned.instrument}-harmonic" if folder is None else Path(folder)
-        if has_run(run):
-            raise InputError(f"{run}: holds a run already; take another folder")
         config, training = fresh_settings("harmonic", None, 1, {})
         span = Span(minutes=minutes)
         device = torch.device("cpu")
@@ -118,20 +115,25 @@ def render(
     start_s: float = 0.0,
     duration_s: float | None = None,
     stems: str | Path | None = None,
+    bits: int | str = 16,
+    force: bool = False,
 ) -> Rendering:
-    """Play a MIDI file or a score into a WAV or FLAC file (by the ending), as `synthnet render` does.
+    """Play a MIDI file or a score into a WAV, FLAC, Ogg, Opus or MP3 file (by the ending), as `synthnet render` does.
 
     Args:
         instrument: who plays, as `synthnet render --instrument`: "flute" for all tracks, "0=cello,1=trumpet" for
             numbered ones, or a FILE.safetensors; default: each track by its General MIDI program.
         start_s, duration_s: as for `Instrument.play`.
         stems: a folder in which to keep each track alone.
+        bits: 16 or 24, dithered, or "float".
+        force: whether to overwrite files that SynthNet did not make.
     """
-    score = read_excerpt(song, start_s, duration_s)
+    score = read_song(song, start_s, duration_s)
     library, spec = _library_and_name(instrument)
     seats = library.assign(score, spec)
-    settings = Settings(sample_rate_hz, duration_s, seed)
-    return render_score(seats, score, Path(out), settings, stems=None if stems is None else Path(stems))
+    settings = Settings(sample_rate_hz, duration_s, seed, start_s=start_s)
+    folder, source = (None if path is None or isinstance(path, Score) else Path(path) for path in (stems, song))
+    return render_score(seats, score, Path(out), settings, stems=folder, bits=bits, source=source, force=force)
 
 
 def read_score(path: str | Path) -> Score:

@@ -1,12 +1,16 @@
-"""Errors in the user's input, and atomic file writes."""
+"""Errors in the user's input, strict reading of what may be damaged, and atomic file writes."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
+import json
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any, Self
 
 
 class InputError(ValueError):
@@ -15,6 +19,97 @@ class InputError(ValueError):
 
 class Interrupted(Exception):
     """A signal stopped the work after it was saved; the text says how to go on."""
+
+
+DEEPEST = 40  # levels of a JSON text of ours: far fewer than Python's recursion bears
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text; ValueError for anything else, also for values nested too deeply."""
+    with contextlib.suppress(RecursionError):
+        value = json.loads(text)
+        if not _deeper(value, DEEPEST):
+            return value
+    raise ValueError("nested too deeply")
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels == 0 or any(_deeper(item, levels - 1) for item in inside if isinstance(item, dict | list))
+
+
+def within(low: float, high: float, default: Any = dataclasses.MISSING) -> Any:
+    """A field of a `Checked` class, whose values lie in a range, both ends included."""
+    return dataclasses.field(default=default, metadata={"range": (low, high)})
+
+
+TYPES: dict[str, tuple[Any, str, str]] = {
+    "bool": (bool, "be true or false", ""),
+    "int": (int, "be a whole number", " from {:,} to {:,}"),
+    "float": (int | float, "be a number", " from {:,} to {:,}"),
+    "str": (str, "be a text", ""),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """Base of dataclasses whose plain fields check their types and ranges; InputError names the first bad one."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value, ends = getattr(self, field.name), field.metadata.get("range", ())
+            kind, _, optional = str(field.type).partition(" | ")
+            if kind not in TYPES or (optional and value is None):
+                continue
+            types, wanted, span = TYPES[kind]
+            fits = isinstance(value, types) and isinstance(value, bool) == (kind == "bool")
+            if fits and kind == "float" and not ends:
+                fits = math.isfinite(value)
+            if not fits or (ends and not ends[0] <= value <= ends[1]):
+                raise InputError(f"{field.name} must {wanted}{span.format(*ends) if ends else ''}, not {value!r:.80}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `as_dict`; InputError for an unknown or missing key and for a bad value."""
+        if not isinstance(values, Mapping):
+            raise InputError(f"{values!r:.80} is no table of values")
+        known = {field.name for field in dataclasses.fields(cls)}
+        if unknown := set(values) - known:
+            raise InputError(f"unknown setting {min(unknown)!r:.80}; known: {', '.join(sorted(known))}")
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise InputError(f"incomplete: {str(error).partition(' ')[2]}") from None
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line to a text file, a new one also where a full disk has left half a line."""
+    with open(path, "ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            line = line if file.read() == b"\n" else f"\n{line}"
+        file.write(f"{line}\n".encode())
+
+
+@contextlib.contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Have a folder to oneself, which is made if need be; InputError if another process has it.
+
+    May be nested within a process. The system lets go of a lock whose process dies.
+    """
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = FileLock(folder / "lock", is_singleton=True).acquire(timeout=0)
+    except Timeout:
+        raise InputError(f"{folder}: another process is at it") from None
+    with lock:
+        yield
 
 
 @contextlib.contextmanager

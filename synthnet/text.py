@@ -1,6 +1,12 @@
-"""Numbers as text for people."""
+"""Text for people."""
 
 from __future__ import annotations
+
+
+def printable(text: str) -> str:
+    """The text with characters that a terminal would obey, or cannot show, as escapes such as \\x1b; lines stay."""
+    kept = (c if c.isprintable() or c == "\n" else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    return "".join(kept)
 
 
 def clock(seconds: float) -> str:

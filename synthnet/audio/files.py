@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,22 @@ import numpy as np
 import soundfile
 import soxr
 
+from synthnet.audio import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
 from synthnet.files import InputError, atomic_write
 
-_LOWEST_RATE_HZ, _HIGHEST_RATE_HZ = 1_000, 768_000
+LONGEST_SAMPLES = 2**28  # of a recording: 1.7 hours at 44.1 kHz, a gigabyte in memory
 _LOUDEST = 16.0  # 24 dB over full scale: a float file beyond it holds integers or noise, not samples
 _VALUES_PER_BLOCK = 2**20
-_FORMATS = {".wav": "WAV", ".flac": "FLAC"}
+# libsndfile's name of the format of each ending, and of its encodings by bits; lossy formats have no choice.
+_FORMATS = {
+    ".wav": ("WAV", {"16": "PCM_16", "24": "PCM_24", "float": "FLOAT"}),
+    ".flac": ("FLAC", {"16": "PCM_16", "24": "PCM_24"}),
+    ".ogg": ("OGG", {"16": "VORBIS"}),
+    ".opus": ("OGG", {"16": "OPUS"}),
+    ".mp3": ("MP3", {"16": "MPEG_LAYER_III"}),
+}
+_COMMENT = "made by SynthNet"  # in every file; libsndfile keeps no other field in MP3
+HIGHEST_PEAK = 0.99
 
 
 @dataclass(frozen=True)
@@ -31,7 +41,7 @@ class Audio:
     remarks: tuple[str, ...] = ()
 
     def save(self, path: str | Path) -> None:
-        """Write a WAV or FLAC file (by the ending) of 16 bits; raises as `write_audio`."""
+        """Write a sound file of 16 bits, see `write_audio`."""
         write_audio(Path(path), self.samples, self.sample_rate_hz)
 
 
@@ -39,15 +49,14 @@ def read_channels(path: Path) -> tuple[np.ndarray, int]:
     """The samples of any sound file that libsndfile knows, float32 [n, channels], and its rate in Hz.
 
     Float files may exceed full scale by up to 24 dB. Raises InputError when the file is missing, unreadable, not a
-    sound file, damaged, shorter than its header says (except a WAV whose length a pipe left open), empty, at a rate
-    outside 1 to 768 kHz, or holds values that are not samples.
+    sound file, damaged, shorter than its header says (except a WAV whose length a pipe left open), longer than 2^28
+    samples, empty, at a rate outside 1 to 768 kHz, or holds values that are not samples.
     """
     path = Path(path)
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise InputError(f"{path}: not a file")
-        # Opened by descriptor, so that the content decides the format, not the ending.
-        with open(path, "rb") as raw, soundfile.SoundFile(raw.fileno(), closefd=False) as file:
+        with _opened(path) as file:
             samples, rate_hz = _read_blocks(path, file), file.samplerate
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
@@ -69,6 +78,8 @@ def read_audio(path: Path, sample_rate_hz: int | None = None) -> Audio:
         layout = "stereo" if n_channels == 2 else f"{n_channels} channels"
         remarks.append(f"{path}: {layout}, mixed down to mono")
     if sample_rate_hz not in (None, rate_hz):
+        if len(samples) * sample_rate_hz > LONGEST_SAMPLES * rate_hz:
+            raise InputError(f"{path}: {len(samples) / rate_hz:,.0f} s are too long at {sample_rate_hz} Hz")
         samples = soxr.resample(samples, rate_hz, sample_rate_hz, "VHQ")
         remarks.append(f"{path}: resampled from {rate_hz} Hz to {sample_rate_hz} Hz")
     if not len(samples):
@@ -76,10 +87,19 @@ def read_audio(path: Path, sample_rate_hz: int | None = None) -> Audio:
     return Audio(samples, sample_rate_hz or rate_hz, tuple(remarks))
 
 
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
+    """A sound file to read, by descriptor: its content decides the format, not its ending, and any name will do."""
+    with open(path, "rb") as raw, soundfile.SoundFile(raw.fileno(), closefd=False) as file:
+        yield file
+
+
 def _read_blocks(path: Path, file: soundfile.SoundFile) -> np.ndarray:
     """All samples, float32 [n, channels], read in blocks: a header may claim more than any memory holds."""
-    if not _LOWEST_RATE_HZ <= file.samplerate <= _HIGHEST_RATE_HZ:
+    if not LOWEST_RATE_HZ <= file.samplerate <= HIGHEST_RATE_HZ:
         raise InputError(f"{path}: a sample rate of {file.samplerate} Hz is outside 1 to 768 kHz")
+    if file.frames > LONGEST_SAMPLES:  # a few kilobytes may hold days of silence
+        raise InputError(f"{path}: {file.frames:,} samples by its header; at most {LONGEST_SAMPLES:,} are read")
     n_block = max(1, _VALUES_PER_BLOCK // file.channels)
     blocks = [np.zeros((0, file.channels), np.float32)]
     while len(block := file.read(n_block, dtype="float32", always_2d=True)):
@@ -92,81 +112,92 @@ def _read_blocks(path: Path, file: soundfile.SoundFile) -> np.ndarray:
     return samples
 
 
-def to_pcm16(samples: np.ndarray) -> np.ndarray:
-    """Round samples to int16 steps of 1 / 32768, clipped; int16 / 32768 comes back unchanged."""
-    return np.clip(np.rint(np.asarray(samples) * 32768.0), -32768, 32767).astype(np.int16)
-
-
 def write_audio(path: Path, samples: np.ndarray, sample_rate_hz: int) -> None:
-    """Write samples [n] as a 16-bit WAV or FLAC (by the ending), atomically.
-
-    Raises InputError for another ending or a rate that the format cannot hold, OSError when the disk refuses.
-    """
-    encoded = io.BytesIO()  # libsndfile reports a full disk as an error without a number, or not at all
-    with _open_sound(path, encoded, sample_rate_hz, 16) as file:
-        file.write(to_pcm16(samples))
+    """Write samples [n] atomically, in 16 bits without dither; formats and errors as for `encode`."""
+    check_encoding(Path(path), sample_rate_hz)
     with atomic_write(path) as beside:
-        beside.write_bytes(encoded.getvalue())
+        encode(beside, np.array_split(samples, len(samples) // _VALUES_PER_BLOCK + 1), sample_rate_hz)
 
 
-def _open_sound(path: Path, stream: io.BytesIO | _Sink, sample_rate_hz: int, bits: int) -> soundfile.SoundFile:
-    """An encoder into `stream`, of the format that the ending of `path` names."""
-    file_format = _FORMATS.get(Path(path).suffix.lower())
-    if file_format is None:
-        raise InputError(f"{path}: the name of a sound file to write must end in .wav or .flac")
-    try:
-        return soundfile.SoundFile(stream, "w", sample_rate_hz, 1, subtype=f"PCM_{bits}", format=file_format)
-    except soundfile.LibsndfileError as error:
-        raise InputError(f"{path}: can't write {file_format} at {sample_rate_hz} Hz") from error
+def encode(
+    path: Path,
+    blocks: Iterable[np.ndarray],
+    sample_rate_hz: int,
+    bits: int | str = 16,
+    dither: np.random.Generator | None = None,
+) -> float:
+    """Write blocks of samples [n] as a mono WAV, FLAC, Ogg Vorbis, Opus or MP3 file, by the ending.
 
+    Integers are rounded and clipped to full scale +-1, with triangular dither of one step either way where a generator
+    is given (Lipshitz, Wannamaker and Vanderkooy 1992). A comment marks the file for `made_here`.
 
-class AudioWriter:
-    """Context manager that writes a WAV or FLAC (by the ending) of 16 or 24 bits in blocks, in constant memory.
+    Args:
+        bits: 16, 24 or "float", where the format has them.
 
-    The blocks go to `partial_path` (NAME.partial.wav), which is renamed to `path` when the `with` block ends well.
-    After an exception what was written stays there, closed and playable (but a full disk cuts a FLAC's last frame and
-    leaves its length open). Raises InputError for another ending, a folder, or a rate that the format cannot hold.
+    Returns:
+        The largest absolute sample of the file. Lossy formats may overshoot those given.
+
+    Raises:
+        InputError: see `check_encoding`.
+        OSError: the disk refuses.
     """
-
-    def __init__(self, path: Path, sample_rate_hz: int, bits: int = 16) -> None:
-        self.path, self.sample_rate_hz, self.bits = Path(path), sample_rate_hz, bits
-        self.partial_path = self.path.with_name(f"{self.path.stem}.partial{self.path.suffix}")
-        self._n_written = 0
-        _open_sound(self.path, io.BytesIO(), sample_rate_hz, bits).close()  # a bad ending or rate fails here
-        if self.path.is_dir():
-            raise InputError(f"{path}: is a folder")
-
-    def __enter__(self) -> AudioWriter:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._sink = _Sink(self.partial_path, "w")
-        self._file = _open_sound(self.path, self._sink, self.sample_rate_hz, self.bits)
-        return self
-
-    def write(self, block: np.ndarray) -> None:
-        """Append samples [n], clipped to full scale +-1."""
-        self._sink.run(self._file.write, to_pcm16(block) if self.bits == 16 else np.clip(block, -1.0, 1.0 - 2.0**-23))
-        self._n_written += len(block)
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    peak = 0.0
+    with _Sink(path, "w") as sink:
+        file = _open_sound(path, sink, sample_rate_hz, bits)
+        is_pcm = file.subtype.startswith("PCM")
         try:
-            self._sink.run(self._file.close)
-            self._sink.close()
-            if kind is None:
-                os.replace(self.partial_path, self.path)
-        except OSError:
-            if kind is None:  # else the exception that ends the `with` block says more
-                raise
+            for block in blocks:
+                samples = _rounded(block, int(bits), dither) if is_pcm else np.asarray(block, np.float32)
+                peak = max(peak, float(np.abs(samples).max(initial=0.0)))
+                sink.run(file.write, (samples * 2.0**31).astype(np.int32) if is_pcm else samples)
         finally:
-            self._sink.close()
-            if not self._n_written:
-                self.partial_path.unlink(missing_ok=True)
+            sink.run(file.close)
+    if not is_pcm and bits != "float":
+        with _opened(path) as written:
+            peak = max((float(np.abs(block).max()) for block in written.blocks(_VALUES_PER_BLOCK)), default=0.0)
+    return peak
 
 
-def scale_audio(path: Path, gain: float) -> None:
-    """Multiply a mono WAV or FLAC file by a gain in place, atomically; it has 16 bits then."""
-    with AudioWriter(path, soundfile.info(path).samplerate) as writer, soundfile.SoundFile(path) as file:
-        for block in file.blocks(_VALUES_PER_BLOCK, dtype="float32"):
-            writer.write(block * np.float32(gain))
+def _rounded(samples: np.ndarray, bits: int, dither: np.random.Generator | None) -> np.ndarray:
+    """Samples [n], float64, as multiples of 2^(1 - bits)."""
+    scale = 2.0 ** (bits - 1)
+    steps = np.asarray(samples, np.float64) * scale
+    if dither is not None:
+        steps += np.diff(dither.random((len(steps), 2)))[:, 0]
+    rounded: np.ndarray = np.clip(np.rint(steps), -scale, scale - 1) / scale
+    return rounded
+
+
+def check_encoding(path: Path, sample_rate_hz: int, bits: int | str = 16) -> None:
+    """Raise InputError where `encode` cannot write a file of this ending, rate and bits."""
+    _open_sound(path, io.BytesIO(), sample_rate_hz, bits).close()
+
+
+def made_here(path: Path) -> bool:
+    """Whether a file is a sound file that this package wrote."""
+    try:
+        with _opened(path) as file:
+            return str(file.comment) == _COMMENT
+    except soundfile.LibsndfileError:
+        return False
+
+
+def _open_sound(path: Path, stream: io.BytesIO | _Sink, sample_rate_hz: int, bits: int | str) -> soundfile.SoundFile:
+    """An encoder into `stream`, of the format that the ending of `path` names."""
+    ending = Path(path).suffix.lower()
+    if ending not in _FORMATS:
+        *most, last = _FORMATS
+        raise InputError(f"{path}: the name of a sound file to write must end in {', '.join(most)} or {last}")
+    name, encodings = _FORMATS[ending]
+    if str(bits) not in encodings:
+        raise InputError(f"{path}: {ending[1:]} files have no choice of {bits} bits; there is {', '.join(encodings)}")
+    try:
+        file = soundfile.SoundFile(stream, "w", sample_rate_hz, 1, subtype=encodings[str(bits)], format=name)
+    except (soundfile.LibsndfileError, ValueError) as error:  # ValueError: soundfile does not know the format
+        why = getattr(error, "error_string", str(error)).removeprefix("Error : ").rstrip(".")
+        raise InputError(f"{path}: can't write {ending[1:]} at {sample_rate_hz} Hz ({why})") from error
+    file.comment = _COMMENT
+    return file
 
 
 class _Sink(io.FileIO):
@@ -180,8 +211,6 @@ class _Sink(io.FileIO):
             while left:  # a nearly full disk takes a part and refuses at the next call
                 left = left[super().write(left) :]
         except BaseException as error:
-            if isinstance(error, OSError):
-                error.filename = error.filename or self.name  # "no space left" comes without a name
             self.error = error
         return len(data) - len(left)
 

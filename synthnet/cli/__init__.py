@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from importlib import import_module
 
 import click
 
 from synthnet import __version__
-from synthnet.cli.options import say
+from synthnet.cli.options import error_line, say
 from synthnet.files import InputError, Interrupted
-
-# Waiting threads of torch must not spin: on a busy machine, a training step would take ten times as long. This has to
-# be set before torch is loaded, which the commands below do.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # Module and help of each command. A module, which may load much, is imported when its command runs.
 COMMANDS = {
@@ -64,18 +61,26 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; an error of the input ends in one line and exit status 2."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by the caller: the next file that is opened would be written to
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # not every terminal has UTF-8
+    os.environ["MPLBACKEND"] = "agg"  # a notebook's, which is inherited, may not be here
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was begun is put in order
     try:
         cli(standalone_mode=False)
         return
     except click.exceptions.Exit as end:
         sys.exit(end.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help())
+        return
     except click.ClickException as error:
         status, line = 2, error.format_message()
-    except InputError as error:
-        status, line = 2, str(error)
-    except OSError as error:
-        status, line = 2, (f"{error.filename}: " if error.filename else "") + (error.strerror or str(error))
+    except (InputError, OSError) as error:
+        status, line = 2, error_line(error)
     except (Interrupted, KeyboardInterrupt, click.Abort) as stop:
-        status, line = 130, str(stop) or "interrupted"
+        status, line = 130, str(stop.__cause__ or stop) or "interrupted"  # click makes an Abort of Ctrl-C
     say(f"synthnet: {line}")
     sys.exit(status)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from synthnet.cli.options import FiniteRange, path_type, say
+from synthnet.cli.options import FiniteRange, path_type, say, show
 from synthnet.files import InputError
 from synthnet.models.config import PAPER_RATE_HZ
 from synthnet.score.etudes import LONGEST_MINUTES, SHORTEST_MINUTES, compose_etudes
@@ -58,8 +58,10 @@ def corpus() -> None:
 @click.option(
     "--valid",
     multiple=True,
-    help="Pieces with this in their file name validate, the others train; repeat for more.  [default: prelude]",
+    help="Pieces with this in their file name validate, the others train; repeat for more.  "
+    "[default: prelude, or the last fifth of a single score]",
 )
+@click.option("--skip-bad", is_flag=True, help="Leave out scores that cannot be used, and say why.")
 @click.option("--out", type=path_type, help="Folder.  [default: data/corpora/INSTRUMENT-RATE-narrow, or -wide]")
 def corpus_build(
     instrument: str,
@@ -71,6 +73,7 @@ def corpus_build(
     wide: bool,
     soundfont: Path | None,
     valid: tuple[str, ...],
+    skip_bad: bool,
     out: Path | None,
     **own: Any,
 ) -> None:
@@ -101,7 +104,7 @@ def corpus_build(
         raise InputError("--minutes, --seed and --wide are for études; add --scores etudes")
     folder = out or default_folder(who.name, rate, wide)
     paths = [Path(score) for score in scores if score != ETUDES] or [DEFAULT_SCORES]
-    build_corpus(folder, who, paths, rate, soundfont, valid, say, etudes)
+    build_corpus(folder, who, paths, rate, soundfont, valid, say, etudes, skip_bad=skip_bad)
     say(f"look into it: synthnet corpus info {folder}")
 
 
@@ -113,7 +116,7 @@ def corpus_info_command(folder: Path, as_json: bool) -> None:
     from synthnet.corpus.corpus import corpus_info, format_info, read_corpus
 
     info = corpus_info(read_corpus(folder))
-    click.echo(json.dumps(info.as_dict(), indent=2) if as_json else format_info(info))
+    show(json.dumps(info.as_dict(), indent=2) if as_json else format_info(info))
 
 
 def corpora_for(names: str | None, folders: tuple[Path, ...], sample_rate_hz: int, wide: bool) -> list[Corpus]:

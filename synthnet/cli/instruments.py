@@ -6,7 +6,7 @@ import json
 
 import click
 
-from synthnet.cli.options import say
+from synthnet.cli.options import say, show
 from synthnet.generation.library import Player, read_library
 from synthnet.score.general_midi import pitch_name
 
@@ -23,12 +23,12 @@ def instruments(as_json: bool) -> None:
     """
     library = read_library()
     if as_json:
-        click.echo(json.dumps([player.as_dict() for player in library.players], indent=2))
+        show(json.dumps([player.as_dict() for player in library.players], indent=2))
     else:
         rows = [COLUMNS, *map(row_of, library.players)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
-            click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+            show("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     for error in library.errors:
         say(f"cannot be played: {error}")
 

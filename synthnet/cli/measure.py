@@ -12,7 +12,7 @@ import torch
 
 from synthnet.audio.files import read_audio
 from synthnet.cli.corpora import corpora_for
-from synthnet.cli.options import FiniteRange, path_type, progress_bar, say
+from synthnet.cli.options import FiniteRange, path_type, progress_bar, say, show
 from synthnet.corpus.corpus import Corpus
 from synthnet.evaluation.baselines import harmonic_players
 from synthnet.evaluation.cqt import mean_and_ci95, rmse_cqt_at_floors, with_ci95
@@ -62,13 +62,13 @@ def compare(reference: Path, test: Path, plot_path: Path | None, print_json: boo
         plot_comparison(plot_path, *samples, rate, title=test.name)
         say(f"{plot_path}: the picture")
     if print_json:
-        click.echo(as_json(figures))
+        show(as_json(figures))
         return
     for number, second in enumerate(seconds):
-        click.echo(f"{number:4d} s  {second:6.2f} dB")
-    click.echo(f"mean    {with_ci95(mean, width):>6} dB, with its 95% interval")
-    click.echo(f"mean    {figures['rmse_cqt_50_db']:6.2f} dB with the floor at -50 dB")
-    click.echo(f"level   {figures['level_db']:+6.1f} dB, test against reference")
+        show(f"{number:4d} s  {second:6.2f} dB")
+    show(f"mean    {with_ci95(mean, width):>6} dB, with its 95% interval")
+    show(f"mean    {figures['rmse_cqt_50_db']:6.2f} dB with the floor at -50 dB")
+    show(f"level   {figures['level_db']:+6.1f} dB, test against reference")
 
 
 @click.command()
@@ -139,10 +139,10 @@ def evaluate(
     if keep:
         keep_figures(checkpoint_path, checkpoint, voice.name, plain)
     if print_json:
-        click.echo(as_json(plain))
+        show(as_json(plain))
     else:
         heading = f"{checkpoint_path} on {corpus.folder}, {voice.name}\n"
-        click.echo("\n\n".join((heading + figures.text(), *(run.text() for run in runs))))
+        show("\n\n".join((heading + figures.text(), *(run.text() for run in runs))))
 
 
 def evaluate_harmonic(checkpoint: Checkpoint, corpus: Corpus, print_json: bool) -> None:
@@ -151,12 +151,12 @@ def evaluate_harmonic(checkpoint: Checkpoint, corpus: Corpus, print_json: bool) 
     figures = {player: measure_recordings(corpus, play) for player, play in players.items()}
     if print_json:
         plain = {player: {name: one.as_dict() for name, one in pieces.items()} for player, pieces in figures.items()}
-        click.echo(as_json(plain))
+        show(as_json(plain))
         return
-    click.echo("RMSE-CQT in dB with the floor at -80 / -50 dB, log-spectral distance and level difference in dB")
+    show("RMSE-CQT in dB with the floor at -80 / -50 dB, log-spectral distance and level difference in dB")
     for player, pieces in figures.items():
         for name, one in pieces.items():
-            click.echo(
+            show(
                 f"{name:32} {player:16} {one.rmse_cqt_db:6.2f} / {one.rmse_cqt_50_db:5.2f}"
                 f" {one.log_spectral_db:6.2f} {one.level_db:+6.2f}"
             )
@@ -196,12 +196,12 @@ def info(model: str, preset: str, channels: int | None, checkpoint_path: Path | 
         facts |= {"instruments": list(checkpoint.instruments), "kind": config.kind}
         history = {"training": dict(checkpoint.training), "figures": dict(checkpoint.figures)}
     if print_json:
-        click.echo(as_json(facts | history))
+        show(as_json(facts | history))
         return
     for name, value in facts.items():
         shown = ", ".join(value) if isinstance(value, list) else f"{value:,}" if type(value) is int else value
-        click.echo(f"{name.replace('_', ' '):24}{shown}")
+        show(f"{name.replace('_', ' '):24}{shown}")
     for group, values in history.items():
-        click.echo(group)
+        show(group)
         for name, value in values.items():
-            click.echo(f"  {name.replace('_', ' '):22}{json.dumps(value) if isinstance(value, dict | list) else value}")
+            show(f"  {name.replace('_', ' '):22}{json.dumps(value) if isinstance(value, dict | list) else value}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+
+from synthnet.files import InputError
+from synthnet.text import printable
 
 LARGEST_NUMBER = 1_000_000  # seconds, minutes or epochs: more is a slip
 
@@ -26,12 +30,35 @@ class FiniteRange(click.FloatRange):
         return number
 
 
+class Seconds(FiniteRange):
+    """A time in seconds, also written 1:30 or 1:02:30."""
+
+    name = "time"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
+        if re.fullmatch(r"(\d+:)?\d+:[0-5]?\d(\.\d*)?", str(value)):
+            value = sum(float(part) * 60**power for power, part in enumerate(reversed(value.split(":"))))
+        return super().convert(value, parameter, context)
+
+
 positive = FiniteRange(min=0, min_open=True)
 
 
 def say(line: str) -> None:
     """Print a line for the person at the terminal; standard output is for results."""
-    click.echo(line, err=True)
+    click.echo(printable(line), err=True)
+
+
+def show(text: str) -> None:
+    """Print a result on standard output."""
+    click.echo(printable(text))
+
+
+def error_line(error: InputError | OSError) -> str:
+    """The one line of an error that a person can mend."""
+    if isinstance(error, InputError):
+        return str(error)
+    return (f"{error.filename}: " if error.filename else "") + (error.strerror or str(error))
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from synthnet.cli.options import path_type, say
+from synthnet.cli.options import path_type, say, show
 from synthnet.experiments.recipe import chosen_runs, read_recipe
 from synthnet.experiments.results import FAILED, Outcome, as_markdown, parameters_of, results_folder
 from synthnet.experiments.runner import run_recipe
@@ -42,7 +42,7 @@ def recipe_run(
     chosen = read_recipe(folder, scale)
     runs = chosen_runs(chosen, only)
     results = run_recipe(chosen, runs, out, device=choose_device(device_name), workers=workers, say=say)
-    click.echo(as_markdown(results))
+    show(as_markdown(results, chosen.folder))
     say(f"{results_folder(chosen, out)}: results.md, results.csv, results.json and the figures")
     if failed := sum(run.status == FAILED for run in results.runs):
         raise InputError(f"{failed} of {len(results.runs)} runs failed; the reasons are in results.md")
@@ -55,10 +55,10 @@ def recipe_run(
 def recipe_show(folder: Path, scale: str | None, out: Path) -> None:
     """List the runs of a recipe and their progress."""
     chosen = read_recipe(folder, scale)
-    click.echo(f"{chosen.title}, scale {chosen.scale}")
+    show(f"{chosen.title}, scale {chosen.scale}")
     for run in chosen.runs:
         about = [f"{parameters_of(run.config):,} parameters"]
         if run.length:
             place = run.folder(out)
             about += [run.length, str(Outcome.read(place).status), str(place)]
-        click.echo(f"  {run.network}, {run.instrument}: {', '.join(about)}")
+        show(f"  {run.network}, {run.instrument}: {', '.join(about)}")

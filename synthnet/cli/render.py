@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 import re
+import signal
+import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from synthnet.cli.options import FiniteRange, path_type, positive, progress_bar, say
+from synthnet.cli.options import FiniteRange, Seconds, error_line, path_type, progress_bar, say
 from synthnet.files import InputError
 from synthnet.generation.library import read_file, read_library
 from synthnet.generation.render import (
     MIX_RATE_HZ,
     Settings,
     engine_of,
-    read_excerpt,
+    read_song,
     render_score,
     rendering_samples,
 )
@@ -34,8 +37,12 @@ def number_of_chunks(context: click.Context, parameter: click.Parameter, value: 
 
 
 @click.command()
-@click.argument("song", type=path_type)
-@click.option("-o", "--out", type=path_type, help="WAV or FLAC, by the ending.  [default: SONG.wav, here]")
+@click.argument("songs", metavar="SONG...", nargs=-1, required=True, type=path_type)
+@click.option(
+    "-o", "--out", type=path_type, help="A .wav, .flac, .ogg, .opus or .mp3 file.  [default: SONG.wav, in --out-dir]"
+)
+@click.option("--out-dir", default=".", type=path_type, help="Folder of the files named SONG.wav.")
+@click.option("--force", is_flag=True, help="Overwrite files that SynthNet did not make.")
 @click.option(
     "--checkpoint",
     type=path_type,
@@ -55,15 +62,17 @@ def number_of_chunks(context: click.Context, parameter: click.Parameter, value: 
 )
 @click.option("--seed", default=0, type=click.IntRange(min=0), help="The same seed gives the same audio.")
 @click.option("--temperature", default=1.0, type=FiniteRange(0.01, 10.0), help="Below 1 tamer, above 1 wilder.")
-@click.option("--start", "start_s", default=0.0, type=FiniteRange(min=0), help="Second of the song to start from.")
-@click.option("--duration", "duration_s", type=positive, help="Seconds to render.  [default: to the end]")
+@click.option("--start", "start_s", default=0.0, type=Seconds(min=0), help="Where to start, 90 or 1:30.")
+@click.option(
+    "--duration", "duration_s", type=Seconds(min=0, min_open=True), help="How long to play.  [default: to the end]"
+)
 @click.option(
     "--output",
     default="mean",
     type=click.Choice(["mean", "sample"]),
     help="mean: the mean of each sample's distribution, clean; sample: drawn from it, noisy, as in the paper.",
 )
-@click.option("--stems", type=path_type, help="A folder in which to keep each track alone.")
+@click.option("--stems", type=path_type, help="A folder in which to keep each track alone, as 02 Electric Bass.wav.")
 @click.option("--engine", default="auto", help="How samples are computed: auto, torch, compiled; auto is the fastest.")
 @click.option(
     "--chunks",
@@ -73,11 +82,45 @@ def number_of_chunks(context: click.Context, parameter: click.Parameter, value: 
     help="Stretches of the song to make side by side.",
 )
 @click.option("--rate", default=MIX_RATE_HZ, type=click.IntRange(8_000, 96_000), help="Sample rate in Hz.")
+@click.option(
+    "--bits",
+    default="16",
+    type=click.Choice(["16", "24", "float"]),
+    help="Of a sample, in WAV (all) and FLAC (16, 24). 16 and 24 are dithered.",
+)
 @click.pass_context
-def render(
+def render(context: click.Context, songs: tuple[Path, ...], out: Path | None, out_dir: Path, **options: Any) -> None:
+    """Play a MIDI file, or several; - is standard input.
+
+    Each track goes to an instrument that synthnet instruments lists, by its General MIDI program: to that of the same
+    program, else to a shipped one of the same family, else to the piano, else to the first. One with a qualified name,
+    such as trumpet-synthnet, plays only when --instrument or --checkpoint asks for it.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was made is kept, as after Ctrl-C
+    outs = [out or out_dir / ("out.wav" if str(song) == "-" else f"{song.stem}.wav") for song in songs]
+    if len(songs) == 1:
+        render_song(context, songs[0], outs[0], **options)
+        return
+    for number, name in enumerate(outs):
+        if name in outs[:number]:
+            again = "-o names one file" if out else f"{songs[outs.index(name)]} and {songs[number]} have one name"
+            raise InputError(f"{name}: {again}; render them one by one")
+    failed, stems = False, options.pop("stems")
+    for song, name in zip(songs, outs, strict=True):
+        try:
+            render_song(context, song, name, **options, stems=stems and stems / name.stem)
+        except (InputError, OSError) as error:
+            failed = True
+            say(f"synthnet: {error_line(error)}")
+    if failed:
+        sys.exit(2)
+
+
+def render_song(
     context: click.Context,
     song: Path,
-    out: Path | None,
+    out: Path,
+    *,
     checkpoint: Path | None,
     spec: str | None,
     kind: str | None,
@@ -90,30 +133,30 @@ def render(
     engine: str,
     chunks: int | None,
     rate: int,
+    bits: str,
+    force: bool,
 ) -> None:
-    """Play a MIDI file.
-
-    Each track goes to an instrument that synthnet instruments lists, by its General MIDI program: to that of the same
-    program, else to a shipped one of the same family, else to the piano, else to the first. One with a qualified name,
-    such as trumpet-synthnet, plays only when --instrument or --checkpoint asks for it.
-    """
-    score, out = read_excerpt(song, start_s, duration_s), out or Path(f"{song.stem}.wav")
+    """Play one MIDI file, and say who plays and what came of it."""
+    score = read_song(song, start_s, duration_s)
     seats = (read_file(checkpoint) if checkpoint else read_library()).assign(score, spec, kind)
-    plain = [track for track, seat in zip(score.tracks, seats, strict=True) if not engine_of(seat).controllers]
+    sounding = list(zip(score.tracks, seats, strict=True))
+    plain = [track for track, seat in sounding if not engine_of(seat).controllers]
     for name in ("output", "temperature", "engine", "chunks"):
         if not plain and context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
             raise InputError(f"--{name} is for the paper's networks; a harmonic instrument draws no samples")
-    if line := score.left_out_line(plain):
+    if line := score.left_out_line(plain, [track for track, seat in sounding if not seat.checkpoint.config.velocity]):
         say(f"{song}: {line}")
-    n_samples = rendering_samples(score, seats, rate, duration_s)
+    settings = Settings(rate, duration_s, seed, temperature, output == "mean", engine, chunks, start_s)
+    n_samples = len(rendering_samples(score, seats, settings))
     say(f"{song}: {n_samples / rate:.1f} s at {rate} Hz, into {out}")
     labels = [f"track {n}" + (f", {track.name}" if track.name else "") for n, track in enumerate(score.tracks)]
-    for label, track, seat in zip(labels, score.tracks, seats, strict=True):
+    for label, (track, seat) in zip(labels, sounding, strict=True):
         say(f"  {label} ({len(track.notes)} notes): {seat.voice.name}, {seat.voice.why} [{seat.where}]")
     begun = time.monotonic()
     with progress_bar(n_samples * len(seats)) as advance:
-        settings = Settings(rate, duration_s, seed, temperature, output == "mean", engine, chunks)
-        rendering = render_score(seats, score, out, settings, stems=stems, progress=advance)
+        rendering = render_score(
+            seats, score, out, settings, stems=stems, bits=bits, source=song, force=force, progress=advance
+        )
     passed_s = time.monotonic() - begun
     say(f"{out}: {n_samples / rate:.1f} s made in {clock(passed_s)}, {n_samples / rate / passed_s:.2f} times real time")
     if rendering.gain < 1:

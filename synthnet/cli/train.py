@@ -137,8 +137,6 @@ def train(
     start, span = None, None
     if resume:
         config, training, span = settings.resumed_settings(folder, asked[0], overrides)
-    elif settings.has_run(folder):
-        raise InputError(f"{folder}: holds a run already; --resume continues it, --out NAME starts another")
     elif start_text is not None:
         path, name = read_library().starting_point(start_text, corpora[0].program)
         start = settings.read_start(path, name, corpora)

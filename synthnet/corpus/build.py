@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,12 +44,13 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class _Source:
-    """A score to be played, the split it belongs to and the SHA-256 of its MIDI file."""
+    """A score to be played, the split it belongs to, the SHA-256 of its MIDI file and the piece's name."""
 
     path: Path
     split: str
     checksum: str
     score: Score
+    name: str
 
 
 def build_corpus(
@@ -60,20 +62,26 @@ def build_corpus(
     valid: Sequence[str] = (),
     report: Report = lambda line: None,
     etudes: Mapping[str, Score] | None = None,
+    *,
+    skip_bad: bool = False,
 ) -> Corpus:
     """Have the teacher play `scores` (MIDI files, or folders of them) on `instrument`, into the folder.
 
     `etudes`, scores by name, are pieces too; the corpus keeps their MIDI files. Pieces with one of the words `valid`
-    (by default "prelude") in their file name, in any case, validate, the others train. Pieces in the folder that are
-    still right are kept, those no longer among the scores are removed. `report` gets a line for each step and for
-    everything in a score that the corpus does not hold.
+    (by default "prelude") in their file name, in any case, validate, the others train. The only piece of a corpus
+    becomes two: its last fifth validates. Pieces in the folder that are still right are kept, those no longer among the
+    scores are removed. `report` gets a line for each step and for everything in a score that the corpus does not hold.
 
-    Raises InputError, before anything is written, when a score cannot be used (all of them are listed, a line
-    each), when no piece is left to train on, or when the teacher cannot play; and when the folder cannot be written.
+    Raises InputError, before anything is written, when a score cannot be used (all are listed, a line each; with
+    `skip_bad` they are reported and left out, as long as any can be used), when no piece is left to train on, or when
+    the teacher cannot play; and when the folder cannot be written.
     """
     folder = Path(folder)
     made = {folder / ETUDES / f"{name}.mid": score for name, score in (etudes or {}).items()}
-    sources = _read_sources(scores, made, valid)
+    sources, errors = _read_sources(scores, made, valid)
+    if not skip_bad:
+        _raise_all(errors, len(sources) + len(errors))
+    _check_split(sources, valid)
     soundfont = find_soundfont(soundfont)
     teacher = Teacher(soundfont, instrument.program, sample_rate_hz)
     teaching = (sample_rate_hz, soundfont.name, sha256(soundfont), fluidsynth_version())
@@ -89,6 +97,15 @@ def build_corpus(
     for source in sources.values():
         _report_unheard(source, instrument, report)
     peaks = _peaks(sources, teacher, known, report)
+    silent = [name for name, peak in peaks.items() if peak == 0]
+    errors += [f"{sources[name].path}: the sound font has no sound for its notes" for name in silent]
+    if not skip_bad or len(silent) == len(sources):
+        _raise_all(errors, len(sources) + len(errors) - len(silent))
+    for name in silent:
+        del sources[name], peaks[name]
+    _check_split(sources, valid)
+    for error in errors:
+        report(f"left out: {error}")
     corpus = replace(corpus, gain=PEAK / max(peaks.values()))
 
     pieces = []
@@ -116,12 +133,14 @@ def build_corpus(
     return corpus
 
 
-def _read_sources(scores: Sequence[Path], made: Mapping[Path, Score], valid: Sequence[str]) -> dict[str, _Source]:
+def _read_sources(
+    scores: Sequence[Path], made: Mapping[Path, Score], valid: Sequence[str]
+) -> tuple[dict[str, _Source], list[str]]:
     """The scores and those `made` for the corpus, which are not files yet, by name and sorted by it.
 
-    Raises InputError that lists every score that cannot be used.
+    Also a line for every score that cannot be used; InputError if there is no other.
     """
-    errors = []
+    errors: list[str] = []
     paths: list[Path] = []
     for given in map(Path, scores):
         found = [given]
@@ -132,7 +151,7 @@ def _read_sources(scores: Sequence[Path], made: Mapping[Path, Score], valid: Seq
             errors.append(f"{given}: a folder without .mid or .midi files")
         paths += found
     paths = list({path.resolve(): path for path in [*paths, *made]}.values())
-    words = [word.lower() for word in valid] or [VALIDATION_PIECE]
+    words = _words(valid)
     sources: dict[str, _Source] = {}
     for path in paths:
         try:
@@ -145,17 +164,48 @@ def _read_sources(scores: Sequence[Path], made: Mapping[Path, Score], valid: Seq
             continue
         checksum = hashlib.sha256(midi_bytes(score)).hexdigest() if path in made else sha256(path)
         split = "valid" if any(word in path.name.lower() for word in words) else "train"
-        sources[path.stem] = _Source(path, split, checksum, score)
-    _raise_all(errors, max(len(paths), len(errors)))
+        sources[path.stem] = _Source(path, split, checksum, score, path.stem)
     if not sources:
+        _raise_all(errors, max(len(paths), len(errors)))
         raise InputError("no scores given")
+    if len(sources) == 1 and not valid and len(parts := _parts(*sources.values())) == 2:
+        sources = {source.name: source for source in parts}
+    return dict(sorted(sources.items())), errors
+
+
+def _words(valid: Sequence[str]) -> list[str]:
+    return [word.lower() for word in valid] or [VALIDATION_PIECE]
+
+
+def _check_split(sources: Mapping[str, _Source], valid: Sequence[str]) -> None:
+    """Raise InputError for a word of `valid` that stands in no name, and if nothing is left to train on."""
     for word in valid:
         if not any(word.lower() in source.path.name.lower() for source in sources.values()):
             raise InputError(f"{word}: no score has this in its name")
     if all(source.split == "valid" for source in sources.values()):
-        named = " or ".join(map(repr, words))
+        named = " or ".join(map(repr, _words(valid)))
         raise InputError(f"no score is left to train on: all {len(sources)} have {named} in their names")
-    return dict(sorted(sources.items()))
+
+
+def _parts(source: _Source) -> list[_Source]:
+    """A piece and, as another that validates, about its last fifth; the piece alone if one would have no notes.
+
+    It is cut in the middle of the longest rest between 70% and 90% of its length, else at the onset nearest to 80%.
+    """
+    notes, length_s = source.score.notes, source.score.end_s
+    ends = [0.0, *itertools.accumulate((note.end_s for note in notes), max)]
+    rests = [(note.start_s - end_s, (note.start_s + end_s) / 2) for note, end_s in zip(notes, ends, strict=False)]
+    late = [rest for rest in rests if rest[0] > 0 and 0.7 * length_s <= rest[1] <= 0.9 * length_s]
+    cut_s = max(late)[1] if late else min((n.start_s for n in notes), key=lambda onset: abs(onset - 0.8 * length_s))
+    if not notes[0].start_s < cut_s < length_s:
+        return [source]
+    parts = []
+    for split, window in (("train", (0.0, cut_s)), ("valid", (cut_s, None))):
+        score = source.score.excerpt(*window)
+        checksum = hashlib.sha256(midi_bytes(score)).hexdigest()  # that of the file would be that of the whole piece
+        name = source.name + ("" if split == "train" else "-end")
+        parts.append(_Source(source.path, split, checksum, score, name))
+    return parts
 
 
 def _raise_all(errors: Sequence[str], n_scores: int) -> None:
@@ -181,8 +231,6 @@ def _peaks(
     for name in [name for name in sources if name not in known]:
         peaks[name] = float(np.abs(_play(teacher, sources[name])).max())
         report(f"{name}: level measured")
-    silent = [source.path for name, source in sources.items() if peaks[name] == 0]
-    _raise_all([f"{path}: the sound font has no sound for its notes" for path in silent], len(sources))
     return peaks
 
 
@@ -212,7 +260,7 @@ def _is_intact(corpus: Corpus, piece: Piece) -> bool:
 
 def _write_piece(corpus: Corpus, teacher: Teacher, source: _Source, peak: float) -> Piece:
     samples = _play(teacher, source) * np.float32(corpus.gain)
-    piece = Piece(source.path.stem, source.split, len(samples), peak, source.path.name, source.checksum, "", "")
+    piece = Piece(source.name, source.split, len(samples), peak, source.path.name, source.checksum, "", "")
     return write_piece(corpus, piece, samples, teacher.snap(source.score.notes))
 
 

@@ -12,18 +12,20 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, get_origin, get_type_hints
+from typing import Any
 
 import numpy as np
 
-from synthnet.audio.files import read_audio, write_audio
+from synthnet.audio import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
+from synthnet.audio.files import LONGEST_SAMPLES, read_audio, write_audio
 from synthnet.audio.mulaw import dither_floor_nats
-from synthnet.files import InputError, atomic_write, sha256
-from synthnet.score.general_midi import pitch_name
+from synthnet.files import Checked, InputError, atomic_write, parse_json, sha256, within
+from synthnet.score.general_midi import INSTRUMENT_NAME, pitch_name
 from synthnet.score.notes import Note
 from synthnet.text import clock
 
@@ -31,24 +33,30 @@ VERSION = 1  # of the folder's layout and of the rendering: raise it when either
 SPLITS = ("train", "valid")
 FULL_SCALE = 32_768
 NOTE_COLUMNS = ("pitch", "velocity", "start_s", "end_s")  # as `Note` takes them
+KEYS, VELOCITIES = range(128), range(1, 128)
 
 
 @dataclass(frozen=True)
-class Piece:
+class Piece(Checked):
     """One recording: `n_samples` long, made from the file `source`; `peak` is the teacher's, before the gain."""
 
     name: str
     split: str
-    n_samples: int
-    peak: float
+    n_samples: int = within(1, LONGEST_SAMPLES)
+    peak: float = within(1e-9, 1e9)
     source: str
     source_sha256: str
     score_sha256: str
     audio_sha256: str
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.split not in SPLITS or Path(self.name).name != self.name or "\0" in self.name:
+            raise InputError(f"piece {self.name!r} of split {self.split!r}")
+
 
 @dataclass(frozen=True)
-class Corpus:
+class Corpus(Checked):
     """The content of a manifest; the pieces are sorted by name. `program` is 0-based General MIDI.
 
     `soundfont`, its checksum and `fluidsynth` are empty where no teacher played: `source` of a piece is a recording.
@@ -57,13 +65,18 @@ class Corpus:
     folder: Path
     version: int
     instrument: str
-    program: int
-    sample_rate_hz: int
+    program: int = within(0, 127)
+    sample_rate_hz: int = within(LOWEST_RATE_HZ, HIGHEST_RATE_HZ)
     soundfont: str
     soundfont_sha256: str
     fluidsynth: str
-    gain: float
+    gain: float = within(1e-9, 1e9)
     pieces: tuple[Piece, ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not re.fullmatch(INSTRUMENT_NAME, self.instrument):
+            raise InputError(f"{self.instrument!r} is no instrument's name")
 
     def split(self, name: str) -> tuple[Piece, ...]:
         """The pieces of "train" or "valid"."""
@@ -79,13 +92,29 @@ class Corpus:
 
     def read_samples(self, piece: Piece) -> np.ndarray:
         """The piece's audio, int16 [n_samples]; InputError when the file is not as the manifest says."""
-        samples = read_audio(_checked(self.audio_path(piece), piece.audio_sha256)).samples
-        return np.round(samples * FULL_SCALE).astype(np.int16)
+        path = _checked(self.audio_path(piece), piece.audio_sha256)
+        audio = read_audio(path)
+        if (len(audio.samples), audio.sample_rate_hz) != (piece.n_samples, self.sample_rate_hz):
+            raise InputError(f"{path}: has another length or sample rate than the manifest says")
+        return np.clip(np.round(audio.samples * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
 
     def read_notes(self, piece: Piece) -> tuple[Note, ...]:
         """The piece's notes; InputError when the file is not as the manifest says."""
-        columns = json.loads(_checked(self.score_path(piece), piece.score_sha256).read_text("utf-8"))
-        return tuple(Note(*event) for event in zip(*(columns[c] for c in NOTE_COLUMNS), strict=True))
+        path = _checked(self.score_path(piece), piece.score_sha256)
+        try:
+            columns = parse_json(path.read_bytes())
+            events = zip(*(columns[column] for column in NOTE_COLUMNS), strict=True)
+            notes = tuple(Note(pitch, velocity, float(start), float(end)) for pitch, velocity, start, end in events)
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
+            raise InputError(f"{path}: not the columns of a score ({error})") from None
+        end_s = piece.n_samples / self.sample_rate_hz
+        for note in notes:
+            keys = type(note.pitch) is type(note.velocity) is int and note.pitch in KEYS and note.velocity in VELOCITIES
+            if not (keys and 0 <= note.start_s < note.end_s <= end_s):
+                raise InputError(f"{path}: not within the keys, the velocities or the recording: {note!r:.120}")
+        if not notes:
+            raise InputError(f"{path}: no notes")
+        return notes
 
 
 def has_checksum(path: Path, checksum: str) -> bool:
@@ -107,27 +136,22 @@ def read_corpus(folder: Path) -> Corpus:
     folder = Path(folder)
     path = folder / "manifest.json"
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = parse_json(path.read_bytes())
     except FileNotFoundError:
         raise InputError(f"{folder}: not a corpus, it has no manifest.json") from None
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
     except ValueError as error:
-        raise InputError(f"{path}: damaged, not JSON") from error
+        raise InputError(f"{path}: damaged, not JSON ({error})") from None
     version = content.get("version") if isinstance(content, dict) else None
     if version != VERSION:
         raise InputError(f"{path}: a corpus of version {version}, not {VERSION}; build it again")
     try:
-        pieces = tuple(_from_json(Piece, piece) for piece in content.pop("pieces", ()))
-        for piece in pieces:
-            if piece.split not in SPLITS or Path(piece.name).name != piece.name:
-                raise ValueError(f"piece {piece.name!r} of split {piece.split!r}")
-        if not pieces:
-            raise ValueError("no pieces")
-        corpus: Corpus = _from_json(Corpus, {**content, "folder": folder, "pieces": pieces})
-        return corpus
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: damaged, {error}") from error
+        if not isinstance(pieces := content.pop("pieces", None), list) or not pieces:
+            raise InputError("no pieces")
+        return Corpus.from_dict({**content, "folder": folder, "pieces": tuple(map(Piece.from_dict, pieces))})
+    except InputError as error:
+        raise InputError(f"{path}: damaged, {error}") from None
 
 
 def write_piece(corpus: Corpus, piece: Piece, samples: np.ndarray, notes: Iterable[Note]) -> Piece:
@@ -149,15 +173,6 @@ def write_manifest(corpus: Corpus) -> None:
 def _write_text(path: Path, text: str) -> None:
     with atomic_write(path) as beside:
         beside.write_text(text + "\n", "utf-8")
-
-
-def _from_json(kind: type[Any], values: dict[str, Any]) -> Any:
-    """A dataclass from its fields; TypeError when one is missing, unknown or not of its type."""
-    made = kind(**values)
-    for name, wanted in get_type_hints(kind).items():
-        if not isinstance(values[name], get_origin(wanted) or wanted):
-            raise TypeError(f"{name} is {values[name]!r}")
-    return made
 
 
 @dataclass(frozen=True)

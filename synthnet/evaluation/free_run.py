@@ -27,17 +27,17 @@ class FreeRun:
 
     @property
     def sample_rmse_db(self) -> np.ndarray:
-        """RMSE-CQT [N] of the drawn seconds."""
+        """RMSE-CQT [2, N] of the drawn seconds."""
         return self.rmse_db(self.sample)
 
     @property
     def mean_rmse_db(self) -> np.ndarray:
-        """RMSE-CQT [N] of the mean output."""
+        """RMSE-CQT [2, N] of the mean output."""
         return self.rmse_db(self.mean)
 
     def rmse_db(self, test: np.ndarray) -> np.ndarray:
-        """RMSE-CQT [N] of seconds [N, one second] against the target, in dB, floor -80 dB."""
-        return rmse_cqt_at_floors(self.target.ravel(), test.ravel(), self.target.shape[1])[0]
+        """RMSE-CQT [2, N] of seconds [N, one second] against the target, in dB, floors at -80 and -50 dB."""
+        return rmse_cqt_at_floors(self.target.ravel(), test.ravel(), self.target.shape[1])
 
 
 def free_run(

@@ -71,8 +71,10 @@ class NetworkFigures:
     seconds: int
     rmse_cqt_db: float
     rmse_cqt_ci95_db: float
+    rmse_cqt_50_db: float  # with the floor at -50 dB
     rmse_cqt_mean_db: float  # of the means of the distributions
     rmse_cqt_mean_ci95_db: float
+    rmse_cqt_mean_50_db: float
 
     @property
     def excess(self) -> float:
@@ -94,7 +96,9 @@ class NetworkFigures:
         }
         rmse_db = {
             "RMSE-CQT, sample": with_ci95(self.rmse_cqt_db, self.rmse_cqt_ci95_db),
+            "  floor at -50 dB": f"{self.rmse_cqt_50_db:.2f}",
             "RMSE-CQT, mean": with_ci95(self.rmse_cqt_mean_db, self.rmse_cqt_mean_ci95_db),
+            "  floor at -50 dB ": f"{self.rmse_cqt_mean_50_db:.2f}",
         }
         lines = [f"  {label:24} {value:7.3f} nats a sample" for label, value in nats.items()]
         lines += [f"  {label:24} {value:>7} dB" for label, value in rmse_db.items()]
@@ -184,7 +188,7 @@ class PieceRun:
             pitch_share=float(pitches.right[heard].mean()) if heard.any() else math.nan,
             level_db=level_difference_db(target[sounds], test[sounds]),
             start_burst_db=start_burst_db(target, test, int(events.onset.min(initial=0)), rate),
-            rmse_cqt_drift_db=float(np.mean(self.fresh.rmse_db(late) - self.fresh.rmse_db(fresh))),
+            rmse_cqt_drift_db=float(np.mean(self.fresh.rmse_db(late)[0] - self.fresh.rmse_db(fresh)[0])),
             level_drift_db=level_difference_db(fresh.ravel(), late.ravel()),
             collapsed_seconds=tuple(collapsed_seconds(target, test, rate).tolist()),
             wrong_notes=tuple(WrongNote(*note) for note in itertools.compress(found, heard & ~pitches.right)),
@@ -234,8 +238,10 @@ def evaluate(
     found = fit(network, [corpus], instrument=None if instruments is None else int(instruments.argmax()))
     seconds = free_run(network, corpus, n_seconds, seed=seed, instruments=instruments)
     floor = split_floor_nats([corpus], "valid", network.config.dither)
-    intervals = (*mean_and_ci95(seconds.sample_rmse_db), *mean_and_ci95(seconds.mean_rmse_db))
-    return NetworkFigures(found.nll, floor, found.score_gain, n_seconds, *intervals)
+    figures: list[float] = []
+    for at_80, at_50 in (seconds.sample_rmse_db, seconds.mean_rmse_db):
+        figures += [*mean_and_ci95(at_80), float(at_50.mean())]
+    return NetworkFigures(found.nll, floor, found.score_gain, n_seconds, *figures)
 
 
 def piece_lengths(corpus: Corpus, most_s: float | None) -> list[tuple[Piece, int]]:

@@ -18,24 +18,27 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import math
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from synthnet.files import InputError
+from synthnet.audio import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
+from synthnet.files import Checked, InputError, within
 from synthnet.models import MODELS, HarmonicConfig, ModelConfig, preset_rate_hz
 from synthnet.score.general_midi import INSTRUMENTS, find_instrument
 from synthnet.training.settings import TrainingConfig, fresh_settings
 
 CONFIG_NAME = "recipe.toml"
 RECIPES = Path("recipes")  # relative to the working folder
-LONGEST_SECONDS = 600
+MOST_RUNS = 1000
 
 
 @dataclass(frozen=True)
-class RunSettings:
+class RunSettings(Checked):
     """The settings of a run that belong neither to its network nor to its training.
 
     At most one of epochs, samples and minutes is given; without any, nothing is trained.
@@ -59,29 +62,23 @@ class RunSettings:
 
     model: str
     instrument: str
-    sample_rate: int
+    sample_rate: int = within(LOWEST_RATE_HZ, HIGHEST_RATE_HZ)
     preset: str | None = None
     variant: str = ""
-    epochs: float | None = None
-    samples: int | None = None
-    minutes: float | None = None
-    evaluations: int = 10
-    evaluation_seconds: int = 1
-    final_seconds: int = 20
+    epochs: float | None = within(1e-6, 1e6, None)
+    samples: int | None = within(1, 10**15, None)
+    minutes: float | None = within(1e-6, 1e6, None)
+    evaluations: int = within(1, 600, 10)
+    evaluation_seconds: int = within(1, 600, 1)
+    final_seconds: int = within(1, 600, 20)
     anneal: bool = False
     scores: str | None = None
     valid: str | None = None
 
     def __post_init__(self) -> None:
-        given = [name for name in LENGTHS if getattr(self, name) is not None]
-        if len(given) > 1:
+        super().__post_init__()
+        if sum(getattr(self, name) is not None for name in LENGTHS) > 1:
             raise InputError("epochs, samples and minutes: give one of them")
-        for name in given:
-            if isinstance(value := getattr(self, name), bool) or not value > 0:
-                raise InputError(f"{name} must be positive, not {value!r}")
-        for name in ("evaluations", "evaluation_seconds", "final_seconds"):
-            if type(value := getattr(self, name)) is not int or not 1 <= value <= LONGEST_SECONDS:
-                raise InputError(f"{name} must be a whole number from 1 to {LONGEST_SECONDS}, not {value!r}")
 
 
 LENGTHS = ("epochs", "samples", "minutes")
@@ -177,6 +174,9 @@ def read_recipe(folder: Path, scale: str | None = None) -> Recipe:
         scales, paper = table(content, "scale"), table(content, "paper")
         if not scales:
             raise InputError("no scale: [scale.cpu] or another is needed")
+        for name in scales:
+            if not re.fullmatch(r"\w[\w-]*", name):  # it names a folder
+                raise InputError(f"scale {name!r}: a name is made of letters, digits, - and _")
         scale = scale or ("cpu" if "cpu" in scales else next(iter(scales)))
         if scale not in scales:
             raise InputError(f"no scale {scale!r}; there are {', '.join(scales)}")
@@ -185,16 +185,20 @@ def read_recipe(folder: Path, scale: str | None = None) -> Recipe:
                 raise InputError(f"{key} = '...' is missing")
         for network in paper:
             only_known(table(paper, network), PAPER_FIGURES, f"figure in paper.{network}:")
-            for name in RMSE_FIGURES & paper[network].keys():
-                if not isinstance(paper[network][name], list) or len(paper[network][name]) != 2:
-                    raise InputError(f"paper.{network}: {name} must be [mean, half its 95% interval] in dB")
+            for name, value in paper[network].items():
+                numbers, wanted = [value], "a number"
+                if name in RMSE_FIGURES:
+                    wanted = "[mean, half its 95% interval] in dB"
+                    numbers = value if isinstance(value, list) and len(value) == 2 else [None]
+                if not all(type(figure) in (int, float) and abs(figure) < 1e300 for figure in numbers):
+                    raise InputError(f"paper.{network}: {name} must be {wanted}")
         runs = runs_of(table(content, "common") | table(scales, scale))
         return Recipe(folder, scale, content["title"], content["shows"], runs, paper)
     except OSError as error:
         raise InputError(f"{folder}: not a recipe, no {CONFIG_NAME} can be read ({error.strerror})") from None
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not TOML ({error})") from None
 
 
@@ -227,6 +231,8 @@ def runs_of(settings: dict[str, Any]) -> tuple[Run, ...]:
     for name, values in axes.items():
         if not values:
             raise InputError(f"{name} is an empty list")
+    if (n_runs := math.prod(map(len, axes.values()))) > MOST_RUNS:
+        raise InputError(f"{n_runs:,} runs; at most {MOST_RUNS:,}")
     labels = {axis_label(name, value) for name, values in axes.items() for value in values}
     only_known(where, labels, "value of an axis after where.")
     runs = []

@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import math
+import shlex
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,8 +21,8 @@ from synthnet.evaluation.cqt import mean_and_ci95
 from synthnet.evaluation.measure import HEADER, markdown_row
 from synthnet.evaluation.plots import plot_learning, plot_networks
 from synthnet.experiments.machine import Machine, commit, machine
-from synthnet.experiments.recipe import FACTS, Recipe, Run
-from synthnet.files import InputError, atomic_write
+from synthnet.experiments.recipe import FACTS, RECIPES, Recipe, Run
+from synthnet.files import InputError, atomic_write, parse_json
 from synthnet.models import HarmonicConfig, ModelConfig, build_model
 from synthnet.score.general_midi import INSTRUMENTS
 from synthnet.text import clock
@@ -52,11 +53,21 @@ class Outcome:
     def read(cls, folder: Path) -> Outcome:
         """Of the run in a folder; InputError for a damaged run.json."""
         try:
-            facts = json.loads((folder / "run.json").read_text("utf-8"))
-            return cls(facts.pop("status"), facts, facts.pop("final", {}), facts.pop("fault", None))
+            facts = parse_json((folder / "run.json").read_bytes())
+            status, final, error = facts.pop("status"), facts.pop("final", {}), facts.pop("fault", None)
+            for one in final.values():  # raises what the tables would raise
+                players = [markdown_row("", player) for player in one.get("players", ())]
+                if not players:
+                    final_cells(one)
+                    math.fsum(one[name] for name in CSV_FINAL)
+            texts = [*final, facts.get("commit") or "", error or ""]
+            right = status in (FINISHED, FAILED, UNFINISHED) and all(text.isprintable() for text in texts)
+            if not right or not 0 < facts["samples_an_epoch"] < 1e300 or not isinstance(facts["corpora"], list):
+                raise ValueError
+            return cls(status, facts, final, error)
         except FileNotFoundError:
             return cls(UNFINISHED if has_run(folder) else NOT_RUN)
-        except (ValueError, KeyError, AttributeError):
+        except (ValueError, KeyError, AttributeError, TypeError, OverflowError):
             raise InputError(f"{folder / 'run.json'}: damaged; remove it to train again") from None
 
     def write(self, folder: Path) -> None:
@@ -146,7 +157,7 @@ def write_results(recipe: Recipe, out: Path) -> Results:
     folder = results_folder(recipe, out)
     write_text(folder / "results.json", json.dumps(results.as_dict(), indent=2) + "\n")
     write_text(folder / "results.csv", as_csv(results))
-    write_text(folder / "results.md", as_markdown(results))
+    write_text(folder / "results.md", as_markdown(results, recipe.folder))
     learned = [run for run in results.runs if run.epochs and any("valid_nll" in row for row in run.evaluations)]
     if learned:
         plot_networks(folder / "rmse.png", [run.as_dict() for run in learned], recipe.paper, recipe.title)
@@ -242,10 +253,12 @@ DURING_TRAINING = (
 EFFORT = "Times exclude the evaluations. In brackets the paper's seconds an epoch, with 512 channels on a P100."
 
 
-def as_markdown(results: Results) -> str:
-    """The results as a page: ours beside the paper's."""
+def as_markdown(results: Results, folder: Path | None = None) -> str:
+    """The results as a page, ours beside the paper's; `folder` is the recipe's, by default in recipes/."""
     runs = results.runs
-    command = f"synthnet recipe run recipes/{results.recipe} --scale {results.scale}"
+    command = (
+        f"synthnet recipe run {shlex.quote((folder or RECIPES / results.recipe).as_posix())} --scale {results.scale}"
+    )
     made = f"written {results.written} on {results.machine}; commit {results.commit or 'unknown (not a clone)'}"
     parts = [f"# {results.title}", results.shows, f"`{command}`, {made}."]
     finals = [(name, final) for run in runs for name, final in run.final.items()]
@@ -305,18 +318,24 @@ def in_brackets(figure: Sequence[float] | None) -> str:
     return "" if figure is None else f" ({number(figure[0], interval=figure[1])})"
 
 
+def final_cells(final: Mapping[str, Any]) -> list[str]:
+    """The figures of a last checkpoint on one instrument."""
+    cells = [number(final["valid_nll"], 3), number(final["excess"], 3), number(final["score_gain"])]
+    for output in ("rmse_cqt", "rmse_cqt_expectation"):
+        at_80 = number(final[f"{output}_db"], interval=final[f"{output}_ci95_db"])
+        cells.append(f"{at_80} / {number(final.get(f'{output}_50_db'))}")
+    piece = final.get("piece")
+    shares = (piece["expectation"]["pitch_share"], piece["teacher_pitch_share"]) if piece else None
+    return [*cells, "{:.1%} ({:.1%})".format(*shares) if shares else MISSING]
+
+
 def final_table(runs: Sequence[RunResult]) -> str:
     """The figures of each network's last checkpoint, by instrument."""
-    head = "network, instrument, validation loss, excess, score gain, RMSE-CQT of sample, of mean, right pitch"
+    head = "network, instrument, validation loss, excess, score gain, RMSE-CQT -80 / -50, of mean, right pitch"
     rows = []
     for run in runs:
         for instrument, final in run.final.items():
-            cells = [number(final["valid_nll"], 3), number(final["excess"], 3), number(final["score_gain"])]
-            for output in ("rmse_cqt", "rmse_cqt_expectation"):
-                cells.append(number(final[f"{output}_db"], interval=final[f"{output}_ci95_db"]))
-            piece = final.get("piece")
-            shares = (piece["expectation"]["pitch_share"], piece["teacher_pitch_share"]) if piece else None
-            rows.append([run.network, instrument, *cells, "{:.1%} ({:.1%})".format(*shares) if shares else MISSING])
+            rows.append([run.network, instrument, *final_cells(final)])
         if not run.final:
             rows.append([run.network, run.instrument, *[MISSING] * 6])
     return table(head.split(", "), rows)
@@ -340,7 +359,7 @@ CSV_FIGURES = (
 )  # fmt: skip
 CSV_FINAL = (
     "valid_nll", "dither_floor", "excess", "score_gain", "rmse_cqt_db", "rmse_cqt_ci95_db",
-    "rmse_cqt_expectation_db", "rmse_cqt_expectation_ci95_db",
+    "rmse_cqt_50_db", "rmse_cqt_expectation_db", "rmse_cqt_expectation_ci95_db", "rmse_cqt_expectation_50_db",
 )  # fmt: skip
 
 

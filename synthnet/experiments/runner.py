@@ -6,13 +6,13 @@ share equal runs. Several processes may work on one recipe: each takes the next 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 
 from synthnet.corpus.build import DEFAULT_SCORES, ETUDES, build_corpus, default_corpus
 from synthnet.corpus.corpus import Corpus
@@ -22,7 +22,7 @@ from synthnet.evaluation.pieces import evaluate, piece_lengths, play_piece
 from synthnet.experiments.machine import commit, machine
 from synthnet.experiments.recipe import Recipe, Run
 from synthnet.experiments.results import FAILED, FINISHED, UNFINISHED, Outcome, Results, write_results
-from synthnet.files import InputError, Interrupted
+from synthnet.files import InputError, Interrupted, only_one
 from synthnet.models import HarmonicConfig, ModelConfig
 from synthnet.models.checkpoint import Checkpoint, load_checkpoint
 from synthnet.score.etudes import compose_etudes
@@ -49,14 +49,13 @@ def run_recipe(
         if not run.length:
             continue
         folder = run.folder(out)
-        folder.mkdir(parents=True, exist_ok=True)
         heading = f"run {place} of {len(runs)}, {run.network}, {run.instrument}"
-        try:
-            lock = FileLock(folder / "lock").acquire(timeout=0)  # the system releases it when a process dies
-        except Timeout:
-            say(f"{heading}: another process is at it")
-            continue
-        with lock:
+        with contextlib.ExitStack() as alone:
+            try:
+                alone.enter_context(only_one(folder))
+            except InputError:
+                say(f"{heading}: another process is at it")
+                continue
             corpora = corpora_of(recipe, run, out, say)
             before = Outcome.read(folder)
             if before.status == FINISHED:

@@ -10,10 +10,12 @@ every 5 ms; `gain` on the amplitude, smoothed over 10 ms.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
@@ -29,7 +31,20 @@ SMOOTH_S = 0.01  # of gains
 VIBRATO_HZ, VIBRATO_SEMITONES = 5.5, 0.5
 KEY_STRIDE = 102_931  # samples of noise from key to key, so that two keys do not have the same
 
+SMALLEST_SHARED = 16_384  # samples of all notes: below it threads cost more than they gain, above all on a busy machine
+
 blas_threads = functools.cache(ThreadpoolController)  # made at first use, when numpy's BLAS is loaded
+
+
+@contextlib.contextmanager
+def numba_threads(number: int | None) -> Iterator[None]:
+    """Limit the threads of numba's parallel loops; None: no limit."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
 
 
 @dataclass(frozen=True)
@@ -89,7 +104,8 @@ class HarmonicPlayer(EnvelopeNetwork):
             amplitudes, voices = self._bend(amplitudes, voices, controls, begin, n)
         tones, noise_magnitudes = map(np.ascontiguousarray, np.split(amplitudes, [self.config.partials], axis=-1))
         sounds = np.zeros((len(notes.pitch), n), np.float32)
-        add_voices(sounds, tones, noise_magnitudes, voices)
+        with numba_threads(1 if sounds.size < SMALLEST_SHARED else None):
+            add_voices(sounds, tones, noise_magnitudes, voices)
         out += sounds.sum(axis=0) * smooth_gain(controls, begin, n, rate)
 
     def _bend(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from synthnet.generation.harmonic import HarmonicPlayer, Part
-from synthnet.generation.render import Seat, rendering_samples
+from synthnet.generation.render import Seat, Settings, rendering_samples
 from synthnet.models import HarmonicConfig
 from synthnet.models.checkpoint import Checkpoint
 from synthnet.models.envelopes import Notes, make_notes, notes_of
@@ -30,7 +30,7 @@ def play_score(checkpoint: Checkpoint, score: Score, **options: Any) -> Iterator
     live = LiveInstrument(checkpoint, **options)
     live.notes = notes_of(roll_events(score.notes, live.sample_rate_hz))
     seats = [Seat(checkpoint, checkpoint.voice(options.get("instrument")))] * len(score.tracks)
-    stop = rendering_samples(score, seats, live.sample_rate_hz, None)
+    stop = rendering_samples(score, seats, Settings(live.sample_rate_hz)).stop
     while live.position < stop:
         yield live.read()
 
@@ -65,6 +65,7 @@ class LiveInstrument:
         self.sample_rate_hz, self.block_samples, self.position = checkpoint.sample_rate_hz, block_samples, 0
         nothing = np.zeros(0, np.int64)
         self.notes = make_notes(nothing, nothing, nothing, nothing, self.sample_rate_hz)
+        self._delayed: dict[tuple[int, int], int] = {}  # key and onset -> sample at which the key was struck before
         self._play: Callable[[Notes, int, int], np.ndarray]  # audio from one sample to another, block after block
         self._reach: int  # samples after its release in which a note may be heard
         if isinstance(checkpoint.config, HarmonicConfig):
@@ -96,9 +97,11 @@ class LiveInstrument:
             raise ValueError(f"velocity {velocity} is not within 1 to 127")
         at = self._not_yet_read(pitch, at)
         self.note_off(pitch, at)
-        same = (self.notes.pitch == pitch) & (self.notes.onset < at)
+        same = self._struck_until(pitch, at)
         gap = int(to_samples(RESTRIKE_GAP_S, self.sample_rate_hz))
         onset = max(at, int(self.notes.release[same].max(initial=-gap)) + gap)
+        if onset > at:
+            self._delayed[pitch, onset] = at
         # Touch and step stay as they are now, whatever becomes of the notes before.
         before = self.notes.take(np.flatnonzero(self.notes.onset < onset))
         struck = zip(before[:4], (pitch, velocity, onset, HELD), strict=True)
@@ -114,15 +117,22 @@ class LiveInstrument:
             ValueError: as for `note_on`.
         """
         at = self._not_yet_read(pitch, at)
-        _, _, onset, release, *_ = notes = self.notes
-        down = (notes.pitch == pitch) & (onset <= at) & (at < release)
-        self.notes = notes._replace(release=np.where(down, np.maximum(at, onset + 1), release))
+        _, _, onset, release, *_ = self.notes
+        down = self._struck_until(pitch, at) & (at < release)
+        self.notes = self.notes._replace(release=np.where(down, np.maximum(at, onset + 1), release))
 
     def read(self) -> np.ndarray:
-        """The next block, float32 [block_samples] in [-1, 1]."""
+        """The next block, float32 [block_samples], full scale +-1; loud chords of a harmonic instrument exceed it."""
         start, self.position = self.position, self.position + self.block_samples
+        self._delayed = {key: at for key, at in self._delayed.items() if key[1] >= start}
         self.notes = self.notes.take(np.flatnonzero(self.notes.release > start - self._reach))
         return self._play(self.notes, start, self.position)
+
+    def _struck_until(self, pitch: int, at: int) -> np.ndarray:
+        """Whether each note, bool [N], is of this key and was struck until then, though it may sound 5 ms later."""
+        struck = [self._delayed.get((pitch, onset), onset) for onset in self.notes.onset.tolist()]
+        found: np.ndarray = (self.notes.pitch == pitch) & (np.array(struck, np.int64) <= at)
+        return found
 
     def _not_yet_read(self, pitch: int, at: int | None) -> int:
         if not 0 <= pitch <= 127:

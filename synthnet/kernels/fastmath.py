@@ -18,8 +18,10 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from synthnet.kernels import CACHE
+
 # No fast-math flag that assumes finite numbers or reorders sums: only fused multiply-add.
-COMPILE: dict[str, Any] = {"fastmath": {"contract", "nsz"}, "error_model": "numpy", "nogil": True, "cache": True}
+COMPILE: dict[str, Any] = {"fastmath": {"contract", "nsz"}, "error_model": "numpy", "nogil": True, "cache": CACHE}
 
 # numba would compute in float64 with Python's numbers, hence the typed constants, highest power first.
 ONE = np.float32(1.0)

@@ -20,11 +20,13 @@ from typing import Any, NamedTuple
 import numba as nb
 import numpy as np
 
+from synthnet.kernels import CACHE
+
 INAUDIBLE = 1e-5  # -100 dB of full scale: partials and bands below it at both ends of a segment are not computed
 RESTART = 512  # samples after which the recurrence of sines starts anew, before its rounding is heard
 NYQUIST = 0.49  # cycles a sample: partials above it are left out
 
-_options: dict[str, Any] = {"fastmath": {"contract", "reassoc", "arcp", "nsz"}, "cache": True, "nogil": True}
+_options: dict[str, Any] = {"fastmath": {"contract", "reassoc", "arcp", "nsz"}, "cache": CACHE, "nogil": True}
 
 
 class Voices(NamedTuple):

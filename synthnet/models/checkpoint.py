@@ -19,8 +19,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from synthnet.files import InputError, atomic_write
+from synthnet.audio import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
+from synthnet.files import InputError, atomic_write, parse_json
 from synthnet.models import build_model, config_from, shapes_of
+from synthnet.models.config import LARGEST_WEIGHT, WEIGHT_RANGES
 from synthnet.score.general_midi import KNOWN_INSTRUMENTS
 
 if TYPE_CHECKING:
@@ -63,8 +65,8 @@ class CheckpointHeader:
     config: Config
     sample_rate_hz: int
     instruments: tuple[str, ...]
-    training: Mapping[str, Any]
-    figures: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    training: Mapping[str, Any] = field(repr=False)
+    figures: Mapping[str, Any] = field(default_factory=dict, kw_only=True, repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON: the metadata of a file."""
@@ -104,7 +106,7 @@ class Checkpoint(CheckpointHeader):
         weights: the model's state, by name. A file may hold them in half precision.
     """
 
-    weights: Mapping[str, np.ndarray]
+    weights: Mapping[str, np.ndarray] = field(repr=False)
 
     def of_one(self, instrument: str | None = None) -> Checkpoint:
         """The same network for one of its instruments, or for the mean of all, without instrument embeddings.
@@ -158,6 +160,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if wrong:
         model = header.config.model
         raise InputError(f"{path}: weights do not fit the {model} that it describes (first at {min(wrong)})")
+    for name, value in weights.items():
+        low, high = WEIGHT_RANGES.get(name, (-LARGEST_WEIGHT, LARGEST_WEIGHT))
+        if value.dtype.kind != ("i" if name == "nearest" else "f"):
+            raise InputError(f"{path}: weights of type {value.dtype} ({name})")
+        if value.size and not (low <= value.min() and value.max() <= high):  # nor if one is not a number
+            raise InputError(f"{path}: weights that are not finite, or not within {low:g} to {high:g} ({name})")
     return Checkpoint(**vars(header), weights=weights)
 
 
@@ -169,19 +177,20 @@ def peek_checkpoint(path: Path) -> CheckpointHeader:
 def _header(path: Path, facts: Mapping[str, Any]) -> CheckpointHeader:
     """The header of a file's metadata, if they fit one another; raises as `load_checkpoint`."""
     try:
-        header = CheckpointHeader(
-            config_from(facts["kind"], facts["config"]),
-            int(facts["sample_rate_hz"]),
-            tuple(str(name) for name in facts["instruments"]),
-            dict(facts["training"]),
-            figures=dict(facts["figures"]),
-        )
+        rate, names, training, figures = (facts[k] for k in ("sample_rate_hz", "instruments", "training", "figures"))
+        for value, kind in ((rate, int), (names, list), (training, dict), (figures, dict)):
+            if type(value) is not kind:
+                raise TypeError(f"{value!r:.80}")
+        if not all(isinstance(name, str) and name for name in names):
+            raise TypeError("instruments' names")
+        config = config_from(facts["kind"], facts["config"])
+        header = CheckpointHeader(config, rate, tuple(names), training, figures=figures)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a playable checkpoint (missing or malformed {error})") from None
     n = len(header.instruments)
-    if header.sample_rate_hz < 1000 or not n or header.config.styles not in (0, n):
+    if not LOWEST_RATE_HZ <= rate <= HIGHEST_RATE_HZ or not n or header.config.styles not in (0, n):
         raise InputError(f"{path}: its sample rate or its instruments do not fit its network")
     return header
 
@@ -226,7 +235,7 @@ def load_tensors(path: Path, *, only_facts: bool = False) -> tuple[dict[str, np.
     except (SafetensorError, OSError, ValueError, TypeError) as error:  # numpy does not know every type of numbers
         raise InputError(f"{path}: damaged or not a checkpoint ({' '.join(str(error).split())})") from None
     try:
-        facts = json.loads(metadata[METADATA_KEY])
+        facts = parse_json(metadata[METADATA_KEY])
         version = facts.pop("format")
     except (KeyError, ValueError, TypeError, AttributeError):
         raise InputError(f"{path}: a safetensors file, but not one of SynthNet's") from None

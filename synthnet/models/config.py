@@ -2,60 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple
 
-from synthnet.files import InputError
+from synthnet.files import Checked, InputError, within
 
 KEYS = 128  # rows of the piano roll
 CLASSES = 256  # 8-bit mu-law
+LONGEST_FIELD = 2**18  # samples: a small file could else ask for gigabytes of past
 
 # Features of a note and of a time in a harmonic instrument (`synthnet.models.envelopes`).
 NOTE_FEATURES, TIME_BUMPS, RELEASE_BUMPS = 6, 20, 10
 HARMONIC_FEATURES = NOTE_FEATURES + TIME_BUMPS + 1 + RELEASE_BUMPS + 1
 
-
-def within(low: float, high: float, default: Any = dataclasses.MISSING) -> Any:
-    """A field whose values lie in a range, both ends included."""
-    return dataclasses.field(default=default, metadata={"range": (low, high)})
-
-
-TYPES: dict[str, tuple[Any, str]] = {
-    "bool": (bool, "be true or false"),
-    "int": (int, "be a whole number from {} to {}"),
-    "float": (int | float, "lie between {} and {}"),
-    "str": (str, "be a name"),
+LONGEST_RELEASE_S = 3.0
+LARGEST_WEIGHT = 1e4  # far beyond what training gives
+# What weights of a harmonic instrument stand for: keys, seconds, cents, ratios of frequencies.
+WEIGHT_RANGES = {
+    "nearest": (0, KEYS - 1),
+    "release_s": (1e-3, LONGEST_RELEASE_S + 1e-3),  # half precision rounds
+    "cents": (-1200, 1200),
+    "stretch": (0, 1),
+    "ratios": (1e-3, 4096),
 }
-
-
-@dataclass(frozen=True)
-class CheckedConfig:
-    """A config that checks the types and ranges of its fields; InputError names the first bad one."""
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value, ends = getattr(self, field.name), field.metadata.get("range", ())
-            kinds, wanted = TYPES[str(field.type)]
-            fits = isinstance(value, kinds) and isinstance(value, bool) == (kinds is bool)
-            if not fits or (ends and not ends[0] <= value <= ends[1]):
-                raise InputError(f"{field.name} must {wanted.format(*ends)}, not {value!r}")
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The inverse of `as_dict`; InputError for an unknown or missing key and for a bad value."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        if unknown := set(values) - known:
-            raise InputError(f"unknown model setting {sorted(unknown)[0]!r}; known: {', '.join(sorted(known))}")
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise InputError(f"incomplete model settings: {error}") from None
 
 
 class Variant(NamedTuple):
@@ -82,7 +51,7 @@ MODELS = {
 
 
 @dataclass(frozen=True)
-class ModelConfig(CheckedConfig):
+class ModelConfig(Checked):
     """The shape of one of the paper's networks; InputError for a value outside its range.
 
     Args:
@@ -111,6 +80,8 @@ class ModelConfig(CheckedConfig):
         super().__post_init__()
         if self.model not in MODELS:
             raise InputError(f"unknown model {self.model!r}; known: {', '.join(MODELS)}")
+        if self.receptive_field > LONGEST_FIELD:
+            raise InputError(f"a receptive field of {self.receptive_field:,} samples; at most {LONGEST_FIELD:,}")
 
     @property
     def layer_dilations(self) -> tuple[int, ...]:
@@ -142,7 +113,7 @@ class ModelConfig(CheckedConfig):
 
 
 @dataclass(frozen=True)
-class HarmonicConfig(CheckedConfig):
+class HarmonicConfig(Checked):
     """The shape of a harmonic instrument (`synthnet.models.harmonic`); InputError for a value outside its range.
 
     Args:

@@ -13,12 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from synthnet.kernels.voices import Breakpoints, Voices, find_breakpoints, noise_tables
-from synthnet.models.config import RELEASE_BUMPS, TIME_BUMPS, HarmonicConfig
+from synthnet.models.config import LONGEST_RELEASE_S, RELEASE_BUMPS, TIME_BUMPS, HarmonicConfig
 from synthnet.score.roll import RollEvents
 
 N_KEYS = 128
 EARLIEST_S = 0.002  # where the logarithmic scales of time begin
-LONGEST_RELEASE_S = 3.0
 TABLE_SCALE = 3.0  # of the values in tables by key: they learn that much faster than weights
 LEGATO_S = 0.1  # a gap of this length between two notes is hardly legato any more
 BENT_S = 4.0

@@ -22,6 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from synthnet.kernels import CACHE
+
 WINDOWS_S = (0.093, 0.046, 0.023, 0.0116, 0.0058)  # 4096 to 256 samples at 44.1 kHz
 FLOOR = 1e-4
 LINEAR_WEIGHT = 20.0
@@ -30,7 +32,7 @@ CQT_LOWEST_HZ, CQT_BINS, CQT_HOP_S = 32.703, 84, 0.032
 SILENCE = 1e-3  # a reference's maximum counts as this at least
 
 
-@nb.njit(parallel=True, fastmath=True, cache=True, nogil=True)
+@nb.njit(parallel=True, fastmath=True, cache=CACHE, nogil=True)
 def _distance(spectrum: Any, reference: Any, scale: Any, gradient: Any) -> float:
     """The distance of complex spectra [R, F, B], times `scale`, and its gradient by `spectrum`."""
     n_rows, n_frames, n_bins = spectrum.shape

@@ -188,12 +188,15 @@ def _write(folder: Path, instrument: str, program: int, takes: Sequence[tuple[Re
 def _part(take: Recording, notes: Sequence[Note], start_s: float, stop_s: float) -> tuple[np.ndarray, list[Note]]:
     """The samples from one time to another, and the notes that begin in them, with times from their start."""
     rate = take.sample_rate_hz
-    samples = take.samples[round(start_s * rate) : round(stop_s * rate)]
-    start_s = round(start_s * rate) / rate
-    kept = [note for note in notes if start_s <= note.start_s < stop_s]
-    return samples, [
-        replace(note, start_s=note.start_s - start_s, end_s=min(note.end_s, stop_s) - start_s) for note in kept
-    ]
+    first, stop = round(start_s * rate), round(stop_s * rate)
+    samples, kept = take.samples[first:stop], []
+    for note in notes:
+        if first <= round(note.start_s * rate) < stop:
+            begin_s = max(0.0, note.start_s - first / rate)
+            end_s = min(note.end_s - first / rate, len(samples) / rate)
+            if begin_s < end_s:
+                kept.append(replace(note, start_s=begin_s, end_s=end_s))
+    return samples, kept
 
 
 def rest_s(notes: Sequence[Note]) -> float:

@@ -63,6 +63,7 @@ KNOWN_INSTRUMENTS = (
     MidiInstrument("pad", 89, 36, 96, chords=True),
 )
 INSTRUMENTS = KNOWN_INSTRUMENTS[:7]
+INSTRUMENT_NAME = r"\w[\w-]*"  # it names folders, too
 
 
 def known_instrument(name: str) -> MidiInstrument | None:
@@ -88,7 +89,7 @@ def own_instrument(
     Raises InputError for a name that is taken or not of letters, digits, '-' and '_' (it names a folder), a program or
     key outside 0 to 127, and a range of less than 14 semitones.
     """
-    if not re.fullmatch(r"\w[\w-]*", name):
+    if not re.fullmatch(INSTRUMENT_NAME, name):
         raise InputError(f"{name!r}: a name is made of letters, digits, - and _, as in tenor-sax")
     if name.lower() in RESERVED_NAMES:
         raise InputError(f"{name}: this word means something else here; take another name")

@@ -78,16 +78,20 @@ class Score:
                 tracks.append(replace(track, notes=notes, controls=controls[id(track.controls)]))
         return replace(self, tracks=tuple(tracks))
 
-    def left_out_line(self, without_controls: Iterable[Track] = ()) -> str | None:
+    def left_out_line(self, without_controls: Iterable[Track] = (), one_velocity: Iterable[Track] = ()) -> str | None:
         """One line, such as "left out: 12 drum notes, 1 pitch bend"; None if nothing was left out.
 
-        The controls of the tracks `without_controls` count as left out.
+        The controls of the tracks `without_controls` count as left out; so do the velocities of the tracks
+        `one_velocity`, where they differ.
         """
         counts = Counter(self.left_out)
         for controls in {id(track.controls): track.controls for track in without_controls}.values():
             counts.update(dict(controls.counts))
-        kinds = (f"{n} {kind.removesuffix('s') if n == 1 else kind}" for kind, n in counts.items())
-        return f"left out: {', '.join(kinds)}" if counts else None
+        kinds = [f"{n} {kind.removesuffix('s') if n == 1 else kind}" for kind, n in counts.items()]
+        velocities = [note.velocity for track in one_velocity for note in track.notes]
+        if len(set(velocities)) > 1:
+            kinds.append(f"velocities of {len(velocities)} notes")
+        return f"left out: {', '.join(kinds)}" if kinds else None
 
 
 def in_order(notes: Iterable[Note]) -> tuple[Note, ...]:

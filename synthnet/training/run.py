@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
-import json
 import math
 import os
 import sys
@@ -19,11 +19,11 @@ from tqdm import tqdm
 from synthnet import __version__
 from synthnet.corpus.corpus import Corpus
 from synthnet.evaluation.plots import plot_training
-from synthnet.files import InputError
+from synthnet.files import InputError, only_one, parse_json
 from synthnet.models import HarmonicConfig, ModelConfig
 from synthnet.models.checkpoint import Checkpoint
 from synthnet.text import clock
-from synthnet.training.settings import Span, TrainingConfig
+from synthnet.training.settings import Span, TrainingConfig, has_run
 from synthnet.training.tasks import TASKS, Task
 from synthnet.training.trainer import Trainer
 
@@ -91,7 +91,7 @@ def train_run(
         evaluation_seconds: generated for each instrument in an evaluation (the paper: 1).
 
     Raises:
-        InputError: a corpus without a validation piece; see also `Trainer.run`.
+        InputError: no validation piece; a folder that holds a run or where another process trains; see `Trainer.run`.
         Interrupted: see `Trainer.run`.
     """
     for corpus in corpora:
@@ -99,49 +99,63 @@ def train_run(
             raise InputError(
                 f"{corpus.folder}: no validation piece, and training is judged by one; build it again with --valid NAME"
             )
+    first = int(os.environ.get("RANK", "0")) == 0  # of the processes of torchrun
+
+    def refuse_former() -> None:
+        if has_run(folder) and not resume:
+            raise InputError(f"{folder}: holds a run already; --resume continues it, --out NAME starts another")
+
+    refuse_former()
     task = TASKS[config.kind](corpora, config, training, evaluation_seconds)
-    folder.mkdir(parents=True, exist_ok=True)
-    begin = Checkpoint(
-        task.config,
-        corpora[0].sample_rate_hz,
-        tuple(corpus.instrument for corpus in corpora),
-        provenance(corpora) | (dict(start.training) if start else {}),
-        {**(start.weights if start else {}), **task.measured},
-    )
-    trainer = Trainer(
-        folder,
-        begin,
-        training,
-        task.dataset,
-        device=torch.device("cpu") if config.kind in CPU_ONLY else device,
-        resume=resume,
-        span=span,
-        workers=workers,
-    )
-    if evaluate_every is None:
-        evaluate_every = EVALUATIONS if span.epochs is None else PAPER_EVALUATIONS
-    monitor = Monitor(task, trainer, span, evaluate_every, training_samples(corpora), say)
-    try:
-        trainer.run(
-            until_step=monitor.until_step,
-            until_s=None if span.minutes is None else 60 * span.minutes,
-            on_step=monitor.show,
-            validate=monitor.validate,
-            validate_now=monitor.is_due,
+    with only_one(folder) if first else contextlib.nullcontext():
+        refuse_former()  # it may have come meanwhile
+        begin = Checkpoint(
+            task.config,
+            corpora[0].sample_rate_hz,
+            tuple(corpus.instrument for corpus in corpora),
+            provenance(corpora) | (dict(start.training) if start else {}),
+            {**(start.weights if start else {}), **task.measured},
         )
-    finally:
-        monitor.bar.close()
-        if trainer.rank == 0 and (rows := training_rows(folder)):
-            plot_training(folder / "curves.png", rows)
+        trainer = Trainer(
+            folder,
+            begin,
+            training,
+            task.dataset,
+            device=torch.device("cpu") if config.kind in CPU_ONLY else device,
+            resume=resume,
+            span=span,
+            workers=workers,
+        )
+        if evaluate_every is None:
+            evaluate_every = EVALUATIONS if span.epochs is None else PAPER_EVALUATIONS
+        monitor = Monitor(task, trainer, span, evaluate_every, training_samples(corpora), say)
+        try:
+            trainer.run(
+                until_step=monitor.until_step,
+                until_s=None if span.minutes is None else 60 * span.minutes,
+                on_step=monitor.show,
+                validate=monitor.validate,
+                validate_now=monitor.is_due,
+            )
+        finally:
+            monitor.bar.close()
+            if trainer.rank == 0 and (rows := training_rows(folder)):
+                plot_training(folder / "curves.png", rows)
 
 
 def training_rows(folder: Path) -> list[dict[str, Any]]:
-    """The rows of a run's metrics.jsonl by step; the last of each step and kind, if a stopped run repeated it."""
+    """The rows of a run's metrics.jsonl by step; the last of each step and kind, if a stopped run repeated it.
+
+    Lines that are no rows, such as half a line that a full disk left, are passed over.
+    """
     metrics = folder / "metrics.jsonl"
-    if not metrics.exists():
-        return []
-    rows = [json.loads(line) for line in metrics.read_text("utf-8").splitlines()]
-    latest = {(row["step"], "rmse_cqt_db" in row): row for row in rows}
+    latest = {}
+    for line in metrics.read_bytes().splitlines() if metrics.exists() else ():
+        with contextlib.suppress(ValueError):
+            row = parse_json(line)
+            whole = isinstance(row, dict) and type(row.get("step")) is int and "elapsed_s" in row
+            if whole and all(type(value) in (int, float) and abs(value) < 1e300 for value in row.values()):
+                latest[row["step"], "rmse_cqt_db" in row] = row
     return sorted(latest.values(), key=lambda row: row["step"])
 
 

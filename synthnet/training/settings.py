@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synthnet.files import InputError, sha256
+from synthnet.files import Checked, InputError, parse_json, sha256, within
 from synthnet.models import HarmonicConfig, ModelConfig, config_from, preset_config
 from synthnet.models.checkpoint import Checkpoint, load_checkpoint, load_tensors
 
@@ -22,51 +21,23 @@ DEFAULT_MODEL, DEFAULT_PRESET = "synthnet", "cpu"
 PAPER_EPOCHS = 200
 LEARNING_RATE_END = 0.05  # share of the learning rate left when annealing ends
 FOLLOWING = {"model", "styles", "longest_s", "anneal_minutes"}  # fields that follow from options and corpora
-TYPES: dict[str, tuple[Any, str]] = {
-    "bool": (bool, "true or false"),
-    "int": (int, "a whole number"),
-    "float": ((int, float), "a number"),
-    "str": (str, "a text"),
-}
-
-
-def setting(default: Any, doc: str, low: float = 0, high: float = 0) -> Any:
-    """A documented field of a settings class, with the range that a number must lie in."""
-    return dataclasses.field(default=default, metadata={"doc": doc, "range": (low, high)})
-
-
-class Checked:
-    """Base of settings: a value of another type than its field's, or outside its range, raises InputError."""
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]  # all subclasses are dataclasses
-            value, (low, high) = getattr(self, field.name), field.metadata["range"]
-            kind, _, optional = str(field.type).partition(" | ")
-            if optional and value is None:
-                continue
-            types, wanted = TYPES[kind]
-            right = isinstance(value, types) and isinstance(value, bool) == (kind == "bool")
-            if low < high:
-                right, wanted = right and low <= value <= high, f"{wanted} from {low:,} to {high:,}"
-            if not right:
-                raise InputError(f"{field.name} must be {wanted}, not {value!r}")
 
 
 @dataclass(frozen=True)
 class TrainingConfig(Checked):
     """The recipe: how a model is trained. The defaults are the paper's."""
 
-    learning_rate: float = setting(1e-3, "Learning rate of Adam and Muon after the warm-up.", 1e-9, 10.0)
-    muon: bool = setting(False, "Train matrices by Muon instead of Adam.")
-    weight_decay: float = setting(1e-5, "L2 penalty inside Adam.", 0.0, 1.0)
-    matrix_decay: float = setting(0.0, "Decoupled weight decay of Muon, as a share of the learning rate.", 0.0, 100.0)
-    batch: int = setting(1, "Slices in a step, in each process.", 1, 4096)
-    n_predicted: int = setting(16_000, "Samples predicted in a slice.", 1, 10_000_000)
-    warmup_steps: int = setting(0, "Steps over which the learning rate rises linearly.", 0, 10_000_000)
-    ema_decay: float = setting(0.0, "Decay, every 5 steps, of the averaged weights; 0: no average.", 0.0, 0.99999)
-    anneal_steps: int | None = setting(None, "The learning rate falls (cosine) until this step.", 1, 10**9)
-    anneal_minutes: float | None = setting(None, "The same by the clock: not reproducible to the bit.", 1e-9, 1e9)
-    seed: int = setting(0, "Random seed of weights and slices.", 0, 2**31 - 1)
+    learning_rate: float = within(1e-9, 10.0, 1e-3)  # learning rate of Adam and Muon after the warm-up
+    muon: bool = False  # train matrices by Muon instead of Adam
+    weight_decay: float = within(0.0, 1.0, 1e-5)  # l2 penalty inside Adam
+    matrix_decay: float = within(0.0, 100.0, 0.0)  # decoupled weight decay of Muon, as a share of the learning rate
+    batch: int = within(1, 4096, 1)  # slices in a step, in each process
+    n_predicted: int = within(1, 10_000_000, 16_000)  # samples predicted in a slice
+    warmup_steps: int = within(0, 10_000_000, 0)  # steps over which the learning rate rises linearly
+    ema_decay: float = within(0.0, 0.99999, 0.0)  # decay, every 5 steps, of the averaged weights; 0: no average
+    anneal_steps: int | None = within(1, 10**9, None)  # the learning rate falls (cosine) until this step
+    anneal_minutes: float | None = within(1e-9, 1e9, None)  # the same by the clock: not reproducible to the bit
+    seed: int = within(0, 2**31 - 1, 0)  # random seed of weights and slices
 
 
 PAPER = TrainingConfig()
@@ -86,9 +57,9 @@ RECIPES = {"cpu": CPU, "harmonic": HARMONIC, "tiny": TINY}  # of other presets, 
 class RunSettings(Checked):
     """Settings of a run that do not change the computation of a step."""
 
-    rate: int | None = setting(None, "Sample rate in Hz of the default corpus.", 1, 10**6)
-    workers: int = setting(0, "Processes that prepare slices.", 0, 256)
-    evaluate_every: str | None = setting(None, "Length between validations, as in 5min, 500steps or 20epochs.")
+    rate: int | None = within(1, 10**6, None)  # sample rate in Hz of the default corpus
+    workers: int = within(0, 256, 0)  # processes that prepare slices
+    evaluate_every: str | None = None  # length between validations, as in 5min, 500steps or 20epochs
 
 
 @dataclass(frozen=True)
@@ -126,7 +97,7 @@ def parse_settings(words: Iterable[str]) -> dict[str, Any]:
         if not equals:
             raise InputError(f"--set {word}: NAME=VALUE is needed, as in learning_rate=0.001")
         try:
-            given[name.strip()] = json.loads(text.lower())
+            given[name.strip()] = parse_json(text.lower())
         except ValueError:
             given[name.strip()] = text
     return given

@@ -15,9 +15,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.utils.data import Dataset
-from torch.utils.tensorboard import SummaryWriter
 
-from synthnet.files import InputError
+from synthnet.files import InputError, append_line
 from synthnet.models import Model, build_model
 from synthnet.models.checkpoint import Checkpoint, arrays_of, load_tensors, save_checkpoint, save_tensors
 from synthnet.training.muon import Muon
@@ -82,7 +81,11 @@ class RunState:
         if matrices:
             self.optimisers["muon"] = Muon(matrices, training.learning_rate, training.matrix_decay)
         self.step, self.elapsed_s, self.best = 0, 0.0, math.inf
-        self.board = SummaryWriter(str(folder / "tensorboard")) if self.rank == 0 else None
+        self.board = None
+        if self.rank == 0:
+            from torch.utils.tensorboard import SummaryWriter  # slow, and tells much where tensorflow is installed
+
+            self.board = SummaryWriter(str(folder / "tensorboard"))
         if resume:
             self.load()
 
@@ -100,8 +103,10 @@ class RunState:
         """Append figures to metrics.jsonl and to TensorBoard; rank 0 alone."""
         if self.board is None:
             return
-        with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": self.step, "elapsed_s": round(self.elapsed_s, 2), **figures}) + "\n")
+        append_line(
+            self.folder / "metrics.jsonl",
+            json.dumps({"step": self.step, "elapsed_s": round(self.elapsed_s, 2), **figures}),
+        )
         for name, value in figures.items():
             self.board.add_scalar(name, value, self.step)
 
@@ -177,8 +182,8 @@ class RunState:
             self.best = math.inf if facts["best"] is None else float(facts["best"])
         except InputError:
             raise
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise InputError(f"{path}: damaged ({str(error).splitlines()[0]})") from None
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as error:
+            raise InputError(f"{path}: damaged ({str(error).partition(chr(10))[0]})") from None
 
 
 def identity(facts: Mapping[str, Any]) -> dict[str, Any]:

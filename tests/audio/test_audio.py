@@ -7,7 +7,7 @@ import errno
 import os
 import resource
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import pytest
 import scipy.stats
 import soundfile
 
-from synthnet.audio.files import AudioWriter, read_audio, scale_audio, to_pcm16, write_audio
+from synthnet.audio.files import encode, made_here, read_audio, write_audio
 from synthnet.audio.mulaw import (
     CLASSES,
     DITHER_WIDTH,
@@ -49,15 +49,6 @@ def full_disk(n_bytes: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def write_blocks(writer: AudioWriter, blocks: Iterable[np.ndarray], then: type[BaseException] | None = None) -> None:
-    """Write the blocks, then raise."""
-    with writer:
-        for block in blocks:
-            writer.write(block)
-        if then is not None:
-            raise then
 
 
 class TestMuLaw:
@@ -289,9 +280,19 @@ def test_mutated_files_are_read_or_refused(tmp_path: Path, file_format: str, sub
 
 
 class TestWriteAudio:
-    def test_pcm16_rounds_and_clips(self) -> None:
+    def test_pcm16_rounds_and_clips(self, tmp_path: Path) -> None:
         x = np.array([0.0, 1.0, -1.0, 2.0, -2.0, 1.4 / 32768, 1.6 / 32768, -1.6 / 32768], np.float32)
-        assert to_pcm16(x).tolist() == [0, 32767, -32768, 32767, -32768, 1, 2, -2]
+        write_audio(tmp_path / "a.wav", x, RATE)
+        assert soundfile.read(tmp_path / "a.wav", dtype="int16")[0].tolist() == [
+            0,
+            32767,
+            -32768,
+            32767,
+            -32768,
+            1,
+            2,
+            -2,
+        ]
 
     def test_a_written_file_is_whole_or_not_there(self, tmp_path: Path) -> None:
         path = tmp_path / "made" / "a.wav"
@@ -303,80 +304,75 @@ class TestWriteAudio:
         assert path.read_bytes() == before
         assert [file.name for file in path.parent.iterdir()] == ["a.wav"]
 
-    @pytest.mark.parametrize(("name", "rate_hz"), [("a.mp3", RATE), ("a", RATE), ("a.wav", 0), ("a.flac", 10**6)])
+    @pytest.mark.parametrize(
+        ("name", "rate_hz"),
+        [("a.mp4", RATE), ("a", RATE), ("a.wav", 0), ("a.flac", 10**6), ("a.opus", 44_100), ("a.mp3", 37_000)],
+    )
     def test_what_cannot_be_written(self, tmp_path: Path, name: str, rate_hz: int) -> None:
         with pytest.raises(InputError, match=str(tmp_path / name)):
             write_audio(tmp_path / name, sine(440, RATE), rate_hz)
-        with pytest.raises(InputError, match=str(tmp_path / name)):
-            AudioWriter(tmp_path / name, rate_hz)
         assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-class TestAudioWriter:
-    def test_blocks_make_the_same_file_as_the_whole(self, tmp_path: Path, ending: str) -> None:
+class TestEncode:
+    @pytest.mark.parametrize("bits", [16, 24])
+    def test_blocks_are_rounded_to_bits(self, tmp_path: Path, ending: str, bits: int) -> None:
         x = np.random.default_rng(6).uniform(-1.3, 1.3, 50_000).astype(np.float32)
-        with AudioWriter(tmp_path / "made" / f"a{ending}", RATE) as writer:
-            for start in range(0, len(x), 7_000):
-                writer.write(x[start : start + 7_000])
-                assert not writer.path.exists()
-        assert [file.name for file in writer.path.parent.iterdir()] == [f"a{ending}"]
-        pcm, rate_hz = soundfile.read(writer.path, dtype="int16")
+        encode(tmp_path / f"a{ending}", np.array_split(x, 7), RATE, bits)
+        steps, rate_hz = soundfile.read(tmp_path / f"a{ending}", dtype="int32")
         assert rate_hz == RATE
-        assert (pcm == to_pcm16(x)).all()
+        half = 1 << (bits - 1)
+        expected = np.clip(np.rint(x.astype(np.float64) * half), -half, half - 1)
+        assert (steps / 2 ** (32 - bits) == expected).all()
 
-    @pytest.mark.parametrize("exception", [KeyboardInterrupt, ValueError])
-    def test_an_exception_leaves_a_playable_part(
-        self, tmp_path: Path, ending: str, exception: type[BaseException]
-    ) -> None:
-        path = tmp_path / f"a{ending}"
-        writer = AudioWriter(path, RATE)
-        with pytest.raises(exception):
-            write_blocks(writer, [sine(440, RATE), sine(550, RATE)], then=exception)
-        assert writer.partial_path == tmp_path / f"a.partial{ending}"
-        assert list(tmp_path.iterdir()) == [writer.partial_path]
-        expected = to_pcm16(np.concatenate([sine(440, RATE), sine(550, RATE)]))
-        assert (read_audio(writer.partial_path).samples * 32768 == expected).all()
-
-    def test_the_old_file_stays_until_the_new_one_is_whole(self, tmp_path: Path, ending: str) -> None:
-        path = tmp_path / f"a{ending}"
-        write_audio(path, sine(440, RATE), RATE)
-        before = path.read_bytes()
-        with pytest.raises(KeyboardInterrupt):
-            write_blocks(AudioWriter(path, RATE), [sine(550, RATE)], then=KeyboardInterrupt)
-        assert path.read_bytes() == before
+    def test_dither_is_triangular_of_one_step_and_seeded(self, tmp_path: Path, ending: str) -> None:
+        """Its error is free of the signal: mean 0 and variance 1/4 step^2 (1/6 of the dither, 1/12 of rounding)."""
+        level = 0.3  # of a step: without dither it is lost
+        files = [tmp_path / f"{name}{ending}" for name in ("a", "b", "c")]
+        for file, seed, n_blocks in zip(files, (1, 1, 2), (1, 9, 1), strict=True):
+            x = np.full(200_000, level / 32_768)
+            encode(file, np.array_split(x, n_blocks), RATE, 16, np.random.default_rng(seed))
+        first, second, third = (soundfile.read(file, dtype="int16")[0] for file in files)
+        assert np.array_equal(first, second)
+        assert not np.array_equal(first, third)
+        assert first.mean() == pytest.approx(level, abs=0.006)
+        assert first.var() == pytest.approx(0.25, abs=0.005)
+        assert set(np.unique(first)) == {-1, 0, 1}
 
     @pytest.mark.parametrize("n_bytes", [0, 30, 10_000, 100_000])
     def test_a_full_disk_is_its_own_error(self, tmp_path: Path, ending: str, n_bytes: int) -> None:
         noise = some_pcm16(RATE) / np.float32(32768)  # 32,000 bytes a block in either format
-        writer = AudioWriter(tmp_path / f"a{ending}", RATE)
         with full_disk(n_bytes), pytest.raises(OSError, match="File too large") as caught:
-            write_blocks(writer, [noise] * 10)
+            encode(tmp_path / f"a{ending}", [noise] * 10, RATE)
         assert caught.value.errno == errno.EFBIG
-        assert list(tmp_path.iterdir()) == ([writer.partial_path] if n_bytes == 100_000 else [])
-
-    def test_a_folder_is_refused_before_anything_is_rendered(self, tmp_path: Path, ending: str) -> None:
-        (tmp_path / f"a{ending}").mkdir()
-        with pytest.raises(InputError, match="is a folder"):
-            AudioWriter(tmp_path / f"a{ending}", RATE)
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
-def test_scaling_a_written_file(tmp_path: Path, ending: str) -> None:
-    path, pcm = tmp_path / f"a{ending}", some_pcm16(1_200_000)  # more than is worked on at once
-    write_audio(path, pcm / np.float32(32768), RATE)
-    scale_audio(path, 1.5)
-    assert list(tmp_path.iterdir()) == [path]
-    audio = read_audio(path)
-    assert audio.sample_rate_hz == RATE
-    assert (audio.samples * 32768 == np.clip(np.rint(1.5 * pcm), -32768, 32767)).all()
+def test_float_files_keep_every_sample(tmp_path: Path) -> None:
+    x = np.random.default_rng(7).uniform(-1.3, 1.3, 5_000).astype(np.float32)
+    encode(tmp_path / "a.wav", [x], RATE, "float", np.random.default_rng(0))
+    assert np.array_equal(soundfile.read(tmp_path / "a.wav", dtype="float32")[0], x)
+    for name in ("a.flac", "a.ogg"):
+        with pytest.raises(InputError, match=rf"{name}: .* no choice of float bits"):
+            encode(tmp_path / name, [x], RATE, "float")
 
 
-def test_the_part_before_a_full_disk_is_readable(tmp_path: Path) -> None:
-    noise = some_pcm16(RATE) / np.float32(32768)
-    writer = AudioWriter(tmp_path / "a.wav", RATE)
-    with full_disk(100_000), pytest.raises(OSError, match="File too large"):
-        write_blocks(writer, [noise] * 10)
-    n_whole = (100_000 - 44) // 2
-    part = read_audio(writer.partial_path).samples
-    assert (part * 32768 == np.tile(some_pcm16(RATE), 4)[:n_whole]).all()
+@pytest.mark.parametrize("ending", [".ogg", ".opus", ".mp3"])
+def test_lossy_files_hold_the_sound_and_report_their_own_peak(tmp_path: Path, ending: str) -> None:
+    file, rate_hz = tmp_path / f"a{ending}", 48_000
+    for x in (np.sign(sine(311, rate_hz, 2)), 1.8 * sine(440, rate_hz, 2)):
+        peak = encode(file, np.array_split(x, 20), rate_hz)
+        heard = soundfile.read(file)[0]
+        assert np.abs(heard).max() == pytest.approx(peak, abs=1e-6)
+    assert np.corrcoef(x, heard[: len(x)])[0, 1] > 0.999
+
+
+@pytest.mark.parametrize("ending", [".wav", ".flac", ".ogg", ".opus", ".mp3"])
+def test_files_made_here_are_known(tmp_path: Path, ending: str) -> None:
+    file = tmp_path / f"a{ending}"
+    write_audio(file, sine(440, RATE), RATE)
+    assert made_here(file)
+    soundfile.write(file, sine(440, RATE), RATE, format={".opus": "OGG"}.get(ending, ending[1:].upper()))
+    assert not made_here(file)
+    file.write_bytes(b"MThd")
+    assert not made_here(file)

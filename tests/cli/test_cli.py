@@ -231,7 +231,9 @@ def test_training_from_a_trained_network(
 
 
 def test_a_corpus_without_a_validation_piece_is_refused_before_training(run: Run, song: Path, tmp_path: Path) -> None:
-    assert run("corpus", "build", "--instrument", "flute", "--scores", song, "--out", "c").status == 0
+    (tmp_path / "second.mid").write_bytes(song.read_bytes())
+    scores = ["--scores", song, "--scores", "second.mid"]
+    assert run("corpus", "build", "--instrument", "flute", *scores, "--out", "c").status == 0
     fault(run("train", "--corpus", "c", "--preset", "tiny", "--steps", 1), "no validation piece", "--valid")
 
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import io
+import os
 import random
+import sys
 from functools import partial
 from pathlib import Path
 
+import mido
 import numpy as np
 import pytest
+import soundfile
 import torch
-from conftest import Run, fault
+from conftest import SMALL, Run, fault, small_weights
 
-from synthnet import cli
 from synthnet.audio.files import read_audio
 from synthnet.generation.library import read_library
 from synthnet.models import build_model, preset_config
 from synthnet.models.checkpoint import Checkpoint, save_checkpoint
-from synthnet.score.controllers import Controls
 from synthnet.score.midi import read_score, write_midi
 from synthnet.score.notes import Note, Score, Track
 
@@ -52,13 +55,19 @@ def many(tmp_path: Path) -> Path:
     return saved_network(tmp_path / "many.safetensors", "flute", "cello", "trumpet")
 
 
+@pytest.fixture
+def harmonic(tmp_path: Path) -> Path:
+    save_checkpoint(tmp_path / "kazoo.safetensors", Checkpoint(SMALL, RATE, ("kazoo",), {}, small_weights()))
+    return tmp_path / "kazoo.safetensors"
+
+
 def test_render_takes_the_shipped_unless_an_own_one_is_named(
     run: Run, song: Path, network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shipped = tmp_path / "shipped"
     shipped.mkdir()
     (shipped / "trumpet.safetensors").write_bytes(network.read_bytes())
-    monkeypatch.setattr(cli.render, "read_library", partial(read_library, shipped=shipped))
+    monkeypatch.setattr("synthnet.cli.render.read_library", partial(read_library, shipped=shipped))
     folder = tmp_path / "runs" / "mine"
     folder.mkdir(parents=True)
     (folder / "last.safetensors").write_bytes(network.read_bytes())
@@ -86,18 +95,127 @@ def test_render_options(run: Run, song: Path, network: Path, tmp_path: Path) -> 
     assert np.std(mean) < np.std(drawn)
     assert np.array_equal(mean, audio())
     audio("--stems", "stems")
-    assert [path.name for path in sorted((tmp_path / "stems").iterdir())] == ["01.wav", "02.wav"]
+    assert [path.name for path in sorted((tmp_path / "stems").iterdir())] == ["01 melody.wav", "02 bass.wav"]
     whole = run("render", song, "--checkpoint", network, "-o", "o.flac")
     assert len(read_audio(tmp_path / "o.flac").samples) == round((0.1 + 0.5) * 44_100)
     assert "track 0, melody (2 notes): trumpet, its program 56" in whole.err
 
 
 def test_render_reports_the_controls_that_a_network_does_not_hear(run: Run, network: Path, tmp_path: Path) -> None:
-    controls = Controls(pitch=((0.02, 1.0), (0.04, 0.0)), vibrato=((0.0, 0.5),))
-    write_midi(Score((Track((Note(60, 90, 0.0, 0.1),), controls=controls),)), tmp_path / "bends.mid")
+    midi = mido.MidiFile(type=0)
+    midi.add_track().extend(
+        [
+            mido.Message("control_change", control=1, value=64),
+            mido.Message("note_on", note=60, velocity=90),
+            mido.Message("pitchwheel", pitch=4096, time=20),
+            mido.Message("pitchwheel", time=20),
+            mido.Message("note_off", note=60, time=20),
+        ]
+    )
+    midi.save(tmp_path / "bends.mid")
     result = run("render", tmp_path / "bends.mid", "--checkpoint", network, "-o", "o.wav")
     assert result.status == 0, result.err
     assert f"{tmp_path / 'bends.mid'}: left out: 1 pitch bend, 1 modulation change" in result.err.splitlines()
+
+
+def test_render_counts_the_velocities_that_a_network_does_not_play(
+    run: Run, network: Path, harmonic: Path, tmp_path: Path
+) -> None:
+    for velocities, line in (((80, 81, 81), "left out: velocities of 3 notes"), ((80, 80, 80), "")):
+        notes = [Note(60 + n, velocity, 0.0, 0.1) for n, velocity in enumerate(velocities)]
+        write_midi(Score((Track(tuple(notes)),)), tmp_path / "soft.mid")
+        for file in (network, harmonic):
+            told = run("render", "soft.mid", "--checkpoint", file, "-o", "o.wav").err
+            assert ("left out" in told) == bool(line and file == network)
+            assert line in told or file == harmonic
+
+
+def test_a_window_has_the_tracks_numbers_and_sound_of_the_whole_song(run: Run, harmonic: Path, tmp_path: Path) -> None:
+    early, late = Track((Note(60, 90, 0.0, 1.0),), 0, "early"), Track((Note(48, 90, 61.0, 63.0),), 0, "late/Bass?")
+    write_midi(Score((early, late)), tmp_path / "song.mid")
+    render = ["render", "song.mid", "--checkpoint", harmonic, "--rate", RATE, "--instrument", "1=kazoo", "-o"]
+    assert run(*render, "whole.wav").status == 0
+    result = run(*render, "part.wav", "--start", "1:01.5", "--duration", "0:00.25", "--stems", "stems")
+    assert "track 1, late/Bass? (1 notes): kazoo, as asked" in result.err
+    whole, part = (read_audio(tmp_path / name).samples for name in ("whole.wav", "part.wav"))
+    at = round(61.5 * RATE)
+    np.testing.assert_allclose(part, whole[at : at + RATE // 4], atol=3.5 / 32_768)  # both dithered
+    assert sorted(os.listdir(tmp_path / "stems")) == ["01 early.wav", "02 late Bass.wav"]
+    assert np.abs(read_audio(tmp_path / "stems" / "01 early.wav").samples).max() < 2 / 32_768
+    assert run(*render, "same.wav", "--start", "61.5", "--duration", 0.25).status == 0
+    assert (tmp_path / "same.wav").read_bytes() == (tmp_path / "part.wav").read_bytes()
+    fault(run(*render, "o.wav", "--start", 20, "--duration", 5), "song.mid", "no notes between 20 s and 25 s")
+    fault(run(*render, "o.wav", "--start", "1:75"), "--start", "1:75")
+
+
+def test_loud_songs_stay_below_full_scale_in_every_format(run: Run, harmonic: Path, tmp_path: Path) -> None:
+    chord = Track(tuple(Note(40 + 2 * n, 127, 0.0, 1.0) for n in range(24)))
+    write_midi(Score((chord,)), tmp_path / "loud.mid")
+    render = ["render", "loud.mid", "--checkpoint", harmonic, "--rate", 48_000, "--stems", "stems", "-o"]
+    for name in ("a.wav", "a.flac", "a.ogg", "a.opus", "a.mp3"):
+        result = run(*render, name)
+        assert "the mix was turned down by" in result.err, result.err
+        for file in (tmp_path / name, tmp_path / "stems" / f"01{Path(name).suffix}"):
+            assert 0.8 < np.abs(read_audio(file).samples).max() <= 0.99
+    for bits, subtype in (("16", "PCM_16"), ("24", "PCM_24"), ("float", "FLOAT")):
+        assert run(*render, "a.wav", "--bits", bits).status == 0
+        assert soundfile.info(tmp_path / "a.wav").subtype == subtype
+    fault(run(*render, "a.flac", "--bits", "float"), "a.flac", "float")
+    fault(run(*render[:5], 44_100, "-o", "a.opus"), "a.opus", "44100")
+
+
+def test_files_are_not_overwritten_by_mistake(run: Run, harmonic: Path, song: Path, tmp_path: Path) -> None:
+    render = ["render", "--checkpoint", harmonic, "--duration", 0.1, "--rate", RATE]
+    (tmp_path / "take.wav").write_bytes(song.read_bytes())
+    os.link(tmp_path / "take.wav", tmp_path / "hard.wav")
+    (tmp_path / "soft.wav").symlink_to("take.wav")
+    for out in ([], ["-o", "hard.wav"], ["-o", "soft.wav"], ["--force", "-o", "take.wav"]):
+        fault(run(*render, "take.wav", *out), out[-1] if out else "take.wav", "is the song itself")
+    soundfile.write(tmp_path / "mine.wav", np.zeros(10), RATE)
+    (tmp_path / "stems").mkdir()
+    (tmp_path / "stems" / "02 bass.wav").write_text("mine")
+    before = (tmp_path / "mine.wav").read_bytes()
+    fault(run(*render, song, "-o", "mine.wav"), "mine.wav", "--force")
+    fault(run(*render, song, "-o", "o.wav", "--stems", "stems"), "02 bass.wav", "--force")
+    assert (tmp_path / "mine.wav").read_bytes() == before
+    assert (tmp_path / "stems" / "02 bass.wav").read_text() == "mine"
+    fault(run(*render, song, "-o", "s/01 melody.wav", "--stems", "s"), "01 melody.wav", "written twice")
+    assert not (tmp_path / "s").exists()
+    for _ in range(2):  # the second time it is our own
+        assert run(*render, song, "-o", "mine.wav", "--stems", "stems", "--force").status == 0
+    assert run(*render, song, "-o", "mine.wav", "--stems", "stems").status == 0
+    assert not list(tmp_path.rglob("*part*"))
+
+
+def test_several_songs_go_on_after_an_error(run: Run, harmonic: Path, song: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.mid").write_text("not MIDI")
+    (tmp_path / "last.mid").write_bytes(song.read_bytes())
+    render = ["render", "--checkpoint", harmonic, "--duration", 0.1, "--rate", RATE, "--out-dir", "out"]
+    result = run(*render, song, "bad.mid", "missing.mid", "last.mid", "--stems", "stems")
+    assert result.status == 2
+    assert [line.split(":")[1] for line in result.err.splitlines() if line.startswith("synthnet: ")] == [
+        " bad.mid",
+        " missing.mid",
+    ]
+    assert sorted(os.listdir(tmp_path / "out")) == ["last.wav", "song.wav"]
+    assert sorted(os.listdir(tmp_path / "stems" / "last")) == ["01 melody.wav", "02 bass.wav"]
+    assert run(*render, song, "last.mid").status == 0
+    fault(run(*render, song, "last.mid", "-o", "o.wav"), "-o names one file")
+    (tmp_path / "other").mkdir()
+    fault(run(*render, song, tmp_path / "other" / "song.mid"), "song.wav", "other", "one name")
+
+
+def test_standard_input_and_any_name(
+    run: Run, harmonic: Path, song: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    render = ["render", "--checkpoint", harmonic, "--duration", 0.1, "--rate", RATE]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(song.read_bytes())))
+    assert run(*render, "-").status == 0
+    (tmp_path / "\udce9tude.mid").write_bytes(song.read_bytes())
+    result = run(*render, "\udce9tude.mid", "--stems", "st\udce9ms")
+    assert result.status == 0, result.err
+    assert (tmp_path / "\udce9tude.wav").read_bytes() == (tmp_path / "out.wav").read_bytes()
+    assert run(*render, "\udce9tude.mid", "-o", "\udce9tude.ogg").status == 0
 
 
 def test_tracks_of_a_song_are_played_by_different_instruments(run: Run, song: Path, many: Path, tmp_path: Path) -> None:
@@ -163,7 +281,7 @@ def test_errors_of_options(run: Run, song: Path, network: Path) -> None:
         for value in ("-1", "nan", "inf"):
             fault(run(*render, option, value), option, value)
     fault(run(*render, "--start", 100), str(song), "beyond the end")
-    fault(run(*render, "-o", "out.mp3"), "out.mp3", ".wav or .flac")
+    fault(run(*render, "-o", "out.mp4"), "out.mp4", ".wav, .flac, .ogg, .opus or .mp3")
     fault(run(*render, "--temperature", 0), "--temperature")
     fault(run(*render, "--seed", -1), "seed")
     for chunks in ("some", "0", "1001", "-1"):

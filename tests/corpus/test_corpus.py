@@ -283,7 +283,7 @@ def test_all_unusable_scores_are_listed_and_nothing_is_written(scores: Path, tmp
     with pytest.raises(InputError) as caught:
         build_corpus(tmp_path / "corpus", TRUMPET, [scores, tmp_path / "nothing", tmp_path / "missing.mid"])
     head, *errors = str(caught.value).splitlines()
-    assert head == "6 of 7 scores cannot be used:"
+    assert head == "6 of 8 scores cannot be used:"
     named = {"garbage.mid", "empty.midi", "silent.mid", "nothing", "missing.mid", "tiny_gigue.mid"}
     assert {Path(error.split(": ")[0]).name for error in errors} == named
     assert not (tmp_path / "corpus").exists()
@@ -296,10 +296,41 @@ def test_a_piece_the_sound_font_cannot_play_is_listed(scores: Path, tmp_path: Pa
     assert not (tmp_path / "corpus").exists()
 
 
+def test_unusable_scores_are_left_out_when_asked(scores: Path, tmp_path: Path) -> None:
+    (scores / "garbage.mid").write_bytes(b"garbage")
+    write_midi(Score((Track((Note(127, 90, 0.0, 0.2),)),)), scores / "bats.mid")
+    lines: list[str] = []
+    corpus = build_corpus(tmp_path / "corpus", TRUMPET, [scores], report=lines.append, skip_bad=True)
+    assert [piece.name for piece in corpus.pieces] == ["tiny_gigue", "tiny_prelude"]
+    told = sorted(Path(line.split(": ")[1]).name for line in lines if line.startswith("left out: "))
+    assert told == ["bats.mid", "garbage.mid"]
+    with pytest.raises(InputError, match=r"garbage\.mid"):
+        build_corpus(tmp_path / "none", TRUMPET, [scores / "garbage.mid"], skip_bad=True)
+
+
+@pytest.mark.parametrize(("rests", "cut_s"), [([3.0, 7.5], 7.6), ([3.0], 8.0)])
+def test_the_only_piece_validates_on_its_last_fifth(tmp_path: Path, rests: list[float], cut_s: float) -> None:
+    """Notes of half a second; those at `rests` begin 0.2 s later. Only a late rest counts, else 80%."""
+    starts = [0.5 * n for n in range(20)]
+    notes = tuple(Note(60, 90, at + 0.2 * (at in rests), at + 0.5) for at in starts)
+    write_midi(Score((Track(notes),)), tmp_path / "song.mid")
+    corpus = build_corpus(tmp_path / "corpus", TRUMPET, [tmp_path / "song.mid"])
+    (train,), (valid,) = corpus.split("train"), corpus.split("valid")
+    assert (train.name, valid.name) == ("song", "song-end")
+    n_before = sum(note.end_s <= cut_s for note in notes)
+    assert len(corpus.read_notes(train)) == n_before
+    assert len(corpus.read_notes(valid)) == len(notes) - n_before
+    first_s = min(note.start_s for note in notes if note.start_s >= cut_s) - cut_s
+    assert corpus.read_notes(valid)[0].start_s == pytest.approx(first_s, abs=2e-3)
+    again = contents(corpus.folder)
+    build_corpus(tmp_path / "corpus", TRUMPET, [tmp_path / "song.mid"])
+    assert contents(corpus.folder) == again
+
+
 def test_a_corpus_needs_a_piece_to_train_on(scores: Path, tmp_path: Path) -> None:
     for given, valid, error in [
         ([], [], "no scores given"),
-        ([scores / "tiny_prelude.mid"], [], "left to train on"),
+        ([scores / "tiny_prelude.mid"], ["prelude"], "left to train on"),
         ([scores], ["tiny"], "left to train on"),
         ([scores], ["gigue", "prelude"], "all 2 have 'gigue' or 'prelude'"),
         ([scores], ["gigue", "sarabande"], "sarabande: no score has this"),

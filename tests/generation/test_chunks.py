@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
 
 from synthnet.generation import chunks
-from synthnet.generation.chunks import chunks_that_pay, generate_in_chunks, plan_cuts
+from synthnet.generation.chunks import chunks_that_pay, entry, generate_in_chunks, plan_cuts, sounding_spans
 from synthnet.generation.streams import Stream, generate
 from synthnet.models import Network, build_model, preset_config
 from synthnet.score.notes import Note
-from synthnet.score.roll import roll_events
+from synthnet.score.roll import events_from, roll_events
 
 RATE = 16_000
 
@@ -85,3 +87,55 @@ def test_more_chunks_than_there_is_music_for_are_fewer() -> None:
     for n, n_chunks in ((800, 8), (8_000, 100)):
         made = list(generate_in_chunks(score_reader(), streams, n, n_chunks, progress=lambda done: None))
         assert np.concatenate(made, axis=1).shape == (1, n)
+
+
+@pytest.mark.parametrize("n_chunks", [1, 3])
+def test_no_network_runs_in_the_rests_of_a_track(n_chunks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, n, steps, done = score_reader(), 20 * RATE, [0], []
+
+    def counted(network: Network, streams: list[Stream], length: int, **options: object) -> Iterator[np.ndarray]:
+        steps.append(len(streams) * length)
+        return generate(network, streams, length, **options)
+
+    monkeypatch.setattr(chunks, "generate", counted)
+    sparse = [[Note(60 + track, 90, 1.5 * track + 0.5, 1.5 * track + 1.0)] for track in range(10)]
+    streams = [Stream(roll_events(notes, RATE), (0,), mean=True) for notes in (*sparse, [])]
+    made = np.concatenate(list(generate_in_chunks(network, streams, n, n_chunks, progress=done.append)), axis=1)
+    assert made.shape == (11, n)
+    assert sum(done) == n
+    assert sum(steps) <= 10 * 1.6 * RATE  # of 11 x 20 s
+    whole = np.concatenate(list(generate(network, streams, n)), axis=1)
+    for row, (note,) in enumerate(sparse):
+        onset, ring = (int(second * RATE) for second in (note.start_s, note.end_s + 0.5))
+        np.testing.assert_allclose(made[row, onset : ring - 160], whole[row, onset : ring - 160], atol=1e-6)
+        assert not made[row, : onset - 160].any()
+        assert not made[row, ring:].any()
+    assert not made[-1].any()
+
+
+@pytest.mark.parametrize("n_chunks", [1, 4])
+def test_a_start_in_held_notes_is_that_of_the_whole_piece(n_chunks: int) -> None:
+    network, held = score_reader(), [Note(40, 90, 1.0, 5.0), Note(47, 90, 2.0, 9.0)]
+    streams = [Stream(roll_events(notes, RATE), (3,), mean=True) for notes in (held, MELODY)]
+    whole = np.concatenate(list(generate(network, streams, 8 * RATE)), axis=1)
+    part = generate_in_chunks(network, streams, 4 * RATE, n_chunks, start=4 * RATE)
+    np.testing.assert_allclose(np.concatenate(list(part), axis=1), whole[:, 4 * RATE :], atol=1e-6)
+
+
+def test_generation_begins_at_the_onsets_of_what_is_heard_at_the_start() -> None:
+    def began_s(*notes: Note) -> float:
+        return (entry(events_from(roll_events(notes, RATE), 20 * RATE), 800) + 800) / RATE
+
+    ended, held, later, long = Note(60, 90, 5, 19), Note(60, 90, 17, 21), Note(60, 90, 21.5, 22), Note(61, 90, 2, 30)
+    assert began_s() == began_s(ended, later) == 0
+    assert began_s(ended, held, later) == -3
+    assert began_s(held, long) == -10
+    assert began_s(Note(60, 90, 19, 19.8)) == -1  # it rings
+
+
+def test_what_sounds_reaches_from_onsets_to_half_a_second_after_releases() -> None:
+    notes = [Note(60, 90, *times) for times in ((0, 1), (3, 4), (4.5, 5), (6, 7), (11.9, 14))]
+    spans = sounding_spans(events_from(roll_events(notes, 1000), 2000), 10_000, 300)
+    assert spans == [(1000, 3500), (4000, 5500), (9900, 10_000)]
+    assert sounding_spans(roll_events(notes[2:3], 1000), 5_700, 300) == [(4500, 5700)]
+    assert sounding_spans(roll_events([], 1000), 3_700, 300) == []

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import mido
 import numpy as np
 import pytest
 import torch
@@ -196,7 +195,7 @@ def test_vibrato() -> None:
 def controls_of(*changes: tuple[int, int]) -> Controls:
     channel = ChannelControllers()
     for control, value in changes:
-        channel.receive(mido.Message("control_change", control=control, value=value), 0.0)
+        channel.receive(control, value, 0.0)
     return channel.controls()
 
 

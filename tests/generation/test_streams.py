@@ -113,8 +113,8 @@ def render(
 def test_a_rendering_ends_half_a_second_after_the_last_note() -> None:
     score = Score((Track((Note(60, 90, 0.0, 1.0),), 0, "a"), Track((Note(67, 90, 0.5, 0.7),), 0, "b")))
     seats = [seat_of(network_of())] * 2
-    assert rendering_samples(score, seats, RATE, None) == 1.5 * RATE
-    assert rendering_samples(score, seats, RATE, 0.25) == RATE // 4
+    assert len(rendering_samples(score, seats, Settings(RATE))) == 1.5 * RATE
+    assert len(rendering_samples(score, seats, Settings(RATE, 0.25))) == RATE // 4
 
 
 @pytest.mark.parametrize("engine", ["torch", "compiled"])
@@ -143,11 +143,12 @@ TWO_TRACKS = Score((Track((Note(60, 90, 0.0, 0.1),), 0, "a"), Track((Note(67, 90
 
 
 def test_mix_is_the_sum_of_the_stems_turned_down_only_if_it_would_clip(tmp_path: Path) -> None:
+    names = ["01 a.wav", "02 b.wav"]
     for class_number, turned_down in [(178, False), (250, True)]:
         rendering = render(one_class_network(class_number), TWO_TRACKS, tmp_path / "mix.wav", stems=tmp_path / "stems")
         level = float(decode_mu_law(np.array(class_number)))
         mix = read_audio(tmp_path / "mix.wav").samples
-        stems = [read_audio(tmp_path / "stems" / f"0{number}.wav").samples for number in (1, 2)]
+        stems = [read_audio(tmp_path / "stems" / name).samples for name in names]
         assert len(mix) == rendering.n_samples == round((0.15 + 0.5) * RATE)
         np.testing.assert_allclose(stems, level * rendering.gain, atol=1e-4)
         np.testing.assert_allclose(mix, min(2 * level, 0.99), atol=2e-4)
@@ -194,7 +195,7 @@ def test_tracks_on_two_networks_are_what_each_network_plays_alone(tmp_path: Path
             progress=done.append,
         )
         assert sum(done) == 3 * rendering.n_samples
-        stems = [read_audio(together / f"0{number}.wav").samples for number in (1, 2, 3)]
+        stems = [read_audio(together / name).samples for name in ("01 a.wav", "02 b.wav", "03 c.wav")]
         mix = read_audio(tmp_path / "mix.wav").samples
         np.testing.assert_allclose(mix, sum(stems), atol=2e-4)
         assert np.std(mix) > 0.05
@@ -207,7 +208,7 @@ def test_tracks_on_two_networks_are_what_each_network_plays_alone(tmp_path: Path
                 pieces = generate_in_chunks(network, batch, n, chunks, progress=lambda n: None)
                 alone = np.concatenate(list(pieces), axis=1)
             for row, number in enumerate(numbers):
-                np.testing.assert_allclose(stems[number], alone[row] * rendering.gain, atol=1 / 32_768)
+                np.testing.assert_allclose(stems[number], alone[row] * rendering.gain, atol=2 / 32_768)
 
 
 def test_even_blocks_are_the_same_audio_and_are_read_no_further_than_needed() -> None:
@@ -230,7 +231,7 @@ def test_even_blocks_are_the_same_audio_and_are_read_no_further_than_needed() ->
 def test_a_network_of_another_rate_is_resampled_into_the_mix(tmp_path: Path) -> None:
     """A constant stays one, at the length asked for, but for the filter's ringing at its ends."""
     seats = [seat_of(one_class_network(178), RATE // 2)] * 2
-    n_samples = rendering_samples(TWO_TRACKS, seats, RATE, None)
+    n_samples = len(rendering_samples(TWO_TRACKS, seats, Settings(RATE)))
     render_score(seats, TWO_TRACKS, tmp_path / "mix.wav", Settings(RATE, n_chunks=1))
     mix = read_audio(tmp_path / "mix.wav").samples
     assert len(mix) == n_samples == round(0.65 * RATE)

@@ -316,9 +316,9 @@ def test_the_scale_of_two_cores_hears_a_second_at_8_khz() -> None:
     [
         (lambda: preset_config("synthnet", "L25"), "unknown preset 'L25'; known: L24, L26, L48, cpu, tiny"),
         (lambda: build_model(preset_config("synthnot", "L24")), "unknown model 'synthnot'"),
-        (lambda: preset_config("synthnet", "L24", channels=0), "channels must be a whole number from 4 to 8192"),
-        (lambda: ModelConfig.from_dict({"model": "synthnet", "chanels": 3}), "unknown model setting 'chanels'"),
-        (lambda: ModelConfig.from_dict({"model": "synthnet"}), "incomplete model settings"),
+        (lambda: preset_config("synthnet", "L24", channels=0), "channels must be a whole number from 4 to 8,192"),
+        (lambda: ModelConfig.from_dict({"model": "synthnet", "chanels": 3}), "unknown setting 'chanels'"),
+        (lambda: ModelConfig.from_dict({"model": "synthnet"}), "incomplete"),
         (lambda: preset_config("synthnet", "tiny", velocity=1), "velocity must be true or false, not 1"),
         (lambda: config_from("harmonica", {}), "unknown kind of model 'harmonica'; known: autoregressive"),
     ],

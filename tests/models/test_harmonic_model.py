@@ -29,15 +29,15 @@ def test_a_config_is_its_plain_values() -> None:
 @pytest.mark.parametrize(
     ("values", "line"),
     [
-        ({"partial": 8}, "unknown model setting 'partial'"),
-        ({"partials": 0}, "partials must be a whole number from 1 to 1024, not 0"),
+        ({"partial": 8}, "unknown setting 'partial'"),
+        ({"partials": 0}, "partials must be a whole number from 1 to 1,024, not 0"),
         ({"bands": 1}, "bands must be"),
         ({"width": 16.0}, "width must be a whole number"),
         ({"embedding": True}, "embedding must be a whole number"),
-        ({"longest_s": 0.5}, "longest_s must lie between 2 and 3600, not 0.5"),
-        ({"longest_s": True}, "longest_s must lie"),
-        ({"longest_s": "long"}, "longest_s must lie"),
-        ({"longest_s": float("nan")}, "longest_s must lie"),
+        ({"longest_s": 0.5}, "longest_s must be a number from 2 to 3,600, not 0.5"),
+        ({"longest_s": True}, "longest_s must be a number"),
+        ({"longest_s": "long"}, "longest_s must be a number"),
+        ({"longest_s": float("nan")}, "longest_s must be a number"),
     ],
 )
 def test_errors_of_a_config(values: dict[str, Any], line: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from synthnet.corpus.corpus import read_corpus
 from synthnet.files import InputError
 from synthnet.recordings import build
 from synthnet.recordings.build import corpus_from_recordings, rest_s
+from synthnet.recordings.sound import Recording
 from synthnet.recordings.transcribe import Heard
 from synthnet.score.midi import read_score
 from synthnet.score.notes import Note
@@ -73,6 +75,16 @@ def test_the_corpus_holds_what_was_played(takes, tmp_path):
     assert reports[0].a4_hz == pytest.approx(442, abs=0.5)
     assert (reports[0].lowest_pitch, reports[0].highest_pitch) == (57, 69)
     assert any("resampled" in line for line in lines)
+
+
+def test_a_note_that_crosses_the_cut_ends_with_the_piece():
+    take = Recording(Path("a.wav"), np.zeros(RATE * 4, np.float32), RATE, ())
+    notes = [Note(60, 80, 0.9999999, 3.0), Note(62, 80, 1.2, 3.9), Note(64, 80, 2.00001, 3.0)]
+    for stop_s in np.linspace(2.0002, 2.5, 50):  # between samples, too
+        samples, kept = build._part(take, notes, 1.0, float(stop_s))
+        assert [note.pitch for note in kept] == [60, 62, 64]
+        assert all(0 <= note.start_s < note.end_s <= len(samples) / RATE for note in kept)
+        assert kept[0].end_s == len(samples) / RATE
 
 
 def test_the_same_bytes_again(takes, tmp_path):
