@@ -45,8 +45,8 @@ class Audio:
         write_audio(Path(path), self.samples, self.sample_rate_hz, marked=True)
 
 
-def read_audio(path: Path, sample_rate_hz: int | None = None) -> Audio:
-    """Read any sound file that libsndfile knows as mono, the mean of its channels; resampled (soxr, VHQ) if asked.
+def read_channels(path: Path) -> tuple[np.ndarray, int]:
+    """The samples of any sound file that libsndfile knows, float32 [n, channels], and its rate in Hz.
 
     Float files may exceed full scale by up to 24 dB. Raises InputError when the file is missing, unreadable, not a
     sound file, damaged, shorter than its header says (except a WAV whose length a pipe left open), longer than 2^28
@@ -57,13 +57,24 @@ def read_audio(path: Path, sample_rate_hz: int | None = None) -> Audio:
         if not stat.S_ISREG(path.stat().st_mode):
             raise InputError(f"{path}: not a file")
         with _opened(path) as file:
-            samples, rate_hz, n_channels = _read_mono(path, file), file.samplerate, file.channels
+            samples, rate_hz = _read_blocks(path, file), file.samplerate
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
     except soundfile.LibsndfileError as error:
         raise InputError(f"{path}: not a readable sound file ({error.error_string.rstrip('.')})") from error
-    remarks = []
-    if n_channels > 1:
+    if not len(samples):
+        raise InputError(f"{path}: no samples")
+    return samples, rate_hz
+
+
+def read_audio(path: Path, sample_rate_hz: int | None = None) -> Audio:
+    """Read a sound file as mono, the mean of its channels; resampled (soxr, VHQ) if asked.
+
+    Raises InputError as `read_channels`, and when resampling leaves nothing.
+    """
+    channels, rate_hz = read_channels(path)
+    samples, remarks = channels.mean(axis=1), []
+    if (n_channels := channels.shape[1]) > 1:
         layout = "stereo" if n_channels == 2 else f"{n_channels} channels"
         remarks.append(f"{path}: {layout}, mixed down to mono")
     if sample_rate_hz not in (None, rate_hz):
@@ -83,18 +94,18 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
         yield file
 
 
-def _read_mono(path: Path, file: soundfile.SoundFile) -> np.ndarray:
-    """All samples, float32 [n], read in blocks: a header may claim more than any memory holds."""
+def _read_blocks(path: Path, file: soundfile.SoundFile) -> np.ndarray:
+    """All samples, float32 [n, channels], read in blocks: a header may claim more than any memory holds."""
     if not LOWEST_RATE_HZ <= file.samplerate <= HIGHEST_RATE_HZ:
         raise InputError(f"{path}: a sample rate of {file.samplerate} Hz is outside 1 to 768 kHz")
     if file.frames > LONGEST_SAMPLES:  # a few kilobytes may hold days of silence
         raise InputError(f"{path}: {file.frames:,} samples by its header; at most {LONGEST_SAMPLES:,} are read")
     n_block = max(1, _VALUES_PER_BLOCK // file.channels)
-    blocks = [np.zeros(0, np.float32)]
-    while len(block := file.read(n_block, dtype="float32", always_2d=True)):  # [n, channels]
+    blocks = [np.zeros((0, file.channels), np.float32)]
+    while len(block := file.read(n_block, dtype="float32", always_2d=True)):
         if not (np.abs(block) <= _LOUDEST).all():
             raise InputError(f"{path}: holds values that are not samples (not a number, or beyond +-16)")
-        blocks.append(block.mean(axis=1))
+        blocks.append(block)
     samples = np.concatenate(blocks)
     if len(samples) < file.frames:
         raise InputError(f"{path}: cut short, {len(samples)} of {file.frames} samples")

@@ -18,6 +18,7 @@ COMMANDS = {
     "render": ("render", "Play a MIDI file."),
     "instruments": ("instruments", "List the instruments that can be played."),
     "train": ("train", "Learn an instrument."),
+    "learn": ("learn", "Learn an instrument from recordings, without a score."),
     "corpus": ("corpora", "Build a corpus, recordings and their scores, or look into one."),
     "compare": ("measure", "RMSE-CQT of a recording against its reference."),
     "evaluate": ("measure", "All figures of quality, on a corpus's validation pieces."),
@@ -54,6 +55,7 @@ def cli() -> None:
     \b
     synthnet render song.mid                play a MIDI file with the instruments that come with SynthNet
     synthnet train --instrument trumpet     learn the trumpet
+    synthnet learn take.wav --name mine     learn what you recorded
     """
 
 

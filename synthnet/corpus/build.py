@@ -11,17 +11,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from synthnet.audio.files import write_audio
-from synthnet.corpus.corpus import NOTE_COLUMNS, VERSION, Corpus, Piece, has_checksum, read_corpus
+from synthnet.corpus.corpus import VERSION, Corpus, Piece, has_checksum, read_corpus, write_manifest, write_piece
 from synthnet.corpus.teacher import Teacher, find_soundfont, fluidsynth_version
-from synthnet.files import InputError, atomic_write, sha256
+from synthnet.files import InputError, sha256
 from synthnet.score.dynamics import add_dynamics
 from synthnet.score.etudes import compose_etudes
 from synthnet.score.general_midi import MidiInstrument
@@ -122,9 +120,7 @@ def build_corpus(
                 pieces.append(_write_piece(corpus, teacher, source, peaks[name]))
                 report(f"{name}: rendered, {clock(pieces[-1].n_samples / sample_rate_hz)}")
         corpus = replace(corpus, pieces=tuple(pieces))
-        manifest = asdict(corpus)
-        del manifest["folder"]
-        _write_text(folder / "manifest.json", json.dumps(manifest, indent=2))
+        write_manifest(corpus)
         for piece in before.pieces:
             if piece.name not in sources:
                 before.audio_path(piece).unlink(missing_ok=True)
@@ -265,16 +261,7 @@ def _is_intact(corpus: Corpus, piece: Piece) -> bool:
 def _write_piece(corpus: Corpus, teacher: Teacher, source: _Source, peak: float) -> Piece:
     samples = _play(teacher, source) * np.float32(corpus.gain)
     piece = Piece(source.name, source.split, len(samples), peak, source.path.name, source.checksum, "", "")
-    audio, score = corpus.audio_path(piece), corpus.score_path(piece)
-    write_audio(audio, samples, corpus.sample_rate_hz)
-    notes = teacher.snap(source.score.notes)
-    _write_text(score, json.dumps({column: [getattr(note, column) for note in notes] for column in NOTE_COLUMNS}))
-    return replace(piece, score_sha256=sha256(score), audio_sha256=sha256(audio))
-
-
-def _write_text(path: Path, text: str) -> None:
-    with atomic_write(path) as beside:
-        beside.write_text(text + "\n", "utf-8")
+    return write_piece(corpus, piece, samples, teacher.snap(source.score.notes))
 
 
 def default_folder(name: str, sample_rate_hz: int, wide: bool) -> Path:

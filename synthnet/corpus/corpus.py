@@ -5,24 +5,26 @@
     scores/NAME.json   note events {"pitch": [...], "velocity": [...], "start_s": [...], "end_s": [...]}
     etudes/NAME.mid    scores that were made for this corpus, if there are any
 
-`build_corpus` writes it.
+`build_corpus` writes it; `synthnet.recordings` does from recordings.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from synthnet.audio import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
-from synthnet.audio.files import LONGEST_SAMPLES, read_audio
+from synthnet.audio.files import LONGEST_SAMPLES, read_audio, write_audio
 from synthnet.audio.mulaw import dither_floor_nats
-from synthnet.files import Checked, InputError, parse_json, sha256
+from synthnet.files import Checked, InputError, atomic_write, parse_json, sha256
 from synthnet.score.general_midi import INSTRUMENT_NAME, pitch_name
 from synthnet.score.notes import Note
 from synthnet.text import clock
@@ -55,7 +57,10 @@ class Piece(Checked):
 
 @dataclass(frozen=True)
 class Corpus(Checked):
-    """The content of a manifest; the pieces are sorted by name. `program` is 0-based General MIDI."""
+    """The content of a manifest; the pieces are sorted by name. `program` is 0-based General MIDI.
+
+    `soundfont`, its checksum and `fluidsynth` are empty where no teacher played: `source` of a piece is a recording.
+    """
 
     folder: Path
     version: int
@@ -149,6 +154,27 @@ def read_corpus(folder: Path) -> Corpus:
         raise InputError(f"{path}: damaged, {error}") from None
 
 
+def write_piece(corpus: Corpus, piece: Piece, samples: np.ndarray, notes: Iterable[Note]) -> Piece:
+    """Write the files of a piece, samples [n] and notes; the piece with their checksums."""
+    audio, score = corpus.audio_path(piece), corpus.score_path(piece)
+    write_audio(audio, samples, corpus.sample_rate_hz)
+    notes = list(notes)
+    _write_text(score, json.dumps({column: [getattr(note, column) for note in notes] for column in NOTE_COLUMNS}))
+    return replace(piece, score_sha256=sha256(score), audio_sha256=sha256(audio))
+
+
+def write_manifest(corpus: Corpus) -> None:
+    """Write manifest.json, which makes the folder a corpus: the last file to be written."""
+    content = asdict(corpus)
+    del content["folder"]
+    _write_text(corpus.folder / "manifest.json", json.dumps(content, indent=2))
+
+
+def _write_text(path: Path, text: str) -> None:
+    with atomic_write(path) as beside:
+        beside.write_text(text + "\n", "utf-8")
+
+
 @dataclass(frozen=True)
 class SplitInfo:
     """Figures of a split: seconds by piece and in all, notes, levels; the dither floor is a sample's."""
@@ -203,7 +229,8 @@ def corpus_info(corpus: Corpus) -> CorpusInfo:
 
 def format_info(info: CorpusInfo) -> str:
     """The figures as text for a terminal, at most 80 columns but for long names."""
-    source = f"{info.instrument}, program {info.program} of {info.soundfont}"
+    source = f"{info.instrument}, program {info.program}"
+    source += f" of {info.soundfont}" if info.soundfont else ", recorded"
     lines = [
         f"{source}, {info.sample_rate_hz} Hz, gain {info.gain:.3f}",
         "",

@@ -1,0 +1,157 @@
+"""Notes that a transcriber found, checked and made exact: onsets where the sound rises, velocities by level."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from synthnet.recordings.transcribe import Heard
+from synthnet.score.notes import Note
+
+HOP_S, WINDOW_S, PERIODS, PARTIALS = 0.002, 0.023, 4, 6  # of the spectra; low keys need longer windows
+JOINED_S, DIP_DB, LOOK_BACK_S, LOOK_ON_S = 0.05, 4.0, 0.3, 0.08  # a key struck again is softer just before
+LEAST_CONFIDENCE, OCTAVE = 0.4, 12
+RISE_S, BEFORE_S, SPREAD_S, FURTHEST_S, FOOT = 0.024, 0.01, 0.02, 0.08, 0.3
+SHORTEST_S = 0.03
+FALL_DB, DECAY_DB_S = 6.0, 20.0  # of a note let go, and of one that dies away while it is held
+LEVEL_FROM_S, LEVEL_TO_S = 0.03, 0.25  # after the onset
+NEAR_KEYS, MIDDLE_VELOCITY = 3, 80
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The notes, sorted by onset, then key, and how many were left out or joined, by reason."""
+
+    notes: tuple[Note, ...]
+    left_out: Mapping[str, int]
+
+
+def check_notes(heard: Sequence[Heard], samples: np.ndarray, sample_rate_hz: int) -> Checked:
+    """The notes of a recording, samples [n], from what a transcriber heard in it.
+
+    - A note that follows one of its key at once, and before which the key's level does not dip by 4 dB, is the same
+      note going on.
+    - Notes with a confidence below 0.4 are left out, and those more than an octave beyond the keys of 98% of all.
+    - Onsets are moved, see `rise_onset_s`, and ends, see `fall_end_s`. No note goes on when its key is struck again.
+    - Velocity v tells a note's level against those of notes within 3 keys: v = 80 at their median, and
+      40 log10(v / 80) dB above it, which is the law of SoundFont 2.
+    """
+    left_out: Counter[str] = Counter()
+    sounding: list[Heard] = []
+    last: dict[int, int] = {}  # of each key its last note's number
+    for note in sorted(heard, key=lambda note: (note.start_s, note.pitch)):
+        before = sounding[last[note.pitch]] if note.pitch in last else None
+        if before is not None and _goes_on(before, note, samples, sample_rate_hz):
+            sounding[last[note.pitch]] = before._replace(end_s=max(before.end_s, note.end_s))
+            left_out["joined to the note before"] += 1
+            continue
+        last[note.pitch] = len(sounding)
+        sounding.append(note)
+    sure = [note for note in sounding if note.confidence >= LEAST_CONFIDENCE]
+    keys = sorted(note.pitch for note in sure)
+    rare = len(keys) // 100
+    inside = [note for note in sure if keys[rare] - OCTAVE <= note.pitch <= keys[-1 - rare] + OCTAVE]
+    left_out |= Counter({"uncertain": len(sounding) - len(sure), "out of range": len(sure) - len(inside)})
+    starts = [max(0.0, rise_onset_s(samples, sample_rate_hz, note.pitch, note.start_s)) for note in inside]
+    notes: list[Note] = []
+    latest: dict[int, int] = {}
+    for start_s, heard_note in sorted(zip(starts, inside, strict=True), key=lambda pair: (pair[0], pair[1].pitch)):
+        pitch = heard_note.pitch
+        end_s = max(fall_end_s(samples, sample_rate_hz, pitch, start_s, heard_note.end_s), start_s + SHORTEST_S)
+        if pitch in latest:
+            number = latest[pitch]
+            if start_s - notes[number].start_s < SHORTEST_S:
+                left_out["joined to the note before"] += 1
+                continue
+            notes[number] = Note(pitch, 1, notes[number].start_s, min(notes[number].end_s, start_s))
+        latest[pitch] = len(notes)
+        notes.append(Note(pitch, 1, start_s, end_s))
+    levels = np.array([note_level_db(samples, sample_rate_hz, note) for note in notes])
+    velocities = velocities_of(np.array([note.pitch for note in notes]), levels)
+    told = [Note(n.pitch, v, n.start_s, n.end_s) for n, v in zip(notes, velocities.tolist(), strict=True)]
+    return Checked(tuple(told), +left_out)
+
+
+def _goes_on(before: Heard, note: Heard, samples: np.ndarray, rate: int) -> bool:
+    """Whether a note is the one before it, of its key, going on."""
+    if note.start_s - before.end_s > JOINED_S:
+        return False
+    start_s = max(before.start_s, note.start_s - LOOK_BACK_S)
+    return dip_db(partial_level_db(samples, rate, note.pitch, start_s, note.start_s + LOOK_ON_S)[0]) < DIP_DB
+
+
+def dip_db(level: np.ndarray) -> float:
+    """How deep a valley the levels [n] go through, in dB below the lower of its two sides."""
+    before, after = np.maximum.accumulate(level), np.maximum.accumulate(level[::-1])[::-1]
+    return float((np.minimum(before, after) - level).max())
+
+
+def rise_onset_s(samples: np.ndarray, sample_rate_hz: int, pitch: int, start_s: float) -> float:
+    """Where the level of a key begins its steepest rise near a time, in seconds.
+
+    Rises over 24 ms of the amplitude count the more, the nearer they are to 10 ms before that time (Gaussian, 20 ms):
+    the transcriber is late, by 3 ms for a struck piano and 25 ms for a flute. The onset is the foot of the rise, where
+    it has fallen to 0.3 of its steepest: a network cannot learn sound that comes before its note.
+    """
+    level, time_s = partial_level_db(samples, sample_rate_hz, pitch, start_s - FURTHEST_S - 0.06, start_s + FURTHEST_S)
+    lag = round(RISE_S / HOP_S)
+    amplitude = 10 ** (level / 20)
+    rise, time_s = amplitude[lag:] - amplitude[:-lag], (time_s[lag:] + time_s[:-lag]) / 2
+    away = time_s - (start_s - BEFORE_S)
+    weighted = rise * np.exp(-0.5 * (away / SPREAD_S) ** 2) * (np.abs(away) < FURTHEST_S)
+    i = steepest = int(weighted.argmax())
+    if rise[steepest] <= 0:
+        return start_s
+    while i > 0 and rise[i - 1] > FOOT * rise[steepest]:
+        i -= 1
+    return float(time_s[i])
+
+
+def fall_end_s(samples: np.ndarray, sample_rate_hz: int, pitch: int, start_s: float, end_s: float) -> float:
+    """When a note is let go, at most `end_s`, where the transcriber hears it no more, be it for the room alone.
+
+    From there on its level is 6 dB and more below the highest before, 20 dB a second granted to strings that die away.
+    """
+    level, time_s = partial_level_db(samples, sample_rate_hz, pitch, start_s, end_s)
+    granted = DECAY_DB_S * (time_s - time_s[0])
+    loud = level >= np.maximum.accumulate(level + granted) - granted - FALL_DB
+    return float(time_s[np.flatnonzero(loud)[-1]])
+
+
+def note_level_db(samples: np.ndarray, sample_rate_hz: int, note: Note) -> float:
+    """Median level of a note's partials, 30 to 250 ms after its onset or to its end."""
+    stop_s = max(note.start_s + LEVEL_FROM_S + HOP_S, min(note.end_s, note.start_s + LEVEL_TO_S))
+    return float(
+        np.median(partial_level_db(samples, sample_rate_hz, note.pitch, note.start_s + LEVEL_FROM_S, stop_s)[0])
+    )
+
+
+def velocities_of(pitch: np.ndarray, level_db: np.ndarray) -> np.ndarray:
+    """MIDI velocities, int [N], of notes from keys [N] and levels [N]: see `check_notes`."""
+    near = np.abs(pitch[:, None] - pitch) <= NEAR_KEYS
+    middle = np.array([np.median(level_db[row]) for row in near])
+    return np.clip(np.rint(MIDDLE_VELOCITY * 10 ** ((level_db - middle) / 40)), 1, 127).astype(int)
+
+
+def partial_level_db(
+    samples: np.ndarray, sample_rate_hz: int, pitch: int, start_s: float, stop_s: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Level of the sum of a key's first six partials in dB of full scale, every 2 ms, and those times in seconds.
+
+    Samples beyond the ends count as silence; the level is at least -100 dB.
+    """
+    hop, f0 = round(HOP_S * sample_rate_hz), 440.0 * 2.0 ** ((pitch - 69) / 12)
+    width = round(max(WINDOW_S, PERIODS / f0) * sample_rate_hz)
+    first = round(start_s * sample_rate_hz) - width // 2
+    n = max(1, round((stop_s - start_s) * sample_rate_hz) // hop)
+    at = first + hop * np.arange(n)[:, None] + np.arange(width)
+    frames = np.where((at >= 0) & (at < len(samples)), samples[np.clip(at, 0, len(samples) - 1)], np.float32(0))
+    orders = np.arange(1, PARTIALS + 1)
+    orders = orders[orders * f0 < 0.45 * sample_rate_hz]
+    window, t = np.hanning(width), np.arange(width) / sample_rate_hz
+    tones = np.exp(-2j * np.pi * f0 * orders[:, None] * t) * (2 * window / window.sum())
+    amplitude = np.abs(frames @ tones.T.astype(np.complex64)).sum(axis=1)
+    return 20 * np.log10(amplitude + 1e-5), (first + width / 2 + hop * np.arange(n)) / sample_rate_hz

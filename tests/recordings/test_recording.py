@@ -1,0 +1,75 @@
+"""Reading a recording: channels, clipping, rumble, rates."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import soundfile
+
+from synthnet.files import InputError
+from synthnet.recordings.sound import clipped_samples, floor_db, read_recording
+
+RATE = 8_000
+
+
+def tone(hz=440.0, seconds=1.0, amplitude=0.5):
+    return amplitude * np.sin(2 * np.pi * hz * np.arange(round(seconds * RATE)) / RATE)
+
+
+def written(path, samples, rate=RATE):
+    soundfile.write(path, samples, rate, subtype="FLOAT")
+    return path
+
+
+def test_a_clean_mono_file_comes_back_as_it_is(tmp_path):
+    x = tone().astype(np.float32)
+    found = read_recording(written(tmp_path / "a.wav", x), RATE)
+    assert np.array_equal(found.samples, x)
+    assert found.remarks == ()
+
+
+def test_channels(tmp_path):
+    noise = np.random.default_rng(0).normal(0, 0.01, (2, RATE))
+    path = written(tmp_path / "a.wav", np.stack([tone() + noise[0], noise[1]], axis=1))
+    assert np.allclose(read_recording(path, RATE, "left").samples, tone() + noise[0], atol=1e-6)
+    assert np.allclose(read_recording(path, RATE, "right").samples, noise[1], atol=1e-6)
+    (remark,) = read_recording(path, RATE).remarks
+    assert "comb" in remark
+    against = written(tmp_path / "b.wav", np.stack([tone(), -0.9 * tone()], axis=1))
+    with pytest.raises(InputError, match=r"b\.wav: left and right cancel"):
+        read_recording(against, RATE)
+    with pytest.raises(InputError, match="1 channel"):
+        read_recording(written(tmp_path / "c.wav", tone()), RATE, "left")
+
+
+def test_clipping_is_counted_and_too_much_of_it_refused(tmp_path):
+    assert clipped_samples(np.array([0.1, 0.95, 0.95, 0.95, 0.2, -0.95, -0.95, 0.1])) == 3
+    assert clipped_samples(np.full(10, 0.5)) == 0  # a flat top below full scale is not clipping
+    with pytest.raises(InputError, match=r"% of its samples are clipped"):
+        read_recording(written(tmp_path / "a.wav", np.clip(3 * tone(), -1, 1)), RATE)
+    once = tone()
+    once[100:104] = 0.95
+    (remark,) = read_recording(written(tmp_path / "b.wav", once), RATE).remarks
+    assert "4 samples are clipped" in remark
+
+
+def test_rumble_and_offset_are_taken_out_and_the_music_stays(tmp_path):
+    found = read_recording(written(tmp_path / "a.wav", tone(seconds=4) + 0.1 + tone(5, 4, 0.1)), RATE)
+    middle = slice(RATE, 3 * RATE)
+    assert np.abs(found.samples - tone(seconds=4))[middle].max() < 0.01
+    assert len(found.remarks) == 1
+
+
+def test_other_rates(tmp_path):
+    found = read_recording(written(tmp_path / "a.wav", tone()), 2 * RATE)
+    wanted = 0.5 * np.sin(2 * np.pi * 440 * np.arange(2 * RATE) / (2 * RATE))
+    assert np.abs(found.samples - wanted)[1000:-1000].max() < 1e-3
+    with pytest.raises(InputError, match="7999 samples a second"):
+        read_recording(written(tmp_path / "b.wav", tone(), 7_999), RATE)
+    with pytest.raises(InputError, match="silence"):
+        read_recording(written(tmp_path / "c.wav", np.zeros(RATE)), RATE)
+
+
+def test_floor():
+    x = np.r_[np.full(RATE, 0.5), np.full(RATE, 0.005), np.zeros(RATE)]
+    assert floor_db(x, RATE) == pytest.approx(10 * np.log10((0.25 + 0.000025) / 2 / 0.000025), abs=1e-6)
