@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -248,11 +249,8 @@ class Formats:
         return read_file(path).assign(self.short)[0].checkpoint.build()
 
     def read_notes(self, path: Path) -> object:
-        manifest = json.loads(self.manifest.read_bytes())
-        manifest["pieces"][0]["score_sha256"] = sha256(path)
-        self.manifest.write_text(json.dumps(manifest))
         corpus = read_corpus(self.corpus)
-        return corpus.read_notes(corpus.pieces[0])
+        return corpus.read_notes(replace(corpus.pieces[0], score_sha256=sha256(path)))
 
     def results(self, path: Path) -> object:
         return as_markdown(write_results(read_recipe(self.recipe), self.out))
