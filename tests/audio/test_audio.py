@@ -370,8 +370,10 @@ def test_lossy_files_hold_the_sound_and_report_their_own_peak(tmp_path: Path, en
 @pytest.mark.parametrize("ending", [".wav", ".flac", ".ogg", ".opus", ".mp3"])
 def test_files_made_here_are_known(tmp_path: Path, ending: str) -> None:
     file = tmp_path / f"a{ending}"
-    write_audio(file, sine(440, RATE), RATE)
+    write_audio(file, sine(440, RATE), RATE, marked=True)
     assert made_here(file)
+    write_audio(file, sine(440, RATE), RATE)
+    assert not made_here(file)
     soundfile.write(file, sine(440, RATE), RATE, format={".opus": "OGG"}.get(ending, ending[1:].upper()))
     assert not made_here(file)
     file.write_bytes(b"MThd")

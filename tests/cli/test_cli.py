@@ -135,7 +135,7 @@ def test_corpus_build_with_etudes(run: Run, tiny_scores: Path, tmp_path: Path, m
 
     (tmp_path / "etudes" / "song.mid").write_bytes((tiny_scores / "tiny_gigue.mid").read_bytes())
     assert run("corpus", "build", "--instrument", "guitar", "--out", "c", "--scores", "./etudes").status == 0
-    assert [piece.name for piece in read_corpus(tmp_path / "c").pieces] == ["song"]
+    assert [piece.name for piece in read_corpus(tmp_path / "c").pieces] == ["song", "song-end"]
 
 
 def test_an_instrument_of_ones_own_from_corpus_to_song(run: Run, tiny_scores: Path, song: Path, tmp_path: Path) -> None:

@@ -31,7 +31,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     notes = [Note(key, v, 0.1 + EVERY_S * i, 0.1 + HELD_S + EVERY_S * i) for i, (key, v) in enumerate(played)]
     chord = [Note(key, 90, 9.0, 10.0) for key in (55, 60, 64)]
     write_midi(Score((Track((*notes, *chord)),)), folder / "lone.mid")
-    return build_corpus(folder / "corpus", find_instrument("trumpet"), [folder / "lone.mid"])
+    write_midi(Score((Track((Note(60, 40, 0.1, 0.5),)),)), folder / "prelude.mid")  # to validate
+    return build_corpus(folder / "corpus", find_instrument("trumpet"), [folder / "lone.mid", folder / "prelude.mid"])
 
 
 @pytest.fixture(scope="module")

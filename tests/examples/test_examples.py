@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
+import pytest
 from nbclient import NotebookClient
 
 from synthnet.audio.files import read_audio
@@ -45,7 +46,8 @@ def test_own_instrument_learns_in_seconds_and_plays(tiny_scores: Path, tmp_path:
     assert len(read_audio(tmp_path / "horn.wav").samples) > 44_100 * read_score(song).end_s
 
 
-def test_notebook_runs_and_plays(tmp_path: Path) -> None:
+def test_notebook_runs_and_plays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # which the command sets for its process
     notebook = nbformat.read(EXAMPLES / "hear_dynamics.ipynb", as_version=4)
     NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
     outputs = [output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", ())]
