@@ -63,7 +63,7 @@ def activations(samples: np.ndarray, sample_rate_hz: int) -> tuple[np.ndarray, n
     try:
         import onnxruntime
     except ImportError as error:
-        raise InputError("transcribing needs onnxruntime: pip install 'synthnet[transcribe]'") from error
+        raise InputError("transcribing needs onnxruntime: pip install onnxruntime") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = os.cpu_count() or 1  # by itself it complains where a process may not use all
     session = onnxruntime.InferenceSession(str(MODEL), options, providers=["CPUExecutionProvider"])
