@@ -6,6 +6,7 @@ imported.
 
 from __future__ import annotations
 
+import abc
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -134,16 +135,16 @@ def frequencies_of(
     return f0_hz, r * np.sqrt((1 + b * r * r) / (1 + b))
 
 
-class EnvelopeNetwork:
+class EnvelopeNetwork(abc.ABC):
     """A harmonic instrument up to its voices, on arrays of the library `xp`, numpy or torch."""
 
     xp: Any
     config: HarmonicConfig
 
     @property
+    @abc.abstractmethod
     def arrays(self) -> Mapping[str, Any]:
         """The weights by name, arrays of `xp` in single precision; see `synthnet.models.harmonic`."""
-        raise NotImplementedError
 
     def voices(self, notes: Notes, n_samples: int, sample_rate_hz: int, positions: np.ndarray) -> tuple[Any, Voices]:
         """Amplitudes [N, K, H + B] and voices of notes [N], whose times count from the beginning of a block.
