@@ -158,6 +158,7 @@ def train(
         start=start,
         evaluate_every=every,
         workers=how.workers,
+        precision=how.precision,
         say=report,
     )
     run.part_processes()

@@ -25,7 +25,7 @@ COLD_START_SHARE = 0.02  # of the slices begin in the silence before a piece
 
 
 @dataclass(frozen=True)
-class _Recording:
+class Recording:
     """A piece in memory: int16 [n_samples], shared with forked workers, its events and the index of its corpus."""
 
     samples: np.ndarray
@@ -68,16 +68,16 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
             raise InputError(f"corpora of different sample rates: {', '.join(map(str, sorted(rates)))} Hz")
         self.n_predicted, self.n_context, self.seed = n_predicted, n_context, seed
         self.cold_start_share, self.dithered, self.velocity = cold_start_share, dithered, velocity
-        self._recordings = []
+        self.recordings = []
         for index, corpus in enumerate(corpora):
             pieces = corpus.split(split)
             if not pieces:
                 raise InputError(f"{corpus.folder}: no piece in the {split} split")
             for piece in pieces:
                 events = roll_events(corpus.read_notes(piece), corpus.sample_rate_hz)
-                self._recordings.append(_Recording(corpus.read_samples(piece), events, index))
+                self.recordings.append(Recording(corpus.read_samples(piece), events, index))
         # The starts of all recordings, -T to n - T, numbered one after another; each one's last number, plus 1.
-        self._numbered = np.cumsum([len(recording.samples) + 1 for recording in self._recordings])
+        self.numbered = np.cumsum([len(recording.samples) + 1 for recording in self.recordings])
 
     def __getitem__(self, i: int) -> dict[str, Tensor]:
         """Slice i, with C = `n_context`.
@@ -87,10 +87,10 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
         [T] and "target_roll" uint8 [128, T], 0 or 1.
         """
         rng = np.random.default_rng((self.seed, i))
-        number = int(rng.integers(self._numbered[-1]))
-        index = int(np.searchsorted(self._numbered, number, side="right"))
-        recording = self._recordings[index]
-        start = number - (int(self._numbered[index]) - len(recording.samples) - 1) - self.n_predicted
+        number = int(rng.integers(self.numbered[-1]))
+        index = int(np.searchsorted(self.numbered, number, side="right"))
+        recording = self.recordings[index]
+        start = number - (int(self.numbered[index]) - len(recording.samples) - 1) - self.n_predicted
         if rng.random() < self.cold_start_share:
             start = int(rng.integers(-self.n_predicted, 1))
         begin, end = start - 1 - self.n_context, start + self.n_predicted

@@ -23,7 +23,8 @@ from synthnet.files import InputError, only_one, parse_json
 from synthnet.models import HarmonicConfig, ModelConfig
 from synthnet.models.checkpoint import Checkpoint
 from synthnet.text import clock
-from synthnet.training.settings import Span, TrainingConfig, has_run
+from synthnet.training.resident import ResidentTrainer
+from synthnet.training.settings import PRECISION, Span, TrainingConfig, has_run
 from synthnet.training.tasks import TASKS, Task
 from synthnet.training.trainer import Trainer
 
@@ -80,6 +81,7 @@ def train_run(
     evaluate_every: Span | None = None,
     evaluation_seconds: int = EVALUATION_SECONDS,
     workers: int = 0,
+    precision: str = PRECISION,
     say: Callable[[str], None],
 ) -> None:
     """Train in a folder until the span is over, showing progress; curves are drawn at the end, also of a stopped run.
@@ -89,6 +91,7 @@ def train_run(
         start: of `read_start`; default: fresh weights.
         evaluate_every: default: 5 minutes, or the paper's 20 epochs if the span is in epochs.
         evaluation_seconds: generated for each instrument in an evaluation (the paper: 1).
+        precision: of activations on a GPU, see `ResidentTrainer`.
 
     Raises:
         InputError: no validation piece; a folder that holds a run or where another process trains; see `Trainer.run`.
@@ -116,7 +119,11 @@ def train_run(
             provenance(corpora) | (dict(start.training) if start else {}),
             {**(start.weights if start else {}), **task.measured},
         )
-        trainer = Trainer(
+        options: dict[str, Any] = {"workers": workers}
+        kind = Trainer
+        if config.kind == ModelConfig.kind and device.type == "cuda" and not training.muon:
+            kind, options = ResidentTrainer, {"precision": precision}
+        trainer = kind(
             folder,
             begin,
             training,
@@ -124,7 +131,7 @@ def train_run(
             device=torch.device("cpu") if config.kind in CPU_ONLY else device,
             resume=resume,
             span=span,
-            workers=workers,
+            **options,
         )
         if evaluate_every is None:
             evaluate_every = EVALUATIONS if span.epochs is None else PAPER_EVALUATIONS

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL, DEFAULT_PRESET = "synthnet", "cpu"
 PAPER_EPOCHS = 200
+PRECISION = "float16"
 LEARNING_RATE_END = 0.05  # share of the learning rate left when annealing ends
 FOLLOWING = {"model", "styles", "longest_s", "anneal_minutes"}  # fields that follow from options and corpora
 
@@ -55,10 +56,11 @@ RECIPES = {"cpu": CPU, "harmonic": HARMONIC, "tiny": TINY}  # of other presets, 
 
 @dataclass(frozen=True)
 class RunSettings(Checked):
-    """Settings of a run that do not change the computation of a step."""
+    """Settings of a run that a resumed one may change."""
 
     rate: int | None = within(1, 10**6, None)  # sample rate in Hz of the default corpus
     workers: int = within(0, 256, 0)  # processes that prepare slices
+    precision: str = PRECISION  # of the paper's networks on a GPU: float16, bfloat16 or float32
     evaluate_every: str | None = None  # length between validations, as in 5min, 500steps or 20epochs
 
 
