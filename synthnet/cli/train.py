@@ -17,8 +17,8 @@ from synthnet.score.general_midi import KNOWN_INSTRUMENTS, known_instrument
 
 GPU_PRESET = "L24"
 WITH_GPU = (
-    "a GPU is here: training SynthNet L24, the paper's network, for 200 epochs; --model harmonic learns a harmonic "
-    "instrument on the processor in ten minutes instead"
+    "a GPU is here: training SynthNet L24, the paper's network, for nine minutes unless you say otherwise; --model "
+    "harmonic learns a harmonic instrument on the processor in ten minutes instead"
 )
 WITHOUT_GPU = (
     "no GPU is here: training a harmonic instrument, for ten minutes unless you say otherwise; --model synthnet "
@@ -81,8 +81,8 @@ def train(
     """Learn an instrument.
 
     The network, its curves and the state to resume from are saved in a folder under runs/. Ctrl-C saves and stops.
-    With --minutes the learning rate of cpu and tiny falls over that time. --steps and --epochs hold it, as the paper
-    does, unless anneal_steps is set: N steps and N more resumed are then exactly 2N steps.
+    With --minutes the learning rate of cpu, tiny and the default on a GPU falls over that time. --steps and --epochs
+    hold it, as the paper does, unless anneal_steps is set: N steps and N more resumed are then exactly 2N steps.
     Several GPUs: torchrun --nproc_per_node 2 -m synthnet train ...
     """
     if sum(length is not None for length in (minutes, epochs, steps)) > 1:
@@ -99,6 +99,7 @@ def train(
     report = say if rank == 0 else lambda line: None
     device = run.choose_device(device_name)
     asked = model, preset
+    given = settings.parse_settings(words)
     like = None  # the network whose kind and sample rate the run takes
     if resume and out is not None:
         settings.resumed_settings(out, model, {})
@@ -112,6 +113,7 @@ def train(
             model = like.config.model
         elif device.type == "cuda":
             model, preset = settings.DEFAULT_MODEL, GPU_PRESET
+            given = given if resume else settings.GPU | given
             report(WITH_GPU)
         else:
             model = HarmonicConfig.kind
@@ -119,7 +121,7 @@ def train(
     recipe = settings.recipe_name(model, preset)
     if model in run.CPU_ONLY and device_name not in ("auto", "cpu"):
         raise InputError(f"--device {device_name}: a harmonic instrument learns on the processor")
-    shape, changes, own = settings.split_settings(model, settings.parse_settings(words), settings.RunSettings)
+    shape, changes, own = settings.split_settings(model, given, settings.RunSettings)
     how, overrides = settings.RunSettings(**own), shape | changes
     every = None if how.evaluate_every is None else settings.Span.parse(how.evaluate_every)
     if like is None:

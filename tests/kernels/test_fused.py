@@ -19,16 +19,16 @@ def distance(found: Tensor, right: Tensor) -> float:
 @pytest.mark.parametrize(
     ("width", "dilations", "dtype", "within"),
     [
-        (3, (1, 2, 4, 1, 2), torch.float32, 1e-5),
-        (2, (1, 2, 4), torch.float32, 1e-5),
+        (3, (1, 4, 2), torch.float32, 1e-5),
+        (2, (1, 8), torch.float32, 1e-5),
         (3, (1, 2), torch.float16, 0.02),
-        (2, (1, 8), torch.bfloat16, 0.05),
+        (2, (1,), torch.bfloat16, 0.05),
     ],
 )
 def test_layers_and_their_gradients(
     width: int, dilations: tuple[int, ...], dtype: torch.dtype, within: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fused, "TILES", dict.fromkeys(fused.TILES, (32, 16, 1)))  # fewer tiles than on a GPU
+    monkeypatch.setattr(fused, "TILES", dict.fromkeys(fused.TILES, (64, 16, 1)))  # fewer tiles than on a GPU
     torch.manual_seed(0)
     channels = 20  # neither a power of 2 nor a tile
     x = torch.randn(90, channels)

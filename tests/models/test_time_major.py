@@ -67,9 +67,7 @@ def test_in_half_precision_gradients_are_within_two_percent(model: str) -> None:
 
 
 @pytest.mark.parametrize(("width", "dtype", "within"), [(3, torch.float32, 1e-5), (2, torch.float16, 0.02)])
-def test_with_triton_s_kernels(
-    width: int, dtype: torch.dtype, within: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_with_triton_s_kernels(width: int, dtype: torch.dtype, within: float, monkeypatch: pytest.MonkeyPatch) -> None:
     fused = pytest.importorskip("synthnet.kernels.fused", reason="Triton is not installed")
     monkeypatch.setattr(fused, "TILES", dict.fromkeys(fused.TILES, (64, 16, 1)))
     torch.manual_seed(0)
