@@ -99,8 +99,8 @@ def train(
     report = say if rank == 0 else lambda line: None
     device = run.choose_device(device_name)
     asked = model, preset
-    given = settings.parse_settings(words)
     like = None  # the network whose kind and sample rate the run takes
+    method = None  # the recipe, if it is not the preset's
     if resume and out is not None:
         settings.resumed_settings(out, model, {})
         like = peek_checkpoint(out / "last.safetensors")
@@ -113,7 +113,7 @@ def train(
             model = like.config.model
         elif device.type == "cuda":
             model, preset = settings.DEFAULT_MODEL, GPU_PRESET
-            given = given if resume else settings.GPU | given
+            method = settings.GPU
             report(WITH_GPU)
         else:
             model = HarmonicConfig.kind
@@ -121,7 +121,7 @@ def train(
     recipe = settings.recipe_name(model, preset)
     if model in run.CPU_ONLY and device_name not in ("auto", "cpu"):
         raise InputError(f"--device {device_name}: a harmonic instrument learns on the processor")
-    shape, changes, own = settings.split_settings(model, given, settings.RunSettings)
+    shape, changes, own = settings.split_settings(model, settings.parse_settings(words), settings.RunSettings)
     how, overrides = settings.RunSettings(**own), shape | changes
     every = None if how.evaluate_every is None else settings.Span.parse(how.evaluate_every)
     if like is None:
@@ -145,7 +145,7 @@ def train(
         config, training = settings.started_settings(start, *asked, overrides)
         report(f"starts from {path}" + (f", {name}" if name else ""))
     else:
-        config, training = settings.fresh_settings(model, preset, len(corpora), overrides)
+        config, training = settings.fresh_settings(model, preset, len(corpora), overrides, method)
     if (minutes, epochs, steps) != (None, None, None):
         span = settings.Span(minutes, epochs, steps)
     span = span or settings.default_span(training)

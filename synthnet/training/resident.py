@@ -58,8 +58,10 @@ def fast_parts(device: torch.device) -> Parts:
     try:
         from synthnet.kernels import fused
 
-        layer = (torch.zeros(2, 2, 16), torch.zeros(2, 16), torch.zeros(16, 16))
-        fused.stack(torch.zeros(8, 16, device=device), [1], [tuple(part.to(device) for part in layer)])
+        taps, bias, residual, x = (
+            torch.zeros(shape, device=device) for shape in ((2, 2, 16), (2, 16), (16, 16), (8, 16))
+        )
+        fused.stack(x, [1], [(taps, bias, residual)])
     except Exception as error:  # whatever a missing compiler or driver raises
         reason = str(error).partition("\n")[0] or type(error).__name__
         print(f"Training is slower here: Triton's kernels do not run ({reason:.80}).", file=sys.stderr)
@@ -83,7 +85,7 @@ class ResidentTrainer(Trainer):
         super().__init__(*arguments, **options)
         self.dtype = PRECISIONS[precision]
         self.scale = LossScale(dynamic=self.dtype == torch.float16).to(self.device)
-        self.networks["scale"] = self.scale  # type: ignore[assignment]  # saved as they are
+        self.networks["scale"] = self.scale  # saved as they are
         if resume:
             self.load()
         self.adam: Any = self.optimisers["adam"]

@@ -42,6 +42,9 @@ class TrainingConfig(Checked):
 
 
 PAPER = TrainingConfig()
+GPU = TrainingConfig(
+    n_predicted=65_536, warmup_steps=200, ema_decay=0.995, anneal_minutes=9.0
+)  # the paper's in minutes
 CPU = TrainingConfig(
     learning_rate=4e-3, muon=True, weight_decay=0.0, matrix_decay=0.5, n_predicted=4_000, warmup_steps=100,
     ema_decay=0.98, anneal_minutes=12.0,
@@ -50,8 +53,6 @@ HARMONIC = TrainingConfig(
     learning_rate=3e-3, muon=True, weight_decay=0.0, batch=4, n_predicted=44_100, warmup_steps=50, ema_decay=0.98,
     anneal_minutes=10.0,
 )  # fmt: skip
-# What `synthnet train` does on a GPU by itself: the paper's method in minutes.
-GPU = {"n_predicted": 65_536, "warmup_steps": 200, "ema_decay": 0.995, "anneal_minutes": 9.0}
 TINY = dataclasses.replace(CPU, n_predicted=1_000, warmup_steps=10, anneal_minutes=1.0)
 RECIPES = {"cpu": CPU, "harmonic": HARMONIC, "tiny": TINY}  # of other presets, `PAPER`
 
@@ -136,12 +137,20 @@ def training_config(recipe: str, **changes: Any) -> TrainingConfig:
 
 
 def fresh_settings(
-    model: str | None, preset: str | None, n_instruments: int, overrides: Mapping[str, Any]
+    model: str | None,
+    preset: str | None,
+    n_instruments: int,
+    overrides: Mapping[str, Any],
+    base: TrainingConfig | None = None,
 ) -> tuple[ModelConfig | HarmonicConfig, TrainingConfig]:
-    """Config and recipe of a model (None: SynthNet) with fresh weights; `overrides` are fields of either."""
+    """Config and recipe of a model (None: SynthNet) with fresh weights; `overrides` are fields of either.
+
+    Args:
+        base: the recipe to change; default: that of the preset.
+    """
     shape, changes = split_settings(model, overrides)
     recipe = recipe_name(model, preset)
-    training = training_config(recipe, **changes)
+    training = training_config(recipe, **changes) if base is None else dataclasses.replace(base, **changes)
     if model == HarmonicConfig.kind:
         return HarmonicConfig.from_dict(shape), training
     styles = n_instruments if n_instruments > 1 else 0

@@ -171,9 +171,7 @@ def test_with_a_gpu_synthnet_l24_trains_there_for_nine_minutes(
         pass
 
     class Seen(ResidentTrainer):
-        def __init__(
-            self, folder: Path, begin: Checkpoint, training: TrainingConfig, *others: Any, **more: Any
-        ) -> None:
+        def __init__(self, folder: Path, begin: Checkpoint, training: TrainingConfig, *_: Any, **more: Any) -> None:
             seen.update(training=training, config=begin.config, **more)
             raise Stopped("seen")
 
@@ -181,9 +179,10 @@ def test_with_a_gpu_synthnet_l24_trains_there_for_nine_minutes(
     monkeypatch.setattr("synthnet.training.run.ResidentTrainer", Seen)
     words = ["train", "--corpus", tiny_corpus.folder, "--set", "ema_decay=0.5", "--set", "precision=bfloat16"]
     result = run(*words)
+    assert seen, result.err
     assert "SynthNet L24, the paper's network, for nine minutes" in result.err.splitlines()[0]
     assert seen["config"] == preset_config("synthnet", "L24")
-    assert seen["training"] == training_config("L24", **(GPU | {"ema_decay": 0.5}))
+    assert seen["training"] == dataclasses.replace(GPU, ema_decay=0.5)
     assert (seen["span"], seen["precision"], seen["device"].type) == (Span(minutes=9.0), "bfloat16", "cuda")
     run(*words, "--preset", "L26", "--minutes", "3")
     assert (seen["config"].dilations, seen["training"].n_predicted, seen["span"]) == (13, 16_000, Span(minutes=3.0))
