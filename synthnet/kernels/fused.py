@@ -26,17 +26,27 @@ TILES = {"gate": (4, 512, 4), "gate_gradient": (32, 64, 4), "input_gradient": (4
 
 
 @triton.jit
-def gate(x, taps, bias, hidden, n, dilation, C: tl.constexpr, F: tl.constexpr, BT: tl.constexpr, BC: tl.constexpr):
-    """hidden [n, C] = tanh(filter) * sigmoid(gate), both depthwise convolutions of x [n + (F - 1) dilation, C]."""
-    t = tl.program_id(0) * BT + tl.arange(0, BT)[:, None]
-    c = tl.program_id(1) * BC + tl.arange(0, BC)[None, :]
-    inside = (t < n) & (c < C)
+def convolved(
+    x, taps, bias, t, c, inside, dilation,
+    C: tl.constexpr, F: tl.constexpr, BT: tl.constexpr, BC: tl.constexpr,
+):  # fmt: skip
+    """Filter and gate of a tile, before tanh and sigmoid: depthwise convolutions of x."""
     filters = tl.zeros((BT, BC), tl.float32) + tl.load(bias + c, mask=c < C, other=0.0)
     openings = tl.zeros((BT, BC), tl.float32) + tl.load(bias + C + c, mask=c < C, other=0.0)
     for k in tl.static_range(F):
         value = tl.load(x + (t + k * dilation) * C + c, mask=inside, other=0.0).to(tl.float32)
         filters += value * tl.load(taps + 2 * k * C + c, mask=c < C, other=0.0)
         openings += value * tl.load(taps + (2 * k + 1) * C + c, mask=c < C, other=0.0)
+    return filters, openings
+
+
+@triton.jit
+def gate(x, taps, bias, hidden, n, dilation, C: tl.constexpr, F: tl.constexpr, BT: tl.constexpr, BC: tl.constexpr):
+    """hidden [n, C] = tanh(filter) * sigmoid(gate), both depthwise convolutions of x [n + (F - 1) dilation, C]."""
+    t = tl.program_id(0) * BT + tl.arange(0, BT)[:, None]
+    c = tl.program_id(1) * BC + tl.arange(0, BC)[None, :]
+    inside = (t < n) & (c < C)
+    filters, openings = convolved(x, taps, bias, t, c, inside, dilation, C, F, BT, BC)
     result = (2 * tl.sigmoid(2 * filters) - 1) * tl.sigmoid(openings)
     tl.store(hidden + t * C + c, result.to(hidden.dtype.element_ty), mask=inside)
 
@@ -51,12 +61,7 @@ def gate_gradient(
     t = tile * BT + tl.arange(0, BT)[:, None]
     c = tl.program_id(1) * BC + tl.arange(0, BC)[None, :]
     inside = (t < n) & (c < C)
-    filters = tl.zeros((BT, BC), tl.float32) + tl.load(bias + c, mask=c < C, other=0.0)
-    openings = tl.zeros((BT, BC), tl.float32) + tl.load(bias + C + c, mask=c < C, other=0.0)
-    for k in tl.static_range(F):
-        value = tl.load(x + (t + k * dilation) * C + c, mask=inside, other=0.0).to(tl.float32)
-        filters += value * tl.load(taps + 2 * k * C + c, mask=c < C, other=0.0)
-        openings += value * tl.load(taps + (2 * k + 1) * C + c, mask=c < C, other=0.0)
+    filters, openings = convolved(x, taps, bias, t, c, inside, dilation, C, F, BT, BC)
     change = tl.load(d_hidden + t * C + c, mask=inside, other=0.0).to(tl.float32)
     level = 2 * tl.sigmoid(2 * filters) - 1
     opening = tl.sigmoid(openings)

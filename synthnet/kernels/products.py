@@ -15,9 +15,12 @@ from torch import Tensor
 Layer = tuple[Tensor, Tensor, Tensor]  # of a separable stack, float32: taps [F, 2, C], bias [2, C], residual [C, C]
 
 
+HAS_OUT_DTYPE = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 8)
+
+
 def product32(a: Tensor, b: Tensor) -> Tensor:
     """The float32 product of two matrices of any one type: half precision would lose small gradients."""
-    if a.is_cuda and a.dtype != torch.float32:
+    if HAS_OUT_DTYPE and a.is_cuda and a.dtype != torch.float32:
         return torch.mm(a, b, out_dtype=torch.float32)
     return torch.mm(a.float(), b.float())
 

@@ -94,6 +94,11 @@ class ResidentTrainer(Trainer):
         self.losses = torch.zeros(2, device=self.device)
         self.steps_taken = 0
 
+    @property
+    def precision(self) -> str:
+        """Precision of activations, for the record."""
+        return str(self.dtype).removeprefix("torch.")
+
     def prepare(self) -> nn.Module:
         """Put the corpora on the device; all work goes to one stream, where the graph is captured."""
         if self.device.type == "cuda":
