@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 import torch
 from conftest import Run
 
+import synthnet.kernels
 from synthnet.corpus.corpus import Corpus
 from synthnet.corpus.slices import SliceDataset
 from synthnet.files import InputError
@@ -156,7 +159,8 @@ def test_where_triton_does_not_run_a_line_says_so(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
-    monkeypatch.setitem(__import__("sys").modules, "synthnet.kernels.fused", None)
+    monkeypatch.delattr(synthnet.kernels, "fused", raising=False)
+    monkeypatch.setitem(sys.modules, "synthnet.kernels.fused", None)
     parts = resident.fast_parts(torch.device("cpu"))
     assert parts == resident.Parts()
     assert "Training is slower here: Triton's kernels do not run" in capsys.readouterr().err
@@ -186,3 +190,35 @@ def test_with_a_gpu_synthnet_l24_trains_there_for_nine_minutes(
     assert (seen["span"], seen["precision"], seen["device"].type) == (Span(minutes=9.0), "bfloat16", "cuda")
     run(*words, "--preset", "L26", "--minutes", "3")
     assert (seen["config"].dilations, seen["training"].n_predicted, seen["span"]) == (13, 16_000, Span(minutes=3.0))
+
+
+def test_graphs_replay_the_steps(tmp_path: Path, tiny_corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order of things on a GPU, where a replay computes anew into the gradients that were captured."""
+    captures = []
+
+    def captured(work: Callable[[], None]) -> Callable[[], None]:
+        captures.append(work)
+
+        def replay() -> None:
+            if work != trainer.update:
+                trainer.network.zero_grad(set_to_none=True)
+            work()
+
+        return replay
+
+    monkeypatch.setattr(resident, "captured", captured)
+    weights = []
+    for device, world in ((torch.device("cpu"), 1), (torch.device("cuda"), 1), (torch.device("cuda"), 2)):
+        trainer = trainer_for(tmp_path / f"{device.type}{world}", tiny_corpus)
+        trainer.world = world
+        monkeypatch.setattr("torch.distributed.all_reduce", lambda flat: flat.mul_(2))  # another one alike
+        monkeypatch.setattr(ResidentTrainer, "slices_per_step", 1)
+        module = trainer.prepare()
+        trainer.device = device  # from here on, only the order depends on it
+        for _ in range(resident.EAGER_STEPS + 3):
+            trainer.train_step(module, {}, 0.0)
+            trainer.step += 1
+        weights.append(torch.cat([parameter.detach().flatten() for parameter in trainer.network.parameters()]))
+    assert [work.__name__ for work in captures] == ["backward_and_update", "backward", "update"]
+    torch.testing.assert_close(weights[1], weights[0])
+    torch.testing.assert_close(weights[2], weights[0])
