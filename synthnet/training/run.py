@@ -78,10 +78,10 @@ def train_run(
     device: torch.device,
     resume: bool = False,
     start: Checkpoint | None = None,
+    precision: str = PRECISION,
     evaluate_every: Span | None = None,
     evaluation_seconds: int = EVALUATION_SECONDS,
     workers: int = 0,
-    precision: str = PRECISION,
     say: Callable[[str], None],
 ) -> None:
     """Train in a folder until the span is over, showing progress; curves are drawn at the end, also of a stopped run.
@@ -89,9 +89,9 @@ def train_run(
     Args:
         device: harmonic instruments learn on the processor whatever it is.
         start: of `read_start`; default: fresh weights.
+        precision: of activations on a GPU, see `ResidentTrainer`.
         evaluate_every: default: 5 minutes, or the paper's 20 epochs if the span is in epochs.
         evaluation_seconds: generated for each instrument in an evaluation (the paper: 1).
-        precision: of activations on a GPU, see `ResidentTrainer`.
 
     Raises:
         InputError: no validation piece; a folder that holds a run or where another process trains; see `Trainer.run`.
