@@ -1,4 +1,5 @@
-"""Who plays which track: the instruments that ship with the package, and those trained here, in a folder of runs.
+"""Who plays which track: the instruments that ship with the package, those trained here, in a folder of runs, and
+a sound font for drums and for the percussion and effects that no instrument here can stand for.
 
 A shipped instrument is a file NAME.safetensors in `synthnet/shipped`, with its model card NAME.md beside it; one file
 may hold several. A run is represented by `best.safetensors`, else `last.safetensors`. By a track's General MIDI program
@@ -8,17 +9,24 @@ comes first. An instrument with a qualified name, such as trumpet-synthnet, neve
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from synthnet.files import InputError
 from synthnet.models.checkpoint import Checkpoint, CheckpointHeader, Voice, fact, load_checkpoint, peek_checkpoint
-from synthnet.score.general_midi import KNOWN_INSTRUMENTS, family_of, known_instrument, plain_name, program_name
+from synthnet.score.general_midi import (
+    KNOWN_INSTRUMENTS,
+    UNPITCHED,
+    family_of,
+    known_instrument,
+    plain_name,
+    program_name,
+)
 from synthnet.score.notes import Score
 
 SHIPPED = Path(__file__).parent.parent / "shipped"
@@ -36,6 +44,63 @@ class Seat:
     checkpoint: Checkpoint
     voice: Voice
     where: str = ""
+
+    @property
+    def kind(self) -> str:
+        """The kind of model."""
+        return self.checkpoint.config.kind
+
+    @property
+    def level(self) -> float:
+        """Factor that brings the instrument's output to the level of its teacher: the corpus's gain is divided out."""
+        names = self.checkpoint.instruments
+        number = names.index(self.voice.name) if self.voice.name in names else 0
+        gain = fact(self.checkpoint.training, "corpora", number, "gain")
+        return 1.0 / gain if isinstance(gain, int | float) and gain > 0 else 1.0
+
+    @property
+    def group(self) -> Hashable:
+        """Equal for seats that play together."""
+        return id(self.checkpoint)
+
+    @property
+    def velocity(self) -> bool:
+        """Whether it plays velocities."""
+        return self.checkpoint.config.velocity
+
+    def release_s(self, pitch: int) -> float:
+        """Seconds in which a note of this MIDI key dies away, 0 if unknown."""
+        seconds = self.checkpoint.weights.get("release_s")  # of a harmonic instrument, by key
+        return 0.0 if seconds is None else float(seconds[pitch])
+
+
+@dataclass(frozen=True)
+class FontSeat:
+    """A sound font plays a track."""
+
+    soundfont: Path
+    voice: Voice
+    kind: ClassVar[str] = "soundfont"
+    level: ClassVar[float] = 1.0
+    velocity: ClassVar[bool] = True
+
+    @property
+    def group(self) -> Hashable:
+        """Equal for seats that play together."""
+        return self.soundfont
+
+    @property
+    def where(self) -> str:
+        """The font's file."""
+        return str(self.soundfont)
+
+    def release_s(self, pitch: int) -> float:
+        """Seconds after a note: a cymbal has lost 40 dB then."""
+        return 2.0
+
+
+Seats = Sequence[Seat | FontSeat | None]
+"""Who plays each of the first parts of a score, `Score.parts`; None, or a part beyond them: nobody."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +152,15 @@ class Library:
     errors: tuple[str, ...] = ()
     any_name: bool = False
 
-    def assign(self, score: Score, spec: str | None = None, kind: str | None = None) -> list[Seat]:
-        """Who plays each track of the score, in order; tracks of one file share one checkpoint.
+    def assign(
+        self,
+        score: Score,
+        spec: str | None = None,
+        kind: str | None = None,
+        programs: Mapping[int, str] | None = None,
+        soundfont: Path | None = None,
+    ) -> list[Seat | FontSeat | None]:
+        """Who plays each part of the score, in order; tracks of one file share one checkpoint.
 
         Args:
             spec: `flute` for all tracks; `0=cello,1=trumpet` for numbered tracks, counted from 0, while the others go
@@ -96,19 +168,33 @@ class Library:
                 `cello:0.5+trumpet:0.5`, each instrument embedding times its weight. Weights are above 0, up to 10, and
                 are not normalised.
             kind: "harmonic", "synthnet" or another model, which plays the programs that it has an instrument for.
+            programs: instruments or mixtures by General MIDI program, for tracks that `spec` does not name.
+            soundfont: plays drums, and percussion and effects without an instrument of their program; None: nobody.
 
         Raises:
             InputError: no such instrument or track, a malformed spec or mixture, or nobody who can play.
         """
-        chosen = []
+        by_program = {program: self._by_name(text) for program, text in (programs or {}).items()}
+        chosen = list[tuple[Player, Voice] | None]()
         for track, text in zip(score.tracks, self._asked_by_track(spec, len(score.tracks)), strict=True):
-            if text is None:
-                player, why = self.nearest(track.program, kind)
-                chosen.append((player, replace(player.header.voice(player.name), why=why)))
-            else:
+            if text is not None:
                 chosen.append(self._by_name(text))
-        loaded = {path: load_checkpoint(path) for path in {player.path for player, _ in chosen}}
-        return [Seat(loaded[player.path], voice, player.where) for player, voice in chosen]
+            elif track.program in by_program:
+                chosen.append(by_program[track.program])
+            else:
+                player, why = self.nearest(track.program, kind)
+                stands_for = self.any_name or player.program == track.program or track.program not in UNPITCHED
+                chosen.append((player, replace(player.header.voice(player.name), why=why)) if stands_for else None)
+        loaded = {path: load_checkpoint(path) for path in {found[0].path for found in chosen if found}}
+        seats = list[Seat | FontSeat | None]()
+        for part, found in zip(score.parts, [*chosen, *[None] * len(score.drums)], strict=True):
+            if found:
+                seats.append(Seat(loaded[found[0].path], found[1], found[0].where))
+            else:
+                what = "drums" if part.drums else f"program {part.program}, {program_name(part.program)}"
+                voice = Voice("sound font", None, f"as no instrument here plays {what}")
+                seats.append(None if soundfont is None else FontSeat(soundfont, voice))
+        return seats
 
     def seat(self, text: str) -> Seat:
         """The instrument of a name, or a mixture; raises as `assign`."""

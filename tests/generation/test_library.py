@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from synthnet.files import InputError
 from synthnet.generation.library import SHIPPED, Library, read_file, read_library
-from synthnet.generation.render import Settings, play_score
+from synthnet.generation.render import Settings, render_in_memory
 from synthnet.models import build_model, preset_config
 from synthnet.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from synthnet.score.general_midi import find_instrument, plain_name
@@ -246,7 +246,7 @@ def test_a_mixture_of_one_with_weight_1_is_that_instrument_to_the_bit(tmp_path: 
     library, score = one_file(tmp_path, "piano", "cello", "trumpet"), score_of(0)
 
     def audio(spec: str) -> np.ndarray:
-        return play_score(library.assign(score, spec), score, Settings(RATE, 0.0625, mean=False, n_chunks=1)).samples
+        return render_in_memory(library.assign(score, spec), score, Settings(RATE, 0.0625, mean=False, n_chunks=1)).samples
 
     cello = audio("cello")
     assert np.array_equal(audio("cello:1.0"), cello)
