@@ -9,7 +9,7 @@ comes first. An instrument with a qualified name, such as trumpet-synthnet, neve
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -111,8 +111,8 @@ class Player:
         program: General MIDI, 0 to 127.
         lowest_pitch, highest_pitch: MIDI keys: the range of an instrument that is known by name, of others the keys
             that it was trained on.
-        rmse_cqt_db: of its mean output, against the clean teacher.
-        evaluated: whether `rmse_cqt_db` was measured after training; else it is from the few seconds of the validation
+        rmse_cqt_db, rmse_cqt_50_db: of its mean output, against the clean teacher; floors at -80 and at -50 dB.
+        evaluated: whether they were measured after training; else it is from the few seconds of the validation
             while training, the mean over all instruments of the network.
         header: of the file; its weights are unread.
     """
@@ -123,6 +123,7 @@ class Player:
     highest_pitch: int | None
     sample_rate_hz: int
     rmse_cqt_db: float | None
+    rmse_cqt_50_db: float | None
     evaluated: bool
     shipped: bool
     path: Path
@@ -135,7 +136,9 @@ class Player:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {name: value for name, value in vars(self).items() if name != "header"} | {"path": str(self.path)}
+        more = {"path": str(self.path), "kind": self.header.config.model, "bytes": self.path.stat().st_size}
+        more["licence"] = "MIT" if self.shipped else None
+        return {name: value for name, value in vars(self).items() if name != "header"} | more
 
 
 @dataclass(frozen=True)
@@ -217,17 +220,20 @@ class Library:
         """The instrument nearest to a General MIDI program, 0 to 127, and why.
 
         One of the program, of this kind if there is one, shipped ones first; else a shipped one of the same family,
+        the nearest below the program before those above, since General MIDI lists an instrument before its variants;
         else the piano, else the first. One's own play other programs than theirs only where nothing is shipped.
 
         Raises:
             InputError: there is none.
         """
 
-        def rank(player: Player) -> tuple[bool, ...]:
+        def rank(player: Player) -> tuple[int, ...]:
             other_program, other_kind = player.program != program, player.header.config.model != kind
             other_family = player.program is None or family_of(player.program) != family_of(program)
             last_resort = other_family and player.name != FALLBACK
-            return other_program or other_kind, other_program, not player.shipped, other_family, last_resort
+            above = 0 if other_family else (player.program or 0) - program
+            near = (above > 0, abs(above))
+            return other_program or other_kind, other_program, not player.shipped, other_family, last_resort, *near
 
         plain = [player for player in self.players if self.any_name or plain_name(player.name) == player.name]
         players = plain + [player for player in self.players if not rank(player)[0]]
@@ -238,11 +244,20 @@ class Library:
                 f"no instrument plays by its program yet; {asked}make one: synthnet train --instrument trumpet"
             )
         player = min(players, key=rank)
-        not_of_kind, other_program, _, other_family, _ = rank(player)
+        not_of_kind, other_program, _, other_family, *_ = rank(player)
         if not other_program:
             return player, f"its program {program}" if not_of_kind else f"the {kind} network of program {program}"
         about = f"program {program}, {program_name(program)}"
         return player, f"as no instrument of its family ({about}) is here" if other_family else f"nearest to {about}"
+
+    def programs(self) -> dict[Player, list[int]]:
+        """The General MIDI programs that go to each instrument unless asked otherwise."""
+        played: dict[Player, list[int]] = {}
+        for program in range(128) if self.players else ():
+            player = self.nearest(program)[0]
+            if player.program == program or program not in UNPITCHED:
+                played.setdefault(player, []).append(program)
+        return played
 
     def starting_point(self, text: str, program: int) -> tuple[Path, str | None]:
         """The file that a training starts from, and the instrument in it; None: all that are in it.
@@ -328,9 +343,8 @@ def _players(path: Path, shipped: bool) -> list[Player]:
     for number, (name, program) in enumerate(zip(header.instruments, header.programs, strict=True)):
         trained = [fact(header.training, "ranges", number, end) for end in ("lowest_pitch", "highest_pitch")]
         lowest, highest = ranges.get(name, [key if isinstance(key, int) else None for key in trained])
-        rmse_db, evaluated = _rmse_cqt_db(header.figures, name)
-        rate = header.sample_rate_hz
-        players.append(Player(name, program, lowest, highest, rate, rmse_db, evaluated, shipped, path, header))
+        reached, rate = _rmse_cqt_db(header.figures, name), header.sample_rate_hz
+        players.append(Player(name, program, lowest, highest, rate, *reached, shipped, path, header))
     return players
 
 
@@ -347,23 +361,35 @@ def _find(text: str, players: Sequence[Player]) -> Player | None:
     return best if any(equals(best)) else None
 
 
-def _rmse_cqt_db(figures: Mapping[str, Any], name: str) -> tuple[float | None, bool]:
-    """RMSE-CQT of an instrument's mean output, and whether it was measured after training.
+def _rmse_cqt_db(figures: Mapping[str, Any], name: str) -> tuple[float | None, float | None, bool]:
+    """RMSE-CQT of an instrument's mean output at both floors, and whether it was measured after training.
 
     That of whole pieces comes first, then of separate seconds, of the Prelude, and of the validation while training.
     """
+
+    def at(*keys: str) -> tuple[Any, Any]:
+        found = fact(figures, *keys)
+        return fact(found, "rmse_cqt_db"), fact(found, "rmse_cqt_50_db")
+
     pieces = fact(figures, "evaluations", name, "pieces")
-    of_pieces = [fact(piece, "expectation", "rmse_cqt_db") for piece in pieces] if isinstance(pieces, list) else []
-    of_pieces = [figure for figure in of_pieces if isinstance(figure, float)]
+    means = [fact(piece, "expectation") for piece in pieces] if isinstance(pieces, list) else []
     in_order = [
-        sum(of_pieces) / len(of_pieces) if of_pieces else None,
-        fact(figures, "evaluations", name, "rmse_cqt_expectation_db"),
-        fact(figures, "measured", name, "network", "prelude", "rmse_cqt_db"),
-        fact(figures, "validation", "rmse_cqt_expectation_db"),
-        fact(figures, "validation", "rmse_cqt_db"),
+        (_mean(fact(piece, "rmse_cqt_db") for piece in means), _mean(fact(piece, "rmse_cqt_50_db") for piece in means)),
+        (fact(figures, "evaluations", name, "rmse_cqt_expectation_db"), None),
+        at("measured", name, "network", "prelude"),
+        (fact(figures, "validation", "rmse_cqt_expectation_db"), None),
+        at("validation"),
     ]
-    known = ((figure, number < 3) for number, figure in enumerate(in_order) if isinstance(figure, float))
-    return next(known, (None, False))
+    for number, (at_80, at_50) in enumerate(in_order):
+        if isinstance(at_80, float):
+            return at_80, at_50 if isinstance(at_50, float) else None, number < 3
+    return None, None, False
+
+
+def _mean(figures: Iterable[Any]) -> float | None:
+    """The mean of those that are numbers."""
+    numbers = [figure for figure in figures if isinstance(figure, float)]
+    return sum(numbers) / len(numbers) if numbers else None
 
 
 def _mixture_weights(text: str) -> list[tuple[str, float]]:

@@ -31,6 +31,7 @@ from synthnet.score.smf import META, SYSEX, MidiFile
 
 DRUM_CHANNEL = 9  # counted from 0; musicians call it channel 10
 MOST_NOTES, MOST_PARTS = 1_000_000, 512
+SHORTEST_DRUM_S = 0.01  # a drum sounds whenever it is let go, be it at once
 
 PEDALS = SUSTAIN, SOSTENUTO, SOFT = 64, 66, 67
 BANK_MSB, ALL_SOUND_OFF, ALL_NOTES_OFF = 0, 120, range(123, 128)
@@ -90,10 +91,11 @@ class Song:
     def end(self, strikes: Iterable[Strike], now_s: float) -> None:
         """Turn strikes into notes that end now."""
         for strike in strikes:
-            if now_s <= strike.start_s:
+            end_s = max(now_s, strike.start_s + SHORTEST_DRUM_S) if strike.part.drums else now_s
+            if end_s <= strike.start_s:
                 self.left_out["zero-length notes"] += 1
                 continue
-            self.notes[strike.part].append(Note(strike.pitch, strike.velocity, strike.start_s, now_s))
+            self.notes[strike.part].append(Note(strike.pitch, strike.velocity, strike.start_s, end_s))
             self.n_notes += 1
             if self.n_notes > MOST_NOTES:
                 raise InputError(f"more than {MOST_NOTES:,} notes, probably damaged")

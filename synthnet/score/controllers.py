@@ -5,9 +5,9 @@ controller has its default. Consecutive values differ.
 
 The module follows the pitch wheel, its range and the channel's tuning (registered parameters 0, 1 and 2), the
 modulation wheel, volume, expression and pan, and the master volume and tuning of the port. Whole semitones of tuning
-move the keys (`ChannelControllers.shift`); the rest bends them. "Reset all controllers" follows MIDI's recommended practice
-RP-015, data increment and decrement RP-018. The most significant byte of a data entry sets the least significant one
-to 0.
+move the keys (`ChannelControllers.shift`); the rest bends them. "Reset all controllers" follows MIDI's recommended
+practice RP-015, data increment and decrement RP-018. The most significant byte of a data entry sets the least
+significant one to 0.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from synthnet.generation.render import Rendering, Settings, render_score, render
 from synthnet.generation.streams import Stream, generate, rolls_of
 from synthnet.models import MODELS, Network, build_model, preset_config
 from synthnet.models.checkpoint import Checkpoint, Voice, arrays_of
+from synthnet.score.controllers import Controls
 from synthnet.score.notes import Note, Score, Track
 from synthnet.score.roll import roll_events
 
@@ -193,7 +194,7 @@ def test_tracks_on_two_networks_are_what_each_network_plays_alone(tmp_path: Path
             tmp_path / "mix.wav",
             Settings(RATE, seed=4, mean=False, n_chunks=chunks, mono=True),
             stems=together,
-            progress=lambda n, numbers: done.append(n),
+            progress=lambda n, numbers, done=done: done.append(n),
         )
         assert sum(done) == 3 * rendering.n_samples
         stems = [read_audio(together / name).samples for name in ("01 a.wav", "02 b.wav", "03 c.wav")]

@@ -5,7 +5,6 @@ Hand-built files have 500 ticks a beat: at the default tempo of 120 beats a minu
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import random
 import tracemalloc
@@ -317,7 +316,9 @@ def test_drums_are_parts_with_controllers_and_kits_whose_keys_no_tuning_moves(re
     assert score.tracks == (Track((Note(60, 80, 0.1, 0.2),)),)
     assert score.drums == (Track((Note(36, 80, 0.0, 0.1),), 25, "", Controls(pan=((0.0, 0.0),)), True),)
     assert score.parts == score.tracks + score.drums
-    assert score.excerpt(0.05, 0.04).parts == (replace(score.drums[0], notes=(Note(36, 80, 0.0, 0.04),)),)
+    (cut,) = score.excerpt(0.05, 0.04).parts
+    assert replace(cut, notes=()) == replace(score.drums[0], notes=())
+    assert [note.end_s for note in cut.notes] == pytest.approx([0.04])
     assert score.left_out_line(score.tracks) == "left out: 1 drum note"
     assert score.left_out_line(score.tracks, unplayed=()) is None
 
@@ -666,7 +667,7 @@ def test_notes_that_only_touch_the_window_and_silent_tracks_are_not_in_it() -> N
 def test_an_excerpt_of_everything_is_the_score() -> None:
     assert PIECE.excerpt(0.0) == PIECE
     assert PIECE.excerpt(0.0, math.inf) == PIECE
-    empty = dataclasses.replace(PIECE, tracks=())
+    empty = replace(PIECE, tracks=())
     assert empty.excerpt(0.0) == empty
 
 
