@@ -3,10 +3,12 @@
     python recipes/band/measure.py [--songs pop,chamber,fifteen] [--out recipes/band/results]
 
 The reference is FluidSynth with FluidR3 GM, the baseline FluidSynth with TimGM6mb, which comes with pretty_midi. Both
-play the MIDI file themselves, with its volumes, pans and expression, without reverb and chorus. Drums and effects are
-muted in all three, and no sound font plays in the rendering. Mixes are compared in mono, the mean of left and right,
-after one gain for each song that brings them to the root mean square of the reference. A track's loudness is
-integrated (ITU-R BS.1770-4), with the gain of its song.
+play the MIDI file themselves, with its volumes and expression, without reverb and chorus. Drums and effects are muted
+in all three, and no sound font plays in the rendering. Mixes are in mono, the mean of left and right, and pan is left
+out: most presets are pairs of samples at the far left and right, and FluidSynth moves either until it stops at its
+end, so that a track on a side becomes louder by 1 to 2 dB. Mixes are compared after one gain for each song that brings
+them to the root mean square of the reference. A track's loudness is integrated (ITU-R BS.1770-4), with the gain of its
+song.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from synthnet.evaluation.level import level_difference_db
 from synthnet.evaluation.plots import plot_song
 from synthnet.generation.library import SHIPPED, read_library
 from synthnet.generation.render import Settings, play_parts
+from synthnet.score.controllers import PAN
 from synthnet.score.general_midi import UNPITCHED, program_name
 from synthnet.score.midi import read_score
 
@@ -56,6 +59,8 @@ def play_midi(soundfont: Path, song: Path, track: int | None, n_samples: int) ->
             if message.type == "program_change":
                 programs[message.channel] = message.program
                 synth.program_select(message.channel, font, 128 if message.channel == 9 else 0, message.program)
+            elif message.type == "control_change" and message.control == PAN:
+                continue
             elif message.type == "control_change":
                 synth.cc(message.channel, message.control, message.value)
             elif message.channel != 9 and programs[message.channel] not in UNPITCHED:
@@ -93,8 +98,8 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
         write_song(name, song)
         score = read_score(song, drums=True)
         seats = read_library(Path("nowhere"), SHIPPED).assign(score)
-        mixer = play_parts(seats, score, Settings(RATE_HZ))
-        stems = np.concatenate(list(mixer.blocks()), axis=1).mean(axis=2)
+        mixer = play_parts(seats, score, Settings(RATE_HZ, mono=True))
+        stems = np.concatenate(list(mixer.blocks()), axis=1)[:, :, 0]
         fonts = {"reference": FLUIDR3, "TimGM6mb": small_soundfont()}
         named = [track.name for track in mido.MidiFile(song).tracks]
         order, n_samples = [named.index(part.name) for part in score.parts], stems.shape[1]
