@@ -140,7 +140,8 @@ def render(context: click.Context, songs: tuple[Path, ...], out: Path | None, ou
 
     Each track goes to an instrument that synthnet instruments lists, by its General MIDI program: to that of the same
     program, else to a shipped one of the same family, else to the piano, else to the first. One with a qualified name,
-    such as trumpet-synthnet, plays only when --instrument, --map or --checkpoint asks for it.
+    such as trumpet-synthnet, plays only when --instrument, --map or --checkpoint asks for it. A sound font plays drums,
+    if one is installed.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was made is kept, as after Ctrl-C
     outs = [out or out_dir / ("out.wav" if str(song) == "-" else f"{song.stem}.wav") for song in songs]

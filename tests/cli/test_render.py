@@ -156,7 +156,7 @@ def test_loud_songs_stay_below_full_scale_in_every_format(run: Run, harmonic: Pa
     render = ["render", "loud.mid", "--checkpoint", harmonic, "--rate", 48_000, "--stems", "stems", "-o"]
     for name in ("a.wav", "a.flac", "a.ogg", "a.opus", "a.mp3"):
         result = run(*render, name)
-        assert "true peak -1.0 dBFS: the mix was turned down by" in result.err, result.err
+        assert re.search(r"true peak -1\.\d dBFS: the mix was turned down by", result.err), result.err
         for file in (tmp_path / name, tmp_path / "stems" / f"01{Path(name).suffix}"):
             assert 0.8 < np.abs(soundfile.read(file)[0]).max() <= 10 ** (-1 / 20)
     for bits, subtype in (("16", "PCM_16"), ("24", "PCM_24"), ("float", "FLOAT")):
