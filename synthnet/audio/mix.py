@@ -149,7 +149,7 @@ def pan_gains(place: npt.ArrayLike) -> np.ndarray:
 
 def mix_in_memory(mixer: Mixer) -> Audio:
     """The mix of all tracks, turned down if its true peak would exceed -1 dBFS."""
-    meter, blocks = TruePeak(mixer.sample_rate_hz, mixer.channels), []
+    meter, blocks = TruePeak(mixer.sample_rate_hz, mixer.channels), [np.zeros((0, mixer.channels), np.float32)]
     for block in mixer.blocks():
         blocks.append(block.sum(axis=0))
         meter.add(blocks[-1])

@@ -137,6 +137,11 @@ def test_one_dither_for_each_channel(tmp_path: Path) -> None:
     assert not soundfile.read(tmp_path / "b.wav")[0].any()
 
 
+def test_no_samples_are_no_error(tmp_path: Path) -> None:
+    assert mix_in_memory(mixer(np.zeros((1, 0)))).samples.shape == (0, 2)
+    assert write_mix(mixer(np.zeros((1, 0))), tmp_path / "a.wav", {}, lufs=-16).n_samples == 0
+
+
 def test_even_blocks_are_the_same_audio_and_are_read_no_further_than_needed() -> None:
     audio, taken = np.arange(40.0).reshape(2, 20), 0
 
