@@ -179,7 +179,8 @@ def test_with_a_gpu_synthnet_l24_trains_there_for_nine_minutes(
             seen.update(training=training, config=begin.config, **more)
             raise Stopped("seen")
 
-    monkeypatch.setattr("synthnet.training.run.choose_device", lambda name: torch.device("cuda"))
+    for module in ("training.run", "generation.engine"):
+        monkeypatch.setattr(f"synthnet.{module}.choose_device", lambda name: torch.device("cuda"), raising=False)
     monkeypatch.setattr("synthnet.training.run.ResidentTrainer", Seen)
     words = ["train", "--corpus", tiny_corpus.folder, "--set", "ema_decay=0.5", "--set", "precision=bfloat16"]
     result = run(*words)
