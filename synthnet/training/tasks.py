@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from synthnet.models import HarmonicConfig, ModelConfig, Network
 from synthnet.models.checkpoint import arrays_of
 from synthnet.models.losses import spectral_distance
 from synthnet.models.measuring import measure
+from synthnet.models.vibrato import measure_vibrato
 from synthnet.training.settings import TrainingConfig
 
 VALIDATED_S = 24  # seconds of the validation piece that a harmonic instrument plays
@@ -105,6 +106,10 @@ def harmonic_task(
             f"instrument at {rate} Hz; at least {shortest}"
         )
     config, measured = measure(recordings_of(corpus, "train"), rate, config)
+    played = not corpus.soundfont  # by a person, who moves the pitch of each note
+    dataset = NoteSlices(corpus, "train", training.n_predicted, training.seed, measured["cents"] if played else None)
+    vibrato_hz, vibrato_cents = measure_vibrato([curve for curves in dataset.curves for curve in curves])
+    config = replace(config, vibrato_hz=vibrato_hz, vibrato_cents=vibrato_cents)
     reference = corpus.read_samples(piece)[: VALIDATED_S * rate].astype(np.float32) / FULL_SCALE
     part = Part(piece_notes(corpus, piece, rate))
 
@@ -114,7 +119,6 @@ def harmonic_task(
         line = f"{piece.name}: RMSE-CQT {at_80:.2f} dB, {at_50:.2f} dB with the floor at -50 dB"
         return Validation({"rmse_cqt_db": at_80, "rmse_cqt_50_db": at_50}, line)
 
-    dataset = NoteSlices(corpus, "train", training.n_predicted, training.seed)
     return Task(config, dataset, validate, "the loss is a distance of spectra", measured=measured)
 
 
