@@ -19,7 +19,6 @@ from synthnet.corpus.corpus import FULL_SCALE, Corpus, Piece
 from synthnet.files import InputError
 from synthnet.kernels.voices import TABLE_SAMPLES
 from synthnet.models.envelopes import LONGEST_RELEASE_S, N_KEYS, Notes, notes_of
-from synthnet.models.vibrato import STEP_S, pitch_curves
 from synthnet.score.roll import RollEvents, rasterise, roll_events
 
 COLD_START_SHARE = 0.02  # of the slices begin in the silence before a piece
@@ -111,19 +110,15 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
 class NoteSlices(Dataset[dict[str, Tensor]]):
     """An endless map from i = 0, 1, ... to random slices of one split of a corpus, in which notes sound.
 
-    With `cents`, the keys' tuning [128], each note has the pitch curve that it was played with.
-
     Raises InputError when no piece of the split is as long as a slice.
     """
 
-    def __init__(self, corpus: Corpus, split: str, n_samples: int, seed: int, cents: np.ndarray | None = None) -> None:
+    def __init__(self, corpus: Corpus, split: str, n_samples: int, seed: int) -> None:
         self.n_samples, self.seed, self.sample_rate_hz = n_samples, seed, corpus.sample_rate_hz
         self.tails = np.full(N_KEYS, round(LONGEST_RELEASE_S * corpus.sample_rate_hz))
         self.recordings = [recording for recording in recordings_of(corpus, split) if len(recording[0]) >= n_samples]
         if not self.recordings:
             raise InputError(f"{corpus.folder}: no piece of at least {n_samples} samples in the {split} split")
-        rate = corpus.sample_rate_hz
-        self.curves = [] if cents is None else [pitch_curves(*one, cents, rate) for one in self.recordings]
         lengths = np.array([len(samples) for samples, _ in self.recordings], dtype=np.float64)
         self.shares = lengths / lengths.sum()
 
@@ -131,41 +126,27 @@ class NoteSlices(Dataset[dict[str, Tensor]]):
         """Slice i with N notes.
 
         "audio" float32 [T], full scale +-1; "notes" float64 [6, N], the columns of `Notes`; "noise" int64 [N], where
-        the noise of each note begins in its table; "sample_rate_hz" int64 []; where they are known, "curves" float32
-        [N, C], cents from the key's tuning in C equal parts of the slice.
+        the noise of each note begins in its table; "sample_rate_hz" int64 [].
         """
         rng = np.random.default_rng((self.seed, i))
         while True:
-            number = rng.choice(len(self.recordings), p=self.shares)
-            samples, notes = self.recordings[number]
+            samples, notes = self.recordings[rng.choice(len(self.recordings), p=self.shares)]
             start = int(rng.integers(len(samples) - self.n_samples + 1))
             sounding = notes.sounding(start, start + self.n_samples, self.tails)
             if len(sounding):
                 break
-        item = {
+        return {
             "audio": torch.from_numpy(samples[start : start + self.n_samples].astype(np.float32) / FULL_SCALE),
             "notes": torch.from_numpy(np.stack(notes.take(sounding, start)).astype(np.float64)),
             "noise": torch.from_numpy(rng.integers(TABLE_SAMPLES, size=len(sounding))),
             "sample_rate_hz": torch.tensor(self.sample_rate_hz),
         }
-        if self.curves:
-            cell = STEP_S * self.sample_rate_hz
-            middles = start + cell * (np.arange(round(self.n_samples / cell)) + 0.5)
-            rows = []
-            for note in sounding:
-                curve = self.curves[number][note]
-                at = notes.onset[note] + cell * (np.arange(len(curve)) + 0.5)
-                rows.append(np.interp(middles, at, curve).astype(np.float32))
-            item["curves"] = torch.from_numpy(np.stack(rows))
-        return item
 
     @staticmethod
     def collate(slices: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
         """A batch: "audio" [R, T]; "notes" [6, N], "noise" [N], "row" [N], the slice of each note; the rate [R]."""
         batch = {name: torch.stack([one[name] for one in slices]) for name in ("audio", "sample_rate_hz")}
         batch |= {name: torch.cat([one[name] for one in slices], dim=-1) for name in ("notes", "noise")}
-        if "curves" in slices[0]:
-            batch["curves"] = torch.cat([one["curves"] for one in slices])
         counts = torch.tensor([len(one["noise"]) for one in slices])
         return {**batch, "row": torch.repeat_interleave(torch.arange(len(slices)), counts)}
 

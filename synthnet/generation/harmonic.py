@@ -6,7 +6,7 @@ same computation on short blocks. Silence costs nothing; partials below -100 dB 
 
 Controllers act on sounding notes: `pitch` (bends and tuning) and `vibrato` (5.5 Hz, up to 50 cents) on the frequencies,
 every 5 ms; `gain` on the amplitude, smoothed over 10 ms. The vibrato of the instrument's player comes on top in notes
-held for more than 0.1 s, and is full at 0.25 s.
+held for more than 0.05 s, and is full at 0.2 s.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BLOCK_S = 1.0  # longer stretches are made of blocks
 PITCH_STEP_S = 0.005
 SMOOTH_S = 0.01  # of gains
 VIBRATO_HZ, VIBRATO_SEMITONES = 5.5, 0.5  # of the modulation wheel
-VIBRATO_FROM_S, VIBRATO_FULL_S = 0.1, 0.25  # after the onset: the player's begins, and is as deep as it gets
+VIBRATO_FROM_S, VIBRATO_FULL_S = 0.05, 0.2  # after the onset: the player's begins, and is as deep as it gets
 KEY_STRIDE = 102_931  # samples of noise from key to key, so that two keys do not have the same
 
 SMALLEST_SHARED = 16_384  # samples of all notes: below it threads cost more than they gain, above all on a busy machine

@@ -135,29 +135,6 @@ def frequencies_of(
     return f0_hz, r * np.sqrt((1 + b * r * r) / (1 + b))
 
 
-def follow(
-    curves: np.ndarray, onset: np.ndarray, points: np.ndarray, cycles: np.ndarray, n_samples: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Phases at breakpoints and mean frequencies from each to the next, float64 [N, K] each.
-
-    Args:
-        curves: [N, C], cents in C equal parts of a block of `n_samples`; beyond it the first and the last one hold.
-        onset: int64 [N], in samples of the block, where the phase is 0.
-        points: int64 [N, K], breakpoints in samples after the onset.
-        cycles: float64 [N, K], a sample, without the curve.
-    """
-    at = onset[:, None] + points
-    edges = np.linspace(0, n_samples, curves.shape[1] + 1)
-    edges[0], edges[-1] = min(0, onset.min()), max(n_samples, at.max())
-    bent = np.diff(edges) * 2.0 ** (curves.astype(np.float64) / 1200)
-    passed = np.pad(np.cumsum(bent, axis=1), ((0, 0), (1, 0)))  # time that runs as fast as the pitch is high
-    rows = zip(at, onset, passed, strict=True)
-    phases = cycles * np.stack([np.interp(x, edges, y) - np.interp(begin, edges, y) for x, begin, y in rows])
-    steps = np.diff(points, axis=1)
-    means = np.divide(np.diff(phases, axis=1), steps, out=cycles[:, 1:].copy(), where=steps > 0)
-    return phases, np.concatenate([means, cycles[:, -1:]], axis=1)
-
-
 class EnvelopeNetwork(abc.ABC):
     """A harmonic instrument up to its voices, on arrays of the library `xp`, numpy or torch."""
 
@@ -169,19 +146,10 @@ class EnvelopeNetwork(abc.ABC):
     def arrays(self) -> Mapping[str, Any]:
         """The weights by name, arrays of `xp` in single precision; see `synthnet.models.harmonic`."""
 
-    def voices(
-        self,
-        notes: Notes,
-        n_samples: int,
-        sample_rate_hz: int,
-        positions: np.ndarray,
-        curves: np.ndarray | None = None,
-    ) -> tuple[Any, Voices]:
+    def voices(self, notes: Notes, n_samples: int, sample_rate_hz: int, positions: np.ndarray) -> tuple[Any, Voices]:
         """Amplitudes [N, K, H + B] and voices of notes [N], whose times count from the beginning of a block.
 
-        Args:
-            positions: int64 [N], where in the tables of noise each note's sample 0 is read.
-            curves: [N, C], cents from the key's tuning in C equal parts of the block; None: no deviation.
+        `positions`, int64 [N], is where in the tables of noise each note's sample 0 is read.
         """
         arrays = self.arrays
         tail_s, cents, stretch, ratios = (
@@ -191,11 +159,8 @@ class EnvelopeNetwork(abc.ABC):
         points = find_breakpoints(notes.onset, notes.release, release_s, n_samples, sample_rate_hz)
         f0_hz, ratios = frequencies_of(notes.pitch, cents, stretch, ratios)
         cycles = np.repeat((f0_hz / sample_rate_hz)[:, None], points.at.shape[1], axis=1)
-        phases = points.at * cycles
-        if curves is not None:
-            phases, cycles = follow(curves, notes.onset, points.at, cycles, n_samples)
         tables = noise_tables(self.config.bands, sample_rate_hz)
-        voices = Voices(notes.onset, points.at, phases, cycles, ratios, tables, positions)
+        voices = Voices(notes.onset, points.at, points.at * cycles, cycles, ratios, tables, positions)
         return self.amplitudes(notes, points, release_s), voices
 
     def log_amplitudes(self, notes: Notes, time_s: np.ndarray, release_s: np.ndarray) -> Any:

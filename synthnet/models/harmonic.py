@@ -72,23 +72,16 @@ class HarmonicInstrument(EnvelopeNetwork, Model):
         return {**dict(self.named_parameters()), **dict(self.named_buffers())}
 
     def forward(
-        self,
-        notes: Notes,
-        row: np.ndarray,
-        n_rows: int,
-        n_samples: int,
-        sample_rate_hz: int,
-        positions: np.ndarray,
-        curves: np.ndarray | None = None,
+        self, notes: Notes, row: np.ndarray, n_rows: int, n_samples: int, sample_rate_hz: int, positions: np.ndarray
     ) -> Tensor:
         """Audio [n_rows, n_samples] of notes.
 
         Args:
             notes: times in samples of their rows.
             row: int64 [N], the row of each note.
-            positions, curves: see `voices`.
+            positions: int64 [N], where in the tables of noise each note's sample 0 is read.
         """
-        amplitudes, voices = self.voices(notes, n_samples, sample_rate_hz, positions, curves)
+        amplitudes, voices = self.voices(notes, n_samples, sample_rate_hz, positions)
         tones, noise_magnitudes = amplitudes.split([self.config.partials, self.config.bands], -1)
         sounds = _Sounds.apply(tones.contiguous(), noise_magnitudes.contiguous(), n_samples, voices)
         return torch.zeros(n_rows, n_samples).index_add(0, torch.from_numpy(row), sounds)
@@ -104,9 +97,7 @@ class HarmonicInstrument(EnvelopeNetwork, Model):
         notes = Notes(*[column.astype(np.int64) for column in columns[:4]], *columns[4:])
         heard = notes.sounding(0, audio.shape[1], np.ceil(self.release_s.numpy() * rate).astype(np.int64))
         row, noise = batch["row"].numpy()[heard], batch["noise"].numpy()[heard]
-        curves = batch["curves"].numpy()[heard] if "curves" in batch else None
-        sound = self(notes.take(heard), row, *audio.shape, rate, noise, curves)
-        distance = spectral_distance(rate)(sound, audio)
+        distance = spectral_distance(rate)(self(notes.take(heard), row, *audio.shape, rate, noise), audio)
         return Losses(distance, distance)
 
 

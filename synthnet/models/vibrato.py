@@ -85,21 +85,26 @@ def fit_vibrato(curves: NDArray) -> tuple[NDArray, NDArray, NDArray]:
     return found[0], found[1], found[2]
 
 
-def measure_vibrato(curves: Sequence[NDArray]) -> tuple[float, float]:
+def measure_vibrato(recordings: Sequence[tuple[NDArray, Notes]], cents: NDArray, rate: int) -> tuple[float, float]:
     """Rate in Hz and depth in cents of a player's vibrato in notes of 0.36 s and more; depth 0: there is none.
 
     Stretches of 0.3 s of their curves have a vibrato where a sine of 4 to 8.9 Hz and at least 5 cents explains 60% of
     the variance. Rate and depth are the medians over these, if they are 15% of all at least.
+
+    Args:
+        recordings: samples [n] and notes of each piece.
+        cents: [128], the keys' tuning.
     """
     first, length, step = (round(seconds / STEP_S) for seconds in (ATTACK_S, STRETCH_S, EVERY_S))
-    windows = [
+    stretches = [
         np.lib.stride_tricks.sliding_window_view(curve[first:], length)[::step]
-        for curve in curves
+        for samples, notes in recordings
+        for curve in pitch_curves(samples, notes, cents, rate)
         if len(curve) >= first + length and curve.any()
     ]
-    if not windows:
+    if not stretches:
         return SLOWEST_HZ, 0.0
-    rate_hz, depth, explained = fit_vibrato(np.concatenate(windows))
+    rate_hz, depth, explained = fit_vibrato(np.concatenate(stretches))
     moving = (explained >= EXPLAINED) & (depth >= SHALLOWEST_CENTS) & (rate_hz >= SLOWEST_HZ) & (rate_hz <= FASTEST_HZ)
     if moving.mean() < LEAST_SHARE:
         return SLOWEST_HZ, 0.0

@@ -105,10 +105,10 @@ def harmonic_task(
             f"n_predicted: slices of {training.n_predicted} samples are too short for the spectra of a harmonic "
             f"instrument at {rate} Hz; at least {shortest}"
         )
-    config, measured = measure(recordings_of(corpus, "train"), rate, config)
-    played = not corpus.soundfont  # by a person, who moves the pitch of each note
-    dataset = NoteSlices(corpus, "train", training.n_predicted, training.seed, measured["cents"] if played else None)
-    vibrato_hz, vibrato_cents = measure_vibrato([curve for curves in dataset.curves for curve in curves])
+    recordings = recordings_of(corpus, "train")
+    config, measured = measure(recordings, rate, config)
+    played = [] if corpus.soundfont else recordings  # by a person; a teacher's vibrato is in its envelopes
+    vibrato_hz, vibrato_cents = measure_vibrato(played, measured["cents"], rate)
     config = replace(config, vibrato_hz=vibrato_hz, vibrato_cents=vibrato_cents)
     reference = corpus.read_samples(piece)[: VALIDATED_S * rate].astype(np.float32) / FULL_SCALE
     part = Part(piece_notes(corpus, piece, rate))
@@ -119,6 +119,7 @@ def harmonic_task(
         line = f"{piece.name}: RMSE-CQT {at_80:.2f} dB, {at_50:.2f} dB with the floor at -50 dB"
         return Validation({"rmse_cqt_db": at_80, "rmse_cqt_50_db": at_50}, line)
 
+    dataset = NoteSlices(corpus, "train", training.n_predicted, training.seed)
     return Task(config, dataset, validate, "the loss is a distance of spectra", measured=measured)
 
 

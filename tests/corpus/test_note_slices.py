@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-import synthnet.corpus.slices as slices_module
 from synthnet.corpus.corpus import FULL_SCALE, Corpus, Piece
 from synthnet.corpus.slices import NoteSlices, recordings_of
 from synthnet.files import InputError
 from synthnet.kernels.voices import TABLE_SAMPLES
 from synthnet.models.envelopes import Notes
-from synthnet.models.vibrato import STEP_S
 from synthnet.score.notes import Note
 
 RATE_HZ = 1_000
@@ -92,25 +90,3 @@ def test_a_piece_of_the_slices_length_is_long_enough_and_no_shorter_one() -> Non
         NoteSlices(corpus(2_000), "train", 2_001, seed=0)
     with pytest.raises(InputError, match="in the valid split"):
         NoteSlices(corpus(), "valid", 100, seed=0)
-
-
-def test_notes_are_as_sharp_as_they_were_played(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A curve says its note's key and the time since its onset in ms; beyond its ends it holds."""
-
-    def curves(samples: np.ndarray, notes: Notes, cents: np.ndarray, rate: int) -> list[np.ndarray]:
-        return [1_000 * key + 1_000 * STEP_S * (np.arange(60) + 0.5) for key in notes.pitch]
-
-    monkeypatch.setattr(slices_module, "pitch_curves", curves)
-    slices, plain = (NoteSlices(corpus(), "train", 700, 0, cents) for cents in (np.zeros(128), None))
-    items = [slices[i] for i in range(8)]
-    for i, item in enumerate(items):
-        notes, found = notes_of(item), item.pop("curves").numpy()
-        assert found.shape == (len(notes.pitch), 140)
-        middle_ms = 5 * (np.arange(140) + 0.5)
-        since_ms = np.clip(middle_ms - notes.onset[:, None], 2.5, 297.5)
-        np.testing.assert_allclose(found, 1_000 * notes.pitch[:, None] + since_ms, atol=0.01)
-        assert item.keys() == plain[i].keys()
-        assert all(torch.equal(value, plain[i][name]) for name, value in item.items())
-    items = [slices[i] for i in range(3)]
-    batch = NoteSlices.collate(items)
-    assert torch.equal(batch["curves"], torch.cat([item["curves"] for item in items]))

@@ -221,10 +221,10 @@ def test_held_notes_have_the_players_vibrato() -> None:
 
 
 def test_a_release_ends_the_growth_of_a_vibrato_and_no_note_changes_before_it() -> None:
-    part, longer = (Part(notes((69, 100, 0.1, end_s))) for end_s in (0.29, 2.0))
+    part, longer = (Part(notes((69, 100, 0.1, end_s))) for end_s in (0.24, 2.0))
     short, held = (vibrating(RATE_HZ).play(one, 0, RATE_HZ) for one in (part, longer))
-    np.testing.assert_allclose(short[: round(0.29 * RATE_HZ)], held[: round(0.29 * RATE_HZ)], atol=1e-6)
-    brief = Part(notes((69, 100, 0.0, 0.1), (72, 100, 0.2, 0.3)))
+    np.testing.assert_allclose(short[: round(0.24 * RATE_HZ)], held[: round(0.24 * RATE_HZ)], atol=1e-6)
+    brief = Part(notes((69, 100, 0.0, 0.05), (72, 100, 0.2, 0.25)))
     still, moving = (player.play(brief, 0, RATE_HZ) for player in (pure(), vibrating(RATE_HZ)))
     np.testing.assert_allclose(moving, still, atol=1e-5)
 

@@ -13,7 +13,6 @@ from synthnet.models.envelopes import (
     WOBBLE_S,
     Notes,
     fold,
-    follow,
     frequencies_of,
     make_notes,
     note_features,
@@ -90,25 +89,3 @@ def test_frequencies_of_a_stretched_string() -> None:
     np.testing.assert_allclose(f0_hz, [440, 440])
     np.testing.assert_allclose(ratios[0], np.arange(1, 11))
     np.testing.assert_allclose(ratios[1, [0, 9]], [1, 10 * math.sqrt(1.04 / 1.0004)])
-
-
-def test_phases_follow_a_curve() -> None:
-    """Against sums over samples of the frequency; the phase is 0 at the onset, wherever that is."""
-    n, onset = 2_000, np.array([-700, 0, 333])
-    points = np.array([[500, 700, 900, 1_500, 1_500], [0, 10, 400, 2_000, 2_400], [0, 5, 50, 60, 2_000]])
-    cycles = np.repeat([[0.01], [0.02], [0.05]], 5, axis=1)
-    curves = np.random.default_rng(0).normal(0, 30, (3, 100)).astype(np.float32)
-    phases, means = follow(curves, onset, points, cycles, n)
-    at = np.arange(-1_000, 3_000)
-    for i in range(3):
-        bent = cycles[i, 0] * 2 ** (curves[i, np.clip(at // 20, 0, 99)] / 1200)
-        phase = np.concatenate([[0.0], np.cumsum(bent)])
-        expected = phase[onset[i] + points[i] + 1_000] - phase[onset[i] + 1_000]
-        np.testing.assert_allclose(phases[i], expected, rtol=1e-5, atol=1e-9)
-        apart = np.diff(points[i]) > 0
-        np.testing.assert_allclose(
-            means[i, :-1][apart], (np.diff(expected) / np.diff(points[i]).clip(1))[apart], rtol=1e-4
-        )
-    still = follow(np.zeros((3, 7)), onset, points, cycles, n)
-    np.testing.assert_allclose(still[0], points * cycles)
-    np.testing.assert_allclose(still[1], cycles)

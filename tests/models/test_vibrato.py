@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from synthnet.corpus.teacher import Teacher, find_soundfont
+from synthnet.models import vibrato
 from synthnet.models.envelopes import Notes, make_notes
 from synthnet.models.vibrato import STEP_S, fit_vibrato, measure_vibrato, pitch_curves
 from synthnet.score.notes import Note
@@ -72,16 +73,22 @@ def test_partials_that_others_cover_are_not_followed() -> None:
     assert (len(short[0]), short[0].any()) == (10, False)
 
 
-def test_the_players_vibrato() -> None:
+def test_the_players_vibrato(monkeypatch: pytest.MonkeyPatch) -> None:
     t, rng = STEP_S * np.arange(140), np.random.default_rng(0)
     moving = [15 * np.sin(2 * np.pi * 6.2 * t + rng.uniform(0, 6)) + rng.normal(0, 2, 140) for _ in range(4)]
     still = [rng.normal(0, 2, 140) for _ in range(4)]
-    rate_hz, depth = measure_vibrato([*moving, *still, np.zeros(140), np.full(50, 30.0)])
+    slow = [15 * np.sin(2 * np.pi * 2 * t)]
+
+    def measured(*curves: np.ndarray) -> tuple[float, float]:
+        monkeypatch.setattr(vibrato, "pitch_curves", lambda samples, notes, cents, rate: list(curves))
+        return measure_vibrato([(np.zeros(1), together((60, 0, 1)))], EQUAL, RATE_HZ)
+
+    rate_hz, depth = measured(*moving, *still, np.zeros(140), np.full(50, 30.0))
     assert rate_hz == pytest.approx(6.2, abs=0.2)
     assert depth == pytest.approx(16, abs=1.5)  # the Hann window takes 7% of such a swing
-    slow = [15 * np.sin(2 * np.pi * 2 * t)]
-    for curves in (still, slow, [], [np.zeros(140)], [moving[0][:71]], [*moving[:1], *still, *still]):
-        assert measure_vibrato(curves)[1] == 0
+    for curves in (still, slow, [], [np.zeros(140)], [moving[0][:71]], [moving[0], *still, *still]):
+        assert measured(*curves)[1] == 0
+    assert measure_vibrato([], EQUAL, RATE_HZ)[1] == 0
 
 
 def test_a_teachers_clarinet_with_a_vibrato() -> None:
@@ -99,6 +106,6 @@ def test_a_teachers_clarinet_with_a_vibrato() -> None:
     rate_hz, depth, _ = fit_vibrato(curves[:, 55:-5])
     np.testing.assert_allclose(rate_hz, 5.5, atol=0.3)
     np.testing.assert_allclose(depth, 20, atol=4)
-    rate_hz, depth = measure_vibrato(list(curves))
+    rate_hz, depth = measure_vibrato([(moved, notes)], EQUAL, RATE_HZ)
     assert rate_hz == pytest.approx(5.5, abs=0.3)
     assert depth == pytest.approx(20, abs=4)
