@@ -28,7 +28,6 @@ from synthnet.score.controllers import Controls
 
 BLOCK_S = 1.0  # longer stretches are made of blocks
 PITCH_STEP_S = 0.005
-SMOOTH_S = 0.01  # of gains
 VIBRATO_HZ, VIBRATO_SEMITONES = 5.5, 0.5  # of the modulation wheel
 VIBRATO_FROM_S, VIBRATO_FULL_S = 0.05, 0.2  # after the onset: the player's begins, and is as deep as it gets
 KEY_STRIDE = 102_931  # samples of noise from key to key, so that two keys do not have the same
@@ -109,7 +108,7 @@ class HarmonicPlayer(EnvelopeNetwork):
         sounds = np.zeros((len(notes.pitch), n), np.float32)
         with numba_threads(1 if sounds.size < SMALLEST_SHARED else None):
             add_voices(sounds, tones, noise_magnitudes, voices)
-        out += sounds.sum(axis=0) * smooth_gain(controls, begin, n, rate)
+        out += sounds.sum(axis=0) * controls.smoothed("gain", begin, n, rate)
 
     def _bend(
         self, amplitudes: NDArray, voices: Voices, held: NDArray, controls: Controls, begin: int, n: int
@@ -123,11 +122,11 @@ class HarmonicPlayer(EnvelopeNetwork):
         rows, columns = [], (voices.onset.tolist(), held / rate, voices.breakpoints, amplitudes, voices.cycles[:, 0])
         for onset, held_s, points, levels, unbent in zip(*columns, strict=True):
             n_cells = max(n - onset, 1) // cell + 1
-            since_s = cell * np.arange(n_cells) / rate
-            time_s = (begin + onset) / rate + since_s
+            since = cell * np.arange(n_cells)
+            time_s = (begin + onset + since) / rate
             vibrato = controls.value_at("vibrato", time_s) * np.sin(2 * np.pi * VIBRATO_HZ * time_s)
             semitones = controls.value_at("pitch", time_s) + VIBRATO_SEMITONES * vibrato
-            bent = unbent * 2.0 ** ((semitones + self._players_vibrato(since_s, held_s)) / 12)
+            bent = unbent * 2.0 ** ((semitones + self._players_vibrato(since / rate, held_s)) / 12)
             phase = np.concatenate([[0.0], np.cumsum(bent * cell)])
             edges = cell * np.arange(points[0] // cell + 1, min(points[-1], n - onset) // cell + 1)
             fine = np.union1d(points, edges)
@@ -151,16 +150,3 @@ class HarmonicPlayer(EnvelopeNetwork):
         growth = (np.minimum(since_s, held_s) - VIBRATO_FROM_S) / (VIBRATO_FULL_S - VIBRATO_FROM_S)
         sine = np.sin(2 * np.pi * self.config.vibrato_hz * (since_s - VIBRATO_FROM_S))
         return self.config.vibrato_cents / 100 * np.clip(growth, 0, 1) * sine
-
-
-def smooth_gain(controls: Controls, begin: int, n: int, sample_rate_hz: int) -> NDArray[np.float32] | np.float32:
-    """Gain of each of n samples from `begin` on: the mean over the last 10 ms of the step function."""
-    if not controls.gain:
-        return np.float32(1)
-    changes, values = np.array(controls.gain).T
-    now = (begin + np.arange(n)) / sample_rate_hz
-    before = values[0] if changes[0] <= 0 else 1.0  # what is set at the very beginning has always been so
-    times = np.concatenate([[-1.0], changes, [max(now[-1], changes[-1]) + 1]])
-    integral = np.concatenate([[0.0], np.cumsum(np.append(before, values) * np.diff(times))])
-    mean = (np.interp(now, times, integral) - np.interp(now - SMOOTH_S, times, integral)) / SMOOTH_S
-    return mean.astype(np.float32)
