@@ -141,6 +141,11 @@ class HarmonicConfig(Checked):
     vibrato_hz: float = within(1, 20, 6.0)
     vibrato_cents: float = within(0, 100, 0.0)
 
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON; those of the vibrato only where there is one."""
+        plain = super().as_dict()
+        return plain if self.vibrato_cents else {name: plain[name] for name in plain if "vibrato" not in name}
+
     def facts(self, sample_rate_hz: int) -> dict[str, Any]:
         """No more than the config has."""
         return {}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from synthnet.models.config import HarmonicConfig
 from synthnet.models.envelopes import Notes
 
 STEP_S = 0.005  # of curves
@@ -103,9 +104,9 @@ def measure_vibrato(recordings: Sequence[tuple[NDArray, Notes]], cents: NDArray,
         if len(curve) >= first + length and curve.any()
     ]
     if not stretches:
-        return SLOWEST_HZ, 0.0
+        return HarmonicConfig.vibrato_hz, 0.0
     rate_hz, depth, explained = fit_vibrato(np.concatenate(stretches))
     moving = (explained >= EXPLAINED) & (depth >= SHALLOWEST_CENTS) & (rate_hz >= SLOWEST_HZ) & (rate_hz <= FASTEST_HZ)
     if moving.mean() < LEAST_SHARE:
-        return SLOWEST_HZ, 0.0
+        return HarmonicConfig.vibrato_hz, 0.0
     return round(float(np.median(rate_hz[moving])), 2), round(float(np.median(depth[moving])), 1)

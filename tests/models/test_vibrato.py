@@ -7,6 +7,7 @@ import pytest
 
 from synthnet.corpus.teacher import Teacher, find_soundfont
 from synthnet.models import vibrato
+from synthnet.models.config import HarmonicConfig
 from synthnet.models.envelopes import Notes, make_notes
 from synthnet.models.vibrato import STEP_S, fit_vibrato, measure_vibrato, pitch_curves
 from synthnet.score.notes import Note
@@ -88,7 +89,7 @@ def test_the_players_vibrato(monkeypatch: pytest.MonkeyPatch) -> None:
     assert depth == pytest.approx(16, abs=1.5)  # the Hann window takes 7% of such a swing
     for curves in (still, slow, [], [np.zeros(140)], [moving[0][:71]], [moving[0], *still, *still]):
         assert measured(*curves)[1] == 0
-    assert measure_vibrato([], EQUAL, RATE_HZ)[1] == 0
+    assert measure_vibrato([], EQUAL, RATE_HZ) == (HarmonicConfig.vibrato_hz, 0)  # as in a config without one
 
 
 def test_a_teachers_clarinet_with_a_vibrato() -> None:
