@@ -3,13 +3,14 @@
 Where a file leaves room:
 
 - a port has sixteen channels; a message acts on its channel whatever track it comes from;
-- a note-off ends the oldest open note of its key, on its own track and channel; one that ends nothing is passed over;
-  notes still open at the end of the file end there;
+- a note-off ends the oldest open note of its key and channel, one of its own track first; one that ends nothing is
+  passed over; notes still open at the end of the file end there;
 - pedals are down from value 64. Under the sustain pedal, a note whose key is let go sounds on until the pedal comes up
   or the key is struck again; the sostenuto pedal does this only to notes whose keys are down when it goes down. Notes
   struck under the soft pedal get 2/3 of their velocity;
 - all notes off (controllers 123 to 127) lets every key go, all sound off (120) ends every note;
-- tuning in whole semitones moves the keys of the notes struck from then on; the rest of it bends them (`Controls`);
+- tuning in whole semitones, of a channel, a part or all, moves the keys of the notes struck from then on; the rest of
+  it bends them (`Controls`); notes that it moves beyond the keys 0 to 127 are left out;
 - channel 10 plays drums, and so do parts that Roland's GS, Yamaha's XG or General MIDI 2 make drum parts;
 - each track, channel and program makes a `Track`.
 
@@ -26,13 +27,13 @@ from typing import NamedTuple
 from synthnet.files import InputError
 from synthnet.score.controllers import RESET_ALL_CONTROLLERS, ChannelControllers
 from synthnet.score.notes import Note, Score, Track, in_order
-from synthnet.score.smf import META, SYSEX, MidiFile
+from synthnet.score.smf import LONGEST_SCORE_S, META, SYSEX, MidiFile
 
 DRUM_CHANNEL = 9  # counted from 0; musicians call it channel 10
 MOST_NOTES, MOST_PARTS = 1_000_000, 512
 
 PEDALS = SUSTAIN, SOSTENUTO, SOFT = 64, 66, 67
-BANK_MSB, ALL_SOUND_OFF, ALL_NOTES_OFF = 0, 120, range(123, 128)
+BANK_MSB, ALL_SOUND_OFF, LOCAL_CONTROL, ALL_NOTES_OFF = 0, 120, 122, range(123, 128)
 DRUM_BANKS = {"XG": (126, 127), "GM2": (120,)}  # values of BANK_MSB
 # Controllers that no instrument plays: name of the count, and the value that changes nothing.
 UNHEARD = {
@@ -86,6 +87,8 @@ class Song:
     def end(self, strikes: Iterable[Strike], now_s: float) -> None:
         """Turn strikes into notes that end now."""
         for strike in strikes:
+            if now_s > LONGEST_SCORE_S:
+                raise InputError(f"lasts longer than {LONGEST_SCORE_S // 3600} hours, probably damaged")
             if now_s <= strike.start_s:
                 self.left_out["zero-length notes"] += 1
                 continue
@@ -101,35 +104,50 @@ class Song:
                 self.reset("GM2" if mode == 3 else "GM", port, now_s)
             case (0x41, _, 0x42, 0x12, 0x40 | 0x00, 0x00, 0x7F, _, _):  # GS reset, system mode
                 self.reset("GS", port, now_s)
-            case (0x43, _, 0x4C, 0x00, 0x00, 0x7E, _):
+            case (0x43, _, 0x4C, 0x00, 0x00, 0x7E | 0x7F, _):
                 self.reset("XG", port, now_s)
             case (0x41, _, 0x42, 0x12, 0x40, part, 0x15, value, _) if part & 0xF0 == 0x10:  # GS: use for rhythm part
-                order = part & 0x0F  # part 10 comes first
-                self.channel(port, DRUM_CHANNEL if order == 0 else order - (order < 10)).drums = value > 0
+                self.gs_part(port, part).drums = value > 0
             case (0x43, _, 0x4C, 0x08, part, 0x07, value) if part < 16:  # XG: part mode
                 self.channel(port, part).drums = value > 0
+            case (0x41, _, 0x42, 0x12, 0x40, part, 0x16, value, _) if part & 0xF0 == 0x10:  # GS: pitch key shift
+                self.gs_part(port, part).controllers.set_module(now_s, part=value - 64)
+            case (0x43, _, 0x4C, 0x08, part, 0x08, value) if part < 16:  # XG: note shift
+                self.channel(port, part).controllers.set_module(now_s, part=value - 64)
             case (0x7F, _, 0x04, 0x01, lsb, msb):
                 self.tune(port, now_s, volume=(msb * 128 + lsb) / 16_383)
+            case (0x41, _, 0x42, 0x12, 0x40, 0x00, 0x04, value, _) | (0x43, _, 0x4C, 0x00, 0x00, 0x04, value):
+                self.tune(port, now_s, volume=value / 127)
             case (0x7F, _, 0x04, 0x03, lsb, msb):
                 self.tune(port, now_s, fine=(msb * 128 + lsb - 8192) / 8192)
             case (0x7F, _, 0x04, 0x04, _, msb):
                 self.tune(port, now_s, coarse=msb - 64)
+            case (0x41, _, 0x42, 0x12, 0x40, 0x00, 0x00, a, b, c, d, _) | (0x43, _, 0x4C, 0x00, 0x00, 0x00, a, b, c, d):
+                tenth_cents = (a & 15) << 12 | (b & 15) << 8 | (c & 15) << 4 | d & 15
+                self.tune(port, now_s, fine=(tenth_cents - 1024) / 1000)
             case (0x41, _, 0x42, 0x12, 0x40, 0x00, 0x05, value, _) | (0x43, _, 0x4C, 0x00, 0x00, 0x06, value):
                 self.tune(port, now_s, coarse=value - 64)
             case _:
                 self.left_out["system-exclusive messages"] += 1
 
+    def gs_part(self, port: int, part: int) -> Channel:
+        """The channel of a part of Roland's GS, whose tenth part is number 0."""
+        order = part & 0x0F
+        return self.channel(port, DRUM_CHANNEL if order == 0 else order - (order < 10))
+
     def reset(self, system: str, port: int, now_s: float) -> None:
         """Switch a sound module on anew."""
         self.system = system
         for channel in self.on_port(port):
+            channel.end_all(now_s)
+            channel.down.clear()
             channel.program, channel.bank, channel.drums = 0, None, channel.number == DRUM_CHANNEL
             channel.controllers.switch_on(now_s)
 
     def tune(self, port: int, now_s: float, **master: float) -> None:
         """Set the master volume (0 to 1), or the master tuning in semitones."""
         for channel in self.on_port(port):
-            channel.controllers.set_master(now_s, **master)
+            channel.controllers.set_module(now_s, **master)
 
 
 class Channel:
@@ -162,7 +180,7 @@ class Channel:
                     self.drums = self.bank in banks
             case 0xE0:
                 self.controllers.bend(data[0] + 128 * data[1] - 8192, now_s)
-            case _:
+            case _ if data[-1] and not self.drums:
                 self.song.left_out["aftertouch changes"] += 1
 
     def strike(self, track: int, key: int, velocity: int, now_s: float) -> None:
@@ -173,13 +191,16 @@ class Channel:
             self.song.end(self.ringing[pedal].pop(key, ()), now_s)
         if SOFT in self.down:
             velocity = max(1, round(velocity * 2 / 3))
-        pitch = min(max(key + self.controllers.shift, 0), 127)
+        pitch = key + self.controllers.shift
+        if not 0 <= pitch <= 127:
+            self.song.left_out["out-of-range notes"] += 1
+            return
         part = Part(track, self.port, self.number, self.program)
         self.held[track, key].append(Strike(part, pitch, velocity, now_s, self.n_strikes))
         self.n_strikes += 1
 
     def let_go(self, track: int, key: int, now_s: float) -> None:
-        held = self.held[track, key]
+        held = self.held[track, key] or next((h for (_, k), h in self.held.items() if h and k == key), deque())
         if not held:
             return
         strike = held.popleft()
@@ -205,7 +226,7 @@ class Channel:
             for pedal in PEDALS:
                 self.pedal(pedal, False, now_s)
             self.controllers.receive(control, value, now_s)
-        elif not self.controllers.receive(control, value, now_s):
+        elif control != LOCAL_CONTROL and not self.controllers.receive(control, value, now_s):
             if control == BANK_MSB:
                 self.bank = value
             name, neutral = UNHEARD.get(control, ("other controller changes", 0))

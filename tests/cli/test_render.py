@@ -15,6 +15,7 @@ import pytest
 import soundfile
 import torch
 from conftest import SMALL, Run, fault, small_weights
+from fuzz import damaged_bytes
 
 from synthnet.audio.files import read_audio
 from synthnet.generation.library import read_library
@@ -318,25 +319,11 @@ def test_a_full_disk_is_one_line(run: Run, song: Path, network: Path, tmp_path: 
     assert not (tmp_path / "big.wav").exists()
 
 
-def mutated(data: bytes, rng: random.Random) -> bytes:
-    """The data with bits flipped, bytes inserted, cut out or cut off."""
-    for _ in range(rng.randrange(1, 5)):
-        at = rng.randrange(len(data) or 1)
-        changes = {
-            "flip": bytes(byte ^ 1 << rng.randrange(8) for byte in data[at : at + 1]) + data[at + 1 :],
-            "insert": rng.randbytes(rng.randrange(1, 5)) + data[at:],
-            "cut out": data[at + rng.randrange(1, 9) :],
-            "cut off": b"",
-        }
-        data = data[:at] + changes[rng.choice(["flip", "insert", "cut out"] * 6 + ["cut off"])]
-    return data
-
-
 def test_mutated_midi_files_render_or_are_refused(run: Run, song: Path, network: Path, tmp_path: Path) -> None:
     rng, outcomes = random.Random(0), set()
     original = song.read_bytes()
     for number in range(200):
-        song.write_bytes(mutated(original, rng))
+        song.write_bytes(damaged_bytes(original, rng))
         result = run("render", song, "--checkpoint", network, "--duration", 0.002, "-o", "o.wav")
         outcomes.add(result.status)
         if result.status:
