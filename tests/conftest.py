@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -80,6 +82,27 @@ def tiny_scores(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_corpus(tiny_scores: Path, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     """The corpus of `tiny_scores`, trumpet at 16 kHz. Tests must not change its files."""
     return build_corpus(tmp_path_factory.mktemp("tiny_corpus"), find_instrument("trumpet"), [tiny_scores])
+
+
+@pytest.fixture
+def scores(tiny_scores: Path, tmp_path: Path) -> Path:
+    """A copy of the two scores, to be changed."""
+    return Path(shutil.copytree(tiny_scores, tmp_path / "scores"))
+
+
+@pytest.fixture
+def built(tiny_corpus: Corpus, tmp_path: Path) -> Path:
+    """A copy of the corpus of `scores`, to be changed."""
+    return Path(shutil.copytree(tiny_corpus.folder, tmp_path / "corpus"))
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Checksums of all files by their place in the folder."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 @pytest.fixture

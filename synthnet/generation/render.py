@@ -21,7 +21,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 import soxr
 
-from synthnet.audio.files import HIGHEST_PEAK, Audio, check_encoding, encode, made_here
+from synthnet.audio.files import HIGHEST_PEAK, Audio, check_encoding, check_length, encode, made_here
 from synthnet.files import InputError, atomic_write
 from synthnet.generation.library import Seat
 from synthnet.models import HarmonicConfig, ModelConfig
@@ -180,7 +180,9 @@ def render_score(
         InputError: before anything is made, where a file cannot be written or must not be overwritten.
     """
     rate, done, peak = settings.sample_rate_hz, 0, 0.0
-    start = rendering_samples(score, seats, settings).start
+    samples = rendering_samples(score, seats, settings)
+    start = samples.start
+    check_length(path, len(samples), bits)
     names = [
         path,
         *([stems / stem_name(n, track, path.suffix) for n, track in enumerate(score.tracks)] if stems else []),
@@ -216,8 +218,8 @@ def render_score(
                     sounding[number] += down.sum()
                 outputs = np.vstack([mixed, block])[: len(names)]  # the mix alone without stems
                 peak, loudest = max(peak, float(np.abs(mixed).max())), max(loudest, float(np.abs(outputs).max()))
-                for draft, samples in zip(drafts, outputs, strict=True):
-                    draft.write(samples.astype(np.float32).tobytes())
+                for draft, output in zip(drafts, outputs, strict=True):
+                    draft.write(output.astype(np.float32).tobytes())
                 done += n
             gain = finish(names)
         except BaseException as error:

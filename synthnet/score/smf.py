@@ -190,14 +190,14 @@ def _byte(data: bytes, at: int) -> int:
 
 
 def _number(data: bytes, at: int) -> tuple[int, int]:
-    """A number of variable length, at most four bytes, and the position after it."""
+    """A number of variable length, of four bytes by the standard and at most eight, and the position after it."""
     value = 0
-    for place in range(at, at + 4):
+    for place in range(at, at + 8):
         byte = _byte(data, place)
         value = value << 7 | byte & 127
         if byte < 128:
             return value, place + 1
-    raise InputError("damaged: a number of more than four bytes")
+    raise InputError("damaged: a number of more than eight bytes")
 
 
 def _content(data: bytes, at: int) -> tuple[bytes, int]:

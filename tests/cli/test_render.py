@@ -188,6 +188,14 @@ def test_files_are_not_overwritten_by_mistake(run: Run, harmonic: Path, song: Pa
     assert not list(tmp_path.rglob("*part*"))
 
 
+def test_what_a_wav_file_cannot_hold_is_refused_before_work(run: Run, harmonic: Path, tmp_path: Path) -> None:
+    write_midi(Score((Track((Note(60, 90, 0.0, 0.1), Note(60, 90, 86_000.0, 86_000.1))),)), tmp_path / "day.mid")
+    render = ["render", "day.mid", "--checkpoint", harmonic, "-o"]
+    fault(run(*render, "day.wav"), "day.wav: 7.1 GiB", ".flac")
+    fault(run(*render, "day.wav", "--rate", 16_000, "--bits", "float"), "day.wav: 5.1 GiB")
+    assert sorted(os.listdir(tmp_path)) == ["day.mid", "kazoo.safetensors"]
+
+
 def test_several_songs_go_on_after_an_error(run: Run, harmonic: Path, song: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.mid").write_text("not MIDI")
     (tmp_path / "last.mid").write_bytes(song.read_bytes())

@@ -82,6 +82,7 @@ READ = {
     "a chunk of another kind that says it is too short": header(1) + chunk("616263", 1, b"XFIH") + chunk(SCALE + END),
     "a header that says it has no bytes": b"MThd" + bytes(4) + header(1)[8:] + chunk(SCALE + END),
     "a header that says it is too long": b"MThd\x7f\xff\xff\xff" + header(1)[8:] + chunk(SCALE + END),
+    "a time of five bytes": one_track("8080808000 903C64 64 803C40 00 903E64 64 803E40"),
     "a tempo of 0": one_track("00 FF5103 000000" + SCALE),
     "text days later": one_track(SCALE + "FFFFFF7F FF01 0141"),
     "a controller days later": one_track(SCALE + "FFFFFF7F B07B00"),
