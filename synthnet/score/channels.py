@@ -111,9 +111,9 @@ class Song:
             case (0x43, _, 0x4C, 0x08, part, 0x07, value) if part < 16:  # XG: part mode
                 self.channel(port, part).drums = value > 0
             case (0x41, _, 0x42, 0x12, 0x40, part, 0x16, value, _) if part & 0xF0 == 0x10:  # GS: pitch key shift
-                self.gs_part(port, part).controllers.set_module(now_s, part=value - 64)
+                self.gs_part(port, part).controllers.set_master(now_s, part=value - 64)
             case (0x43, _, 0x4C, 0x08, part, 0x08, value) if part < 16:  # XG: note shift
-                self.channel(port, part).controllers.set_module(now_s, part=value - 64)
+                self.channel(port, part).controllers.set_master(now_s, part=value - 64)
             case (0x7F, _, 0x04, 0x01, lsb, msb):
                 self.tune(port, now_s, volume=(msb * 128 + lsb) / 16_383)
             case (0x41, _, 0x42, 0x12, 0x40, 0x00, 0x04, value, _) | (0x43, _, 0x4C, 0x00, 0x00, 0x04, value):
@@ -147,7 +147,7 @@ class Song:
     def tune(self, port: int, now_s: float, **master: float) -> None:
         """Set the master volume (0 to 1), or the master tuning in semitones."""
         for channel in self.on_port(port):
-            channel.controllers.set_module(now_s, **master)
+            channel.controllers.set_master(now_s, **master)
 
 
 class Channel:

@@ -99,20 +99,20 @@ class ChannelControllers:
         """Semitones above equal temperament."""
         _, (fine_msb, fine_lsb), (coarse, _) = self._parameters.values()
         channel = coarse - 64 + (fine_msb * 128 + fine_lsb - 8192) / 8192
-        return channel + self._module["coarse"] + self._module["fine"] + self._module["part"]
+        return channel + self._master["coarse"] + self._master["fine"] + self._master["part"]
 
     def switch_on(self, now_s: float) -> None:
         """Begin anew, as a sound module that is switched on."""
         self._wheel = 0
-        self._module = {"volume": 1.0, "fine": 0.0, "coarse": 0.0, "part": 0.0}
+        self._master = {"volume": 1.0, "fine": 0.0, "coarse": 0.0, "part": 0.0}
         self._levels = dict(LEVEL_DEFAULTS)
         self._parameters = dict(PARAMETER_DEFAULTS)
         self._selected = NO_PARAMETER
         self._keep(now_s)
 
-    def set_module(self, now_s: float, **values: float) -> None:
+    def set_master(self, now_s: float, **values: float) -> None:
         """Set the `volume` of the whole port, 0 to 1, its `fine` or `coarse` tuning, or the `part`'s, in semitones."""
-        self._module |= values
+        self._master |= values
         self._keep(now_s)
 
     def bend(self, wheel: int, now_s: float) -> None:
@@ -168,7 +168,7 @@ class ChannelControllers:
         """Add the present values to the curves."""
         range_msb, range_lsb = self._parameters[BEND_RANGE]
         modulation, volume, expression = self._levels.values()
-        volume *= self._module["volume"]
+        volume *= self._master["volume"]
         bend = self._wheel * (range_msb + range_lsb / 100) / FULL_WHEEL
         tuning = self._tuning - self.shift
         gain = (volume * expression / (FULL_VOLUME * FULL_EXPRESSION)) ** 2
