@@ -160,7 +160,8 @@ class Channel:
         self.drums = number == DRUM_CHANNEL
         self.controllers = ChannelControllers()
         self.n_strikes = 0
-        self.held: defaultdict[tuple[int, int], deque[Strike]] = defaultdict(deque)  # by track and key
+        # Open notes by key and track; an entry without notes goes.
+        self.held: defaultdict[int, dict[int, deque[Strike]]] = defaultdict(dict)
         self.down: dict[int, int] = {}  # pedals that are down -> number of strikes before
         # Notes whose key was let go and which a pedal holds, by pedal and key.
         self.ringing: defaultdict[int, defaultdict[int, list[Strike]]] = defaultdict(lambda: defaultdict(list))
@@ -196,17 +197,20 @@ class Channel:
             self.song.left_out["out-of-range notes"] += 1
             return
         part = Part(track, self.port, self.number, self.program)
-        self.held[track, key].append(Strike(part, pitch, velocity, now_s, self.n_strikes))
+        self.held[key].setdefault(track, deque()).append(Strike(part, pitch, velocity, now_s, self.n_strikes))
         self.n_strikes += 1
 
     def let_go(self, track: int, key: int, now_s: float) -> None:
-        held = self.held[track, key] or next((h for (_, k), h in self.held.items() if h and k == key), deque())
-        if not held:
+        tracks = self.held[key]
+        if not tracks:
             return
-        strike = held.popleft()
-        if held:  # the key was struck again
+        track = track if track in tracks else next(iter(tracks))
+        strike = tracks[track].popleft()
+        if tracks[track]:  # the key was struck again
             self.song.end((strike,), now_s)
-        elif strike.number < self.down.get(SOSTENUTO, 0):
+            return
+        del tracks[track]
+        if strike.number < self.down.get(SOSTENUTO, 0):
             self.ringing[SOSTENUTO][key].append(strike)
         elif SUSTAIN in self.down:
             self.ringing[SUSTAIN][key].append(strike)
@@ -219,9 +223,9 @@ class Channel:
         elif control == ALL_SOUND_OFF:
             self.end_all(now_s)
         elif control in ALL_NOTES_OFF:
-            for track, key in list(self.held):
-                while self.held[track, key]:
-                    self.let_go(track, key, now_s)
+            for key, tracks in self.held.items():
+                while tracks:
+                    self.let_go(next(iter(tracks)), key, now_s)
         elif control == RESET_ALL_CONTROLLERS:
             for pedal in PEDALS:
                 self.pedal(pedal, False, now_s)
@@ -246,8 +250,9 @@ class Channel:
 
     def end_all(self, now_s: float) -> None:
         """End everything that sounds."""
-        for strikes in (*(s for ringing in self.ringing.values() for s in ringing.values()), *self.held.values()):
-            self.song.end(strikes, now_s)
+        for sounding in (*self.ringing.values(), *self.held.values()):
+            for strikes in sounding.values():
+                self.song.end(strikes, now_s)
         self.ringing.clear()
         self.held.clear()
 

@@ -162,7 +162,8 @@ class _Reader:
                 elif byte in (SYSEX, 0xF7):
                     content, at = _content(data, at)
                     last = events[-1] if events else _Raw(0, -1, 0, META, b"")
-                    if byte != SYSEX == last.status and last.track == number and not last.data.endswith(b"\xf7"):
+                    open_end = last.status == SYSEX and not last.data.endswith(b"\xf7") and len(last.data) < 256
+                    if byte != SYSEX and open_end and last.track == number:
                         content = events.pop().data + content  # the next packet of a message
                     events.append(_Raw(tick, number, port, SYSEX, content))
                 else:
