@@ -250,9 +250,12 @@ class Channel:
 
     def end_all(self, now_s: float) -> None:
         """End everything that sounds."""
-        for sounding in (*self.ringing.values(), *self.held.values()):
-            for strikes in sounding.values():
+        for ringing in self.ringing.values():
+            for strikes in ringing.values():
                 self.song.end(strikes, now_s)
+        for tracks in self.held.values():
+            for held in tracks.values():
+                self.song.end(held, now_s)
         self.ringing.clear()
         self.held.clear()
 
