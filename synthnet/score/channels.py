@@ -12,9 +12,10 @@ Where a file leaves room:
 - tuning in whole semitones, of a channel, a part or all, moves the keys of the notes struck from then on; the rest of
   it bends them (`Controls`); notes that it moves beyond the keys 0 to 127 are left out;
 - channel 10 plays drums, and so do parts that Roland's GS, Yamaha's XG or General MIDI 2 make drum parts;
+- tuning does not move the keys of drums;
 - each track, channel and program makes a `Track`.
 
-No instrument plays drums, pan, effects, banks, aftertouch and the like: they are counted in `Score.left_out`.
+No instrument plays effects, banks, aftertouch and the like: they are counted in `Score.left_out`.
 Sources: MIDI 1.0 (RP-015, RP-018, CA-025), Roland GS and Yamaha XG data formats.
 """
 
@@ -31,6 +32,7 @@ from synthnet.score.smf import LONGEST_SCORE_S, META, SYSEX, MidiFile
 
 DRUM_CHANNEL = 9  # counted from 0; musicians call it channel 10
 MOST_NOTES, MOST_PARTS = 1_000_000, 512
+SHORTEST_DRUM_S = 0.01  # a drum sounds whenever it is let go, be it at once
 
 PEDALS = SUSTAIN, SOSTENUTO, SOFT = 64, 66, 67
 BANK_MSB, ALL_SOUND_OFF, LOCAL_CONTROL, ALL_NOTES_OFF = 0, 120, 122, range(123, 128)
@@ -39,9 +41,11 @@ DRUM_BANKS = {"XG": (126, 127), "GM2": (120,)}  # values of BANK_MSB
 UNHEARD = {
     **dict.fromkeys((0, 32), ("bank changes", 0)),
     **dict.fromkeys((5, 65, 84), ("portamento changes", 0)),
-    **dict.fromkeys((8, 10), ("pan changes", 64)),
+    8: ("balance changes", 64),
     **dict.fromkeys(range(70, 80), ("sound changes", 64)),
     **dict.fromkeys(range(91, 96), ("effect changes", 0)),
+    91: ("reverb changes", 0),
+    93: ("chorus changes", 0),
 }
 
 
@@ -52,6 +56,7 @@ class Part(NamedTuple):
     port: int
     channel: int
     program: int
+    drums: bool
 
 
 class Strike(NamedTuple):
@@ -87,12 +92,13 @@ class Song:
     def end(self, strikes: Iterable[Strike], now_s: float) -> None:
         """Turn strikes into notes that end now."""
         for strike in strikes:
-            if now_s > LONGEST_SCORE_S:
+            end_s = max(now_s, strike.start_s + SHORTEST_DRUM_S) if strike.part.drums else now_s
+            if end_s > LONGEST_SCORE_S:
                 raise InputError(f"lasts longer than {LONGEST_SCORE_S // 3600} hours, probably damaged")
-            if now_s <= strike.start_s:
+            if end_s <= strike.start_s:
                 self.left_out["zero-length notes"] += 1
                 continue
-            self.notes[strike.part].append(Note(strike.pitch, strike.velocity, strike.start_s, now_s))
+            self.notes[strike.part].append(Note(strike.pitch, strike.velocity, strike.start_s, end_s))
             self.n_notes += 1
             if self.n_notes > MOST_NOTES:
                 raise InputError(f"more than {MOST_NOTES:,} notes, probably damaged")
@@ -185,18 +191,15 @@ class Channel:
                 self.song.left_out["aftertouch changes"] += 1
 
     def strike(self, track: int, key: int, velocity: int, now_s: float) -> None:
-        if self.drums:
-            self.song.left_out["drum notes"] += 1
-            return
         for pedal in (SUSTAIN, SOSTENUTO):
             self.song.end(self.ringing[pedal].pop(key, ()), now_s)
         if SOFT in self.down:
             velocity = max(1, round(velocity * 2 / 3))
-        pitch = key + self.controllers.shift
+        pitch = key if self.drums else key + self.controllers.shift
         if not 0 <= pitch <= 127:
             self.song.left_out["out-of-range notes"] += 1
             return
-        part = Part(track, self.port, self.number, self.program)
+        part = Part(track, self.port, self.number, self.program, self.drums)
         self.held[key].setdefault(track, deque()).append(Strike(part, pitch, velocity, now_s, self.n_strikes))
         self.n_strikes += 1
 
@@ -278,7 +281,8 @@ def to_score(midi: MidiFile) -> Score:
         raise InputError(f"{len(song.notes):,} parts, at most {MOST_PARTS} can be played")
     controls = {place: channel.controllers.controls() for place, channel in song.channels.items()}
     tracks = [
-        Track(in_order(notes), part.program, midi.names[part.track], controls[part.port, part.channel])
+        Track(in_order(notes), part.program, midi.names[part.track], controls[part.port, part.channel], part.drums)
         for part, notes in sorted(song.notes.items())
     ]
-    return Score(tuple(tracks), {kind: n for kind, n in song.left_out.items() if n})
+    pitched, drums = (tuple(track for track in tracks if track.drums == wanted) for wanted in (False, True))
+    return Score(pitched, {kind: n for kind, n in song.left_out.items() if n}, drums)
