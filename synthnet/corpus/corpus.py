@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -38,7 +39,11 @@ KEYS, VELOCITIES = range(128), range(1, 128)
 
 @dataclass(frozen=True)
 class Piece(Checked):
-    """One recording: `n_samples` long, made from the file `source`; `peak` is the teacher's, before the gain."""
+    """One recording: `n_samples` long, made from the file `source`; `peak` is the teacher's, before the gain.
+
+    `left_out` are spans [start, stop) in samples, rising and apart, that are neither trained on nor measured: score and
+    sound do not agree there. `labels` says where the notes of a player's recording come from; it is empty for a teacher.
+    """
 
     name: str
     split: str
@@ -48,18 +53,50 @@ class Piece(Checked):
     source_sha256: str
     score_sha256: str
     audio_sha256: str
+    left_out: tuple[tuple[int, int], ...] = ()
+    labels: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.split not in SPLITS or Path(self.name).name != self.name or "\0" in self.name:
             raise InputError(f"piece {self.name!r} of split {self.split!r}")
+        spans = self.left_out if isinstance(self.left_out, list | tuple) else [self.left_out]
+        pairs = all(isinstance(span, list | tuple) and len(span) == 2 for span in spans)
+        edges = [edge for span in spans for edge in span] if pairs else [None]
+        rising = all(type(edge) is int for edge in edges) and all(map(operator.lt, edges, edges[1:]))
+        if not rising or (edges and not 0 <= edges[0] < edges[-1] <= self.n_samples):
+            raise InputError(f"piece {self.name!r}: left_out must be rising [start, stop], not {self.left_out!r:.80}")
+        object.__setattr__(self, "left_out", tuple(map(tuple, spans)))
+
+    @property
+    def kept(self) -> tuple[tuple[int, int], ...]:
+        """The spans [start, stop) in samples between those left out; all of the piece where none are."""
+        edges = [0, *(edge for span in self.left_out for edge in span), self.n_samples]
+        return tuple((start, stop) for start, stop in zip(edges[::2], edges[1::2], strict=True) if start < stop)
+
+    def leaves_out(self, start: int, stop: int) -> bool:
+        """Whether any of the samples from `start` to before `stop` is left out."""
+        return any(first < stop and start < last for first, last in self.left_out)
+
+    def measured(self, samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+        """The whole seconds, and the remainder, of samples [n] from its start in which nothing is left out, joined.
+
+        Raises:
+            InputError: there are none.
+        """
+        seconds = range(0, len(samples), sample_rate_hz)
+        parts = [samples[s : s + sample_rate_hz] for s in seconds if not self.leaves_out(s, s + sample_rate_hz)]
+        if not parts:
+            raise InputError(f"{self.name}: nothing is left to measure; every second has something that is left out")
+        return np.concatenate(parts)
 
 
 @dataclass(frozen=True)
 class Corpus(Checked):
     """The content of a manifest; the pieces are sorted by name. `program` is 0-based General MIDI.
 
-    `soundfont`, its checksum and `fluidsynth` are empty where no teacher played: `source` of a piece is a recording.
+    `soundfont`, its checksum and `fluidsynth` are empty where no teacher played: `source` of a piece is a recording, and
+    `credit` names its player and its licence, if they are known.
     """
 
     folder: Path
@@ -72,6 +109,7 @@ class Corpus(Checked):
     fluidsynth: str
     gain: float = field(metadata={"range": (1e-9, 1e9)})
     pieces: tuple[Piece, ...]
+    credit: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -177,10 +215,11 @@ def _write_text(path: Path, text: str) -> None:
 
 @dataclass(frozen=True)
 class SplitInfo:
-    """Figures of a split: seconds by piece and in all, notes, levels; the dither floor is a sample's."""
+    """Figures of a split: seconds by piece, in all and left out, notes, levels; the dither floor is a sample's."""
 
     pieces: dict[str, float]
     seconds: float
+    left_out_s: float
     notes: int
     peak_dbfs: float
     rms_dbfs: float
@@ -218,6 +257,7 @@ def corpus_info(corpus: Corpus) -> CorpusInfo:
         splits[split] = SplitInfo(
             pieces={piece.name: piece.n_samples / corpus.sample_rate_hz for piece in pieces},
             seconds=len(clean) / corpus.sample_rate_hz,
+            left_out_s=sum(b - a for piece in pieces for a, b in piece.left_out) / corpus.sample_rate_hz,
             notes=len(pitches),
             peak_dbfs=_decibels(float(np.abs(clean).max())),
             rms_dbfs=_decibels(float(np.sqrt(np.mean(clean**2, dtype=np.float64)))),
@@ -241,6 +281,8 @@ def format_info(info: CorpusInfo) -> str:
             f"{name:5}  {len(split.pieces):6}  {clock(split.seconds):>6}  {split.notes:5}  "
             f"{split.peak_dbfs:9.1f}  {split.rms_dbfs:8.1f}  {split.dither_floor_nats:12.3f}"
         )
+    if left_out_s := sum(split.left_out_s for split in info.splits.values()):
+        lines.append(f"left out of training and of figures: {left_out_s:.1f} s; see synthnet corpus report")
     for name, split in info.splits.items():
         lines += ["", f"{name}:", *(f"  {clock(seconds):>6}  {piece}" for piece, seconds in split.pieces.items())]
     most = max(info.notes_by_pitch.values())
