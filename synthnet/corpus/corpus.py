@@ -2,7 +2,8 @@
 
     manifest.json      what the corpus was made from, and a checksum of each file
     audio/NAME.flac    16 bit, mono, as the teacher plays it: clean, the dither is added to each training slice
-    scores/NAME.json   note events {"pitch": [...], "velocity": [...], "start_s": [...], "end_s": [...]}
+    scores/NAME.json   note events {"pitch": [...], "velocity": [...], "start_s": [...], "end_s": [...]},
+                       of recordings also "found": [...]
     etudes/NAME.mid    scores that were made for this corpus, if there are any
 
 `build_corpus` writes it; `synthnet.recordings` does from recordings.
@@ -15,7 +16,7 @@ import math
 import operator
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ class Piece(Checked):
     """One recording: `n_samples` long, made from the file `source`; `peak` is the teacher's, before the gain.
 
     `left_out` are spans [start, stop) in samples, rising and apart, that are neither trained on nor measured: score and
-    sound do not agree there. `labels` says where the notes of a player's recording come from; it is empty for a teacher.
+    sound do not agree there. `labels` says where the notes of a player's recording come from; a teacher's have "".
     """
 
     name: str
@@ -63,8 +64,8 @@ class Piece(Checked):
         spans = self.left_out if isinstance(self.left_out, list | tuple) else [self.left_out]
         pairs = all(isinstance(span, list | tuple) and len(span) == 2 for span in spans)
         edges = [edge for span in spans for edge in span] if pairs else [None]
-        rising = all(type(edge) is int for edge in edges) and all(map(operator.lt, edges, edges[1:]))
-        if not rising or (edges and not 0 <= edges[0] < edges[-1] <= self.n_samples):
+        whole = all(type(edge) is int for edge in edges)
+        if not whole or not all(map(operator.lt, [-1, *edges], [*edges, self.n_samples + 1])):
             raise InputError(f"piece {self.name!r}: left_out must be rising [start, stop], not {self.left_out!r:.80}")
         object.__setattr__(self, "left_out", tuple(map(tuple, spans)))
 
@@ -95,8 +96,8 @@ class Piece(Checked):
 class Corpus(Checked):
     """The content of a manifest; the pieces are sorted by name. `program` is 0-based General MIDI.
 
-    `soundfont`, its checksum and `fluidsynth` are empty where no teacher played: `source` of a piece is a recording, and
-    `credit` names its player and its licence, if they are known.
+    `soundfont`, its checksum and `fluidsynth` are empty where no teacher played: `source` of a piece is a recording.
+    `credit` names player and licence, if they are known.
     """
 
     folder: Path
@@ -154,6 +155,14 @@ class Corpus(Checked):
             raise InputError(f"{path}: no notes")
         return notes
 
+    def read_found(self, piece: Piece) -> np.ndarray:
+        """Which of the piece's notes were found in the sound, bool [N]: all of a teacher's; InputError as above."""
+        n, path = len(self.read_notes(piece)), self.score_path(piece)
+        found = parse_json(path.read_bytes()).get("found", [True] * n)
+        if not isinstance(found, list) or len(found) != n or not all(type(one) is bool for one in found):
+            raise InputError(f"{path}: its column found does not fit its notes")
+        return np.array(found)
+
 
 def has_checksum(path: Path, checksum: str) -> bool:
     """Whether a file exists and has this SHA-256."""
@@ -192,12 +201,15 @@ def read_corpus(folder: Path) -> Corpus:
         raise InputError(f"{path}: damaged, {error}") from None
 
 
-def write_piece(corpus: Corpus, piece: Piece, samples: np.ndarray, notes: Iterable[Note]) -> Piece:
-    """Write the files of a piece, samples [n] and notes; the piece with their checksums."""
+def write_piece(
+    corpus: Corpus, piece: Piece, samples: np.ndarray, notes: Iterable[Note], found: Sequence[bool] | None = None
+) -> Piece:
+    """Write the files of a piece, samples [n], notes and maybe which were found; the piece with their checksums."""
     audio, score = corpus.audio_path(piece), corpus.score_path(piece)
     write_audio(audio, samples, corpus.sample_rate_hz)
     notes = list(notes)
-    _write_text(score, json.dumps({column: [getattr(note, column) for note in notes] for column in NOTE_COLUMNS}))
+    columns: dict[str, Any] = {column: [getattr(note, column) for note in notes] for column in NOTE_COLUMNS}
+    _write_text(score, json.dumps(columns if found is None else {**columns, "found": list(found)}))
     return replace(piece, score_sha256=sha256(score), audio_sha256=sha256(audio))
 
 

@@ -154,5 +154,6 @@ def measure_recordings(corpus: Corpus, play: Play) -> dict[str, Distances]:
     for piece in corpus.split("valid"):
         reference = corpus.read_samples(piece).astype(np.float32) / FULL_SCALE
         sound = play(corpus.read_notes(piece), piece.n_samples, rate)
-        figures[piece.name] = distances(*(piece.measured(samples, rate) for samples in (reference, sound)), rate)
+        theirs, mine = (piece.measured(samples, rate) for samples in (reference, sound))
+        figures[piece.name] = distances(theirs, mine, rate)
     return figures

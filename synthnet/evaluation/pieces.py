@@ -179,8 +179,8 @@ class PieceRun:
     def figures_of(self, test: np.ndarray, fresh: np.ndarray) -> PieceFigures:
         """Figures of the piece as `test` [n] plays it, and `fresh` [N, one second] the seconds from silence."""
         target, events, rate = self.target, self.events, self.events.sample_rate_hz
-        clean = (self.piece.measured(samples, rate) for samples in (target, test))
-        seconds = rmse_cqt_at_floors(*clean, rate)[0]
+        theirs, mine = (self.piece.measured(samples, rate) for samples in (target, test))
+        seconds = rmse_cqt_at_floors(theirs, mine, rate)[0]
         pitches = note_pitches(test, events, self.partials)
         onsets = to_samples(pitches.start_s, rate).tolist()
         heard = self.teacher.right & ~np.array([self.piece.leaves_out(at, at + 1) for at in onsets], bool)
