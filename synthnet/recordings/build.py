@@ -18,7 +18,7 @@ from synthnet.models.config import HARMONIC_RATE_HZ
 from synthnet.models.envelopes import notes_of
 from synthnet.models.measuring import find_peaks, measure_frequencies
 from synthnet.recordings.alignment import Aligned, align
-from synthnet.recordings.notes import check_notes
+from synthnet.recordings.notes import check_notes, note_level_db, velocities_of
 from synthnet.recordings.pairs import EXACT, HEARD, PERFORMED, SCORE, Take
 from synthnet.recordings.report import (
     HEARD_SHARE,
@@ -197,7 +197,7 @@ def _find(takes: Sequence[Take], options: Options, report: Callable[[str], None]
             labels = Aligned(notes, ones > 0, ones, (), _tuning_cents(recording, notes), 0.0, 0.0, False)
         else:
             labels = align(notes, *_sound(recording), take.labels, take.anchors)
-            labels = labels if take.labels == SCORE else _with_velocities(notes, labels)
+            labels = replace(labels, notes=_with_velocities(take, notes, labels.notes, recording))
         if not labels.notes:
             report(f"{take.path}: no notes were found; it is left out")
             continue
@@ -228,13 +228,18 @@ def _fitting(take: Take, seconds: float) -> tuple[Note, ...]:
     return tuple(note for note in inside if note.start_s < note.end_s)
 
 
-def _with_velocities(given: Sequence[Note], labels: Aligned) -> Aligned:
-    """The same notes with the velocities that were given, if these differ: a single one stands for none."""
-    if len({note.velocity for note in given}) < 2:
-        return labels
-    velocities = [note.velocity for note in _in_step(given, labels.notes)]
-    notes = (replace(note, velocity=v) for note, v in zip(labels.notes, velocities, strict=True))
-    return replace(labels, notes=tuple(notes))
+def _with_velocities(
+    take: Take, given: Sequence[Note], notes: Sequence[Note], recording: Recording
+) -> tuple[Note, ...]:
+    """The notes with the velocities that were given, or measured where all are one, which stands for none."""
+    if take.labels != SCORE and len({note.velocity for note in given}) > 1:
+        velocities = [note.velocity for note in _in_step(given, notes)]
+    elif len({note.velocity for note in notes}) > 1:
+        return tuple(notes)
+    else:
+        level = np.array([note_level_db(*_sound(recording), note) for note in notes])
+        velocities = velocities_of(np.array([note.pitch for note in notes]), level).tolist()
+    return tuple(replace(note, velocity=v) for note, v in zip(notes, velocities, strict=True))
 
 
 def _in_step(given: Sequence[Note], notes: Sequence[Note]) -> list[Note]:

@@ -1,7 +1,7 @@
 """Public datasets of solo recordings with notes: a reader each, from the dataset's folder as it is unpacked.
 
-Nothing is downloaded here. A reader lists the pieces that were chosen, in the order of the dataset's own table, and what
-of them is not there. See `READERS`.
+Nothing is downloaded here. A reader lists the pieces that were chosen, in the order of the dataset's own table, and
+what of them is not there. See `READERS`.
 """
 
 from __future__ import annotations

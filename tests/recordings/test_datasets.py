@@ -37,10 +37,17 @@ def test_musicnet(musicnet):
     assert [take.name for take in takes] == ["2217", "2298"]
     assert takes[1].path == musicnet / "test_data/2298.wav"
     (note,) = takes[0].notes
-    assert (note.pitch, note.start_s * 44_100, note.end_s * 44_100) == (48, pytest.approx(119_261), pytest.approx(140_000))
+    assert (note.pitch, note.start_s * 44_100, note.end_s * 44_100) == (
+        48,
+        pytest.approx(119_261),
+        pytest.approx(140_000),
+    )
     assert takes[0].labels == "performed"
     assert takes[0].credit == "MusicNet (Thickstun et al. 2017), European Archive, CC BY 4.0"
-    assert [line.split(": ")[1] for line in lines] == ["plays programs 40, 42, not 42 alone", "piece 2301 has no sound file"]
+    assert [line.split(": ")[1] for line in lines] == [
+        "plays programs 40, 42, not 42 alone",
+        "piece 2301 has no sound file",
+    ]
 
 
 def test_a_piece_that_was_asked_for_and_is_not_there(musicnet):
@@ -55,7 +62,12 @@ def test_a_piece_that_was_asked_for_and_is_not_there(musicnet):
 
 def test_maestro(tmp_path):
     rows = "canonical_composer,canonical_title,split,year,midi_filename,audio_filename,duration\n"
-    for year, split, name in ((2004, "train", "a"), (2006, "validation", "b"), (2006, "test", "c"), (2006, "train", "d")):
+    for year, split, name in (
+        (2004, "train", "a"),
+        (2006, "validation", "b"),
+        (2006, "test", "c"),
+        (2006, "train", "d"),
+    ):
         rows += f'J,"Prelude, and fugue",{split},{year},{year}/{name}.midi,{year}/{name}.wav,10.5\n'
         put(tmp_path / f"{year}/{name}.wav")
         if name != "d":
@@ -63,7 +75,10 @@ def test_maestro(tmp_path):
     put(tmp_path / "maestro-v3.0.0.csv", rows)
     assert format_of(tmp_path) == "maestro"
     takes, lines = read_dataset(tmp_path, "maestro", None, 1)
-    assert [(take.name, take.split, take.labels) for take in takes] == [("a", "train", "exact"), ("b", "valid", "exact")]
+    assert [(take.name, take.split, take.labels) for take in takes] == [
+        ("a", "train", "exact"),
+        ("b", "valid", "exact"),
+    ]
     assert takes[0].notes[0] == Note(60, 70, 1.0, 2.0)
     assert "NC" in takes[0].credit
     assert lines == [f"{tmp_path / '2006/d.midi'}: not here, so this piece is passed over"]
@@ -76,7 +91,9 @@ def test_bach_violin(tmp_path):
     info += "one_mov2,one,one,Ann One,one.mp3,0:04:13,1:10:07,0,mov2_00\n"
     info += "two_mov1,two,two,Bo Two,two.opus,0:00:15,0:04:26,1,mov1\n"
     put(tmp_path / "info.csv", info)
-    put(tmp_path / "audio.csv", "filename,collection,license,url\none.mp3,one,CC BY,x\ntwo.opus,two,-,https://x.org/2\n")
+    put(
+        tmp_path / "audio.csv", "filename,collection,license,url\none.mp3,one,CC BY,x\ntwo.opus,two,-,https://x.org/2\n"
+    )
     put(tmp_path / "audio/one/one.mp3")
     for name in ("one_mov1", "one_mov2"):
         put(tmp_path / f"notes/one/{name}.csv", "onset,offset,pitch,velocity\n0,6,71,64\n6,18,74,64\n")

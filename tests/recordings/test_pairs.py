@@ -41,7 +41,15 @@ def test_pairs_by_folder_case_and_unicode(tmp_path):
 
 
 def test_files_without_a_partner_are_listed_and_hidden_ones_passed_over(tmp_path):
-    put(tmp_path, a_wav="", a_csv=CSV, b_wav="", c_mid=score(40), d__a_csv=CSV, a_anchors_csv="score_s,audio_s\n0,1\n2,3\n")
+    put(
+        tmp_path,
+        a_wav="",
+        a_csv=CSV,
+        b_wav="",
+        c_mid=score(40),
+        d__a_csv=CSV,
+        a_anchors_csv="score_s,audio_s\n0,1\n2,3\n",
+    )
     put(tmp_path, **{"._a_wav": "", "_git__x_wav": "", "notes_txt": ""})
     (take,), lines = find_pairs(tmp_path)
     assert take.anchors == ((0.0, 1.0), (2.0, 3.0))
@@ -83,7 +91,9 @@ def test_tracks_of_one_program_and_of_several(tmp_path):
 
 def test_notes_of_a_csv_file(tmp_path):
     path = tmp_path / "a.csv"
-    path.write_text("\ufeffpitch, end_s,start_s,velocity,why\r\n62,2,1,30,x\r\n\r\n60,1,0.5,90,y\r\n60,0.7,0.5,90,y\r\n", "utf-8")
+    path.write_text(
+        "\ufeffpitch, end_s,start_s,velocity,why\r\n62,2,1,30,x\r\n\r\n60,1,0.5,90,y\r\n60,0.7,0.5,90,y\r\n", "utf-8"
+    )
     assert notes_in(path) == (Note(60, 90, 0.5, 1.0), Note(62, 30, 1.0, 2.0))  # a unison is one note
     path.write_text("start_s,end_s,pitch,velocity\n0.5,1,60,\n1,2,62,90\n")
     assert notes_in(path) == NOTES  # a velocity is missing, so none is known
@@ -116,7 +126,11 @@ def test_a_csv_file_that_cannot_be_used_is_one_line(tmp_path, text, error):
 
 def test_anchors_rise(tmp_path):
     path = tmp_path / "a.anchors.csv"
-    for rows, error in (("1,2\n", "at least two"), ("1,2\n2,2\n", "line 3: both times"), ("2,1\n1,2\n", "line 3: both")):
+    for rows, error in (
+        ("1,2\n", "at least two"),
+        ("1,2\n2,2\n", "line 3: both times"),
+        ("2,1\n1,2\n", "line 3: both"),
+    ):
         path.write_text("score_s,audio_s\n" + rows)
         with pytest.raises(InputError, match=error):
             anchors_in(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+
 import numpy as np
 import pytest
 import soundfile
@@ -100,8 +101,8 @@ def test_too_little_or_twice_the_same_name_is_an_error_and_writes_nothing(takes,
     soundfile.write(tmp_path / "other" / "half.flac", np.full(RATE, 0.1), RATE)
     soundfile.write(tmp_path / "half-valid.wav", np.full(RATE, 0.1), RATE)
     for other in ("other/half.flac", "half-valid.wav"):
+        path = tmp_path / other
         with pytest.raises(InputError, match="would have its name"):
-            path = tmp_path / other
             corpus_from_recordings(tmp_path / "corpus", "mine", 40, [takes[1], Take(path.stem, path)])
     assert not (tmp_path / "corpus").exists()
 
