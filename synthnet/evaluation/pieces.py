@@ -191,7 +191,7 @@ class PieceRun:
         late = np.stack([test[start : start + rate] for start in self.fresh.starts])
         return PieceFigures(
             *mean_and_ci95(seconds),
-            tuple(float(third.mean()) for third in np.array_split(seconds, 3)),
+            tuple(float(third.mean()) if len(third) else math.nan for third in np.array_split(seconds, 3)),
             pitch_share=float(pitches.right[heard].mean()) if heard.any() else math.nan,
             level_db=level_difference_db(target[sounds], test[sounds]),
             start_burst_db=start_burst_db(target, test, int(events.onset.min(initial=0)), rate),
