@@ -126,7 +126,7 @@ def corpus_build(
 @click.option(
     "--format", "dataset", type=click.Choice(DATASETS), help="A public dataset.  [default: seen by its files]"
 )
-@click.option("--pieces", help="Pieces of a dataset: numbers, ranges, beginnings of names, as in 2217-2222,2293.")
+@click.option("--pieces", help="Which recordings: numbers, ranges, beginnings of names, as in 2217-2222,2293.")
 @click.option(
     "--valid",
     multiple=True,
@@ -174,7 +174,7 @@ def corpus_import(
 
     from synthnet.corpus.build import VALIDATION_PIECE, default_folder
     from synthnet.recordings.build import Options, corpus_from_recordings
-    from synthnet.recordings.datasets import format_of, read_dataset
+    from synthnet.recordings.datasets import chosen_takes, format_of, read_dataset
     from synthnet.recordings.pairs import find_pairs
 
     who = own_instrument(instrument, program)
@@ -186,10 +186,9 @@ def corpus_import(
         if scores or track is not None:
             raise InputError(f"{folder}: --scores and --track are not for a dataset ({dataset})")
         takes, lines = read_dataset(folder, dataset, pieces, program)
-    elif pieces:
-        raise InputError(f"{folder}: --pieces is for a dataset, and this is none that is known")
     else:
         takes, lines = find_pairs(folder, scores, labels, track)
+        takes = chosen_takes(folder, takes, pieces)
     for line in lines:
         say(line)
     takes = [replace(one, labels=labels or one.labels, credit=credit or one.credit) for one in takes]

@@ -122,20 +122,39 @@ def read_dataset(folder: Path, name: str, pieces: str | None, program: int) -> t
     Raises:
         InputError: its tables or notes cannot be used, or it has nothing for one of the words of `pieces`.
     """
-    words = [word.strip() for word in (pieces or "").split(",") if word.strip()]
-    met: set[str] = set()
-
-    def chosen(piece: str) -> bool:
-        fitting = [word for word in words if _fits(piece, word)]
-        met.update(fitting)
-        return bool(fitting) or not words
-
+    chosen = Chosen(pieces)
     takes, lines = READERS[name][0](folder, chosen, program)
-    if missing := [word for word in words if word not in met]:
-        raise InputError(f"{folder}: no piece {missing[0]} in this dataset ({name})")
+    chosen.check(folder)
     if not takes:
         raise InputError(lines[0] if lines else f"{folder}: no pieces")
     return takes, lines
+
+
+def chosen_takes(folder: Path, takes: list[Take], pieces: str | None) -> list[Take]:
+    """Those of the takes from a folder that are meant by `pieces`, as for `read_dataset`."""
+    chosen = Chosen(pieces)
+    kept = [take for take in takes if chosen(take.name)]
+    chosen.check(folder)
+    return kept
+
+
+class Chosen:
+    """Whether a piece is meant by the words of a text, and whether each word meant one."""
+
+    def __init__(self, pieces: str | None) -> None:
+        self.words = [word.strip() for word in (pieces or "").split(",") if word.strip()]
+        self.met: set[str] = set()
+
+    def __call__(self, piece: str) -> bool:
+        fitting = [word for word in self.words if _fits(piece, word)]
+        self.met.update(fitting)
+        return bool(fitting) or not self.words
+
+    def check(self, folder: Path) -> None:
+        """Raise InputError for a word that meant no piece."""
+        for word in self.words:
+            if word not in self.met:
+                raise InputError(f"{folder}: no piece {word} in it")
 
 
 def _fits(piece: str, word: str) -> bool:

@@ -51,7 +51,7 @@ def test_musicnet(musicnet):
 
 
 def test_a_piece_that_was_asked_for_and_is_not_there(musicnet):
-    with pytest.raises(InputError, match="no piece 9999 in this dataset"):
+    with pytest.raises(InputError, match="no piece 9999 in it"):
         read_dataset(musicnet, "musicnet", "2217,9999", 42)
     with pytest.raises(InputError, match="piece 2301 has no sound file"):
         read_dataset(musicnet, "musicnet", "2301", 42)

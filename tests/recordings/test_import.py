@@ -260,7 +260,8 @@ def test_a_score_four_times_as_long_and_other_options(takes, tmp_path, run, unmo
     for options, error in (
         (("--valid", "nobody"), "nobody: no recording has this in its name"),
         (("--valid", "a", "--valid", "b"), "no recording is left to train on"),
-        (("--pieces", "1"), "--pieces is for a dataset"),
+        (("--pieces", "a,c"), "takes: no piece c in it"),
+        (("--pieces", "a", "--valid", "b"), "b: no recording has this"),
         (("--sample-rate", "100"), "--sample-rate 100"),
         (("--format", "musicnet"), "musicnet_metadata.csv: No such file"),
         (("--channel", "left"), "1 channel"),
