@@ -3,8 +3,8 @@
     python recipes/real_cello/run.py MUSICNET [EPOCHS] [PRESET]
 
 MUSICNET is the folder of the dataset (train_data, test_labels, musicnet_metadata.csv, ...). By default 200 epochs of
-preset L24, as in the paper. What was stopped goes on: begin again with the same words, after adding --resume to the
-second command that is printed.
+preset L24, as in the paper. A training that was stopped goes on by the third command that is printed, with
+--resume.
 """
 
 from __future__ import annotations

@@ -67,6 +67,11 @@ class TakeReport(Checked):
     shift_ms: tuple[float, ...] = ()
     struck: bool | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.keys or not all(0 <= key <= 127 for key in self.pitches):
+            raise InputError("keys must be MIDI keys")
+
     @property
     def pitches(self) -> list[int]:
         """The keys that are played, rising."""
@@ -126,26 +131,15 @@ def read_reports(folder: Path) -> tuple[TakeReport, ...]:
     """The reports in the folder of a corpus; InputError if there are none, or if they are damaged."""
     path = folder / REPORT
     try:
-        found = parse_json(path.read_bytes())
-        reports = tuple(TakeReport.from_dict({**one, "shift_ms": tuple(one["shift_ms"])}) for one in found)
-        for one in reports:  # the fields that `Checked` does not know
-            low, middle, high = one.velocities
-            parts = [low, middle, high, *one.shift_ms, *one.pitches, *one.keys.values(), *one.dropped.values()]
-            parts += [edge for start, stop, _ in one.left_out for edge in (start, stop)]
-            if not all(type(part) in (int, float) and abs(part) < 1e9 for part in parts):
-                raise ValueError("a number is none")
-            if not all(type(why) is str for _, _, why in one.left_out) or not one.pitches:
-                raise ValueError("a reason is none")
-            if not all(0 <= key <= 127 for key in one.pitches):
-                raise ValueError("a key is none")
+        reports = tuple(map(TakeReport.from_dict, parse_json(path.read_bytes())))
+        if not reports or not format_reports(reports):  # what cannot be shown is damaged
+            raise ValueError("no recordings")
     except FileNotFoundError:
         raise InputError(f"{folder}: no {REPORT}; synthnet learn and corpus import write one") from None
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"{path}: damaged ({' '.join(str(error).split())[:80]})") from None
-    if not reports:
-        raise InputError(f"{path}: damaged, no recordings")
+    except (ValueError, TypeError, AttributeError, ArithmeticError, IndexError) as error:
+        raise InputError(f"{path}: damaged ({' '.join(str(error).split()):.80})") from None
     return reports
 
 
