@@ -176,6 +176,7 @@ def corpus_import(
     from synthnet.recordings.build import Options, corpus_from_recordings
     from synthnet.recordings.datasets import chosen_takes, format_of, read_dataset
     from synthnet.recordings.pairs import find_pairs
+    from synthnet.recordings.report import totals
 
     who = own_instrument(instrument, program)
     if not LOWEST_RATE_HZ <= rate <= HIGHEST_RATE_HZ:
@@ -198,6 +199,8 @@ def corpus_import(
     options = Options(rate, channel, valid, level == "each", keep_clipped, clicks)
     place = out or default_folder(who.name, rate, wide=rate == HARMONIC_RATE_HZ)
     _, reports = corpus_from_recordings(place, who.name, program, takes, options, say)
+    for line in totals(reports):
+        say(line)
     say(f"{place}: {sum(one.used for one in reports)} of {len(takes)} recordings; synthnet corpus report {place}")
 
 

@@ -77,14 +77,22 @@ class TakeReport(Checked):
         """The keys that are played, rising."""
         return sorted(map(int, self.keys))
 
+    @property
+    def left_out_s(self) -> float:
+        """Seconds that are left out; spans may overlap."""
+        total = last = 0.0
+        for start, stop, _ in sorted(self.left_out):
+            total += max(0.0, stop - max(start, last))
+            last = max(last, stop)
+        return total
+
     def text(self) -> str:
         """One line."""
         low, middle, high = self.velocities
         lost = self.notes - self.found
         facts = [f"{self.notes} notes" + (f", {lost} of them not found" if lost else "")]
         facts += [f"without {n} {reason}" for reason, n in self.dropped.items()]
-        left_out_s = sum(stop - start for start, stop, _ in self.left_out)
-        facts += [f"{left_out_s:.1f} s left out"] if self.left_out else []
+        facts += [f"{self.left_out_s:.1f} s left out"] if self.left_out else []
         facts += [
             f"{pitch_name(self.pitches[0])} to {pitch_name(self.pitches[-1])}",
             f"velocities {low} to {high} (median {middle})",
@@ -149,7 +157,7 @@ def summary(reports: Sequence[TakeReport]) -> dict[str, Any]:
     keys = sorted({key for one in used for key in one.pitches})
     return {
         "seconds": sum(one.seconds for one in used),
-        "left_out_s": sum(stop - start for one in used for start, stop, _ in one.left_out),
+        "left_out_s": sum(one.left_out_s for one in used),
         "notes": sum(one.notes for one in used),
         "found": sum(one.found for one in used),
         "keys_never_heard": [key for key in range(keys[0], keys[-1]) if key not in keys] if keys else [],
@@ -159,7 +167,7 @@ def summary(reports: Sequence[TakeReport]) -> dict[str, Any]:
 
 def format_reports(reports: Sequence[TakeReport]) -> str:
     """The same as text for a terminal."""
-    facts, lines = summary(reports), []
+    lines = []
     for one in reports:
         lines.append(one.text())
         if one.shift_ms:
@@ -170,9 +178,15 @@ def format_reports(reports: Sequence[TakeReport]) -> str:
         for start, stop, why in one.left_out:
             at_s = one.start_s + start
             lines.append(f"  left out: {stop - start:6.2f} s at {clock(at_s)} ({at_s:.2f} s): {why}")
+    return "\n".join([*lines, "", *totals(reports)])
+
+
+def totals(reports: Sequence[TakeReport]) -> list[str]:
+    """Lines about all recordings that are used."""
+    facts = summary(reports)
     lost = facts["notes"] - facts["found"]
     share = f"{lost} of {facts['notes']} notes not found" if lost else f"all of {facts['notes']} notes found"
-    lines += ["", f"{clock(facts['seconds'])} in all, {facts['left_out_s']:.1f} s left out, {share}"]
+    lines = [f"{clock(facts['seconds'])} in all, {facts['left_out_s']:.1f} s left out, {share}"]
     if silent := facts["keys_never_heard"]:
         lines.append(f"keys never heard: {', '.join(map(pitch_name, silent))}")
-    return "\n".join(lines)
+    return lines
