@@ -28,6 +28,8 @@ COMPRESSION, FLOOR = 20.0, 0.1
 HARMONICS, DYING_S, RINGING = 10, 0.6, 0.3
 ONSET_S, ONSET_WEIGHT, ONSET_FLOOR = 0.06, 0.5, 0.3
 STRUCK_S, SHORTEST_S, LEGATO_S, LATE_END_S = 0.025, 0.03, 0.03, 1.0
+LEAST_ALIKE, LEAST_SHARE = 0.3, 0.45  # correlation; share of the median note's, as Fisher's z
+SLOWEST, FASTEST, TEMPO_S, TOGETHER_S, LOST_IN_A_ROW = 0.4, 2.5, 0.5, 0.05, 3
 SOUNDING_DB = 40.0  # below the loud frames: what is softer, is silent
 
 _options: dict[str, Any] = {"cache": CACHE, "nogil": True}
@@ -99,9 +101,10 @@ def align(
             offset_s, drift = float(np.median(averaged.start_s + EARLIER_S - label_s)), 0.0
     start_s = label_s if labels == "exact" else np.clip(averaged.start_s, 0, len(samples) / sample_rate_hz - SHORTEST_S)
     struck = bool(np.median(averaged.rise_s) < STRUCK_S)
-    found = np.ones(len(notes), bool)  # LIMITS
+    found = _found(averaged.correlation, pitch, label_s, start_s)
+    left_out = _left_out(found, label_s, start_s)
     if labels == "exact":
-        return Aligned(notes, found, averaged.correlation, (), cents, offset_s, 0.0, struck)
+        return Aligned(notes, found, averaged.correlation, left_out, cents, offset_s, 0.0, struck)
     progress("finding each end")
     ends_s = [
         _end_s(i, notes, start_s, end_s, x, cents) for i in range(len(notes))
@@ -116,12 +119,51 @@ def align(
         tuple(moved[i] for i in order),
         found[order],
         averaged.correlation[order],
-        (),
+        left_out,
         cents,
         offset_s,
         1e6 * drift,
         struck,
     )
+
+
+def _found(correlation: np.ndarray, pitch: np.ndarray, label_s: np.ndarray, start_s: np.ndarray) -> np.ndarray:
+    """Whether each note's onset is one of its key, bool [N].
+
+    Not found: notes that are little like others, against the median note; where the tempo about them is less than 0.4
+    or more than 2.5 times the piece's; and the less alike of two notes of one key at the same time.
+    """
+    usual = np.arctanh(np.clip(np.median(correlation), 0, 0.99))
+    found = correlation >= max(LEAST_ALIKE, np.tanh(LEAST_SHARE * usual))
+    tempo = _tempo(label_s, start_s)
+    found &= (tempo >= SLOWEST) & (tempo <= FASTEST)
+    order = np.lexsort((start_s, pitch))
+    for i, j in zip(order[:-1], order[1:], strict=True):
+        if pitch[i] == pitch[j] and start_s[j] - start_s[i] < TOGETHER_S <= abs(label_s[j] - label_s[i]):
+            found[i if correlation[i] < correlation[j] else j] = False
+    return found
+
+
+def _tempo(label_s: np.ndarray, start_s: np.ndarray) -> np.ndarray:
+    """How fast the score goes by about each of its notes, [N], against the whole piece; in a window of a second."""
+    labels, first = np.unique(label_s, return_index=True)
+    times = start_s[first]
+    after, before = np.minimum(label_s + TEMPO_S, labels[-1]), np.maximum(label_s - TEMPO_S, labels[0])
+    played = np.maximum(np.interp(after, labels, times) - np.interp(before, labels, times), 1e-3)
+    return (after - before) / played / max(np.ptp(labels) / max(np.ptp(times), 1e-3), 1e-9)
+
+
+def _left_out(found: np.ndarray, label_s: np.ndarray, start_s: np.ndarray) -> tuple[tuple[float, float, str], ...]:
+    """Spans of three and more notes in a row that were not found, from the onset before to the one after."""
+    edges = np.flatnonzero(np.diff(np.r_[True, found, True].astype(int)))
+    spans = []
+    for first, stop in zip(edges[::2], edges[1::2], strict=True):
+        if stop - first >= LOST_IN_A_ROW:
+            begin_s = start_s[first - 1] if first else max(0.0, start_s[first:stop].min())
+            end_s = start_s[stop] if stop < len(found) else start_s[first:stop].max() + LATE_END_S
+            if end_s > begin_s:
+                spans.append((float(begin_s), float(end_s), f"{stop - first} notes not found"))
+    return tuple(spans)
 
 
 def _line(label_s: np.ndarray, found_s: np.ndarray) -> tuple[np.ndarray, float, float]:

@@ -16,17 +16,19 @@ BEFORE, AFTER, FURTHEST = 60, 90, 60  # frames of a template about the onset; ho
 LOOK_BACK = 60  # frames before a template in which its rise may begin
 PARTIALS, BESIDE_CENTS = 12, (-25.0, 0.0, 25.0)
 WINDOW_S, PERIODS = 0.032, 8  # low keys need longer windows
-FEWEST, PRIOR_S, ROUNDS = 5, 0.08, 10  # notes of a template, if need be of keys nearby
+FEWEST, PRIOR_S, ROUNDS = 8, 0.08, 10  # notes of a template, if need be of keys nearby
 FOOT, HEAD = 0.08, 0.95  # of root amplitudes
 EARLIER_S, HANN_FOOT, MOST_SMEARED_S = 0.004, 0.244, 0.008
 STRUCK_S = 0.025
 
 
 class Averaged(NamedTuple):
-    """Onsets in seconds, float [N]; their correlation with the template; time of the rise from 10 to 90%, by note."""
+    """Of N notes: onsets in seconds; correlation with their key's template; rise by the template against the median
+    note's; how long the template takes to rise."""
 
     start_s: np.ndarray
     correlation: np.ndarray
+    gain: np.ndarray
     rise_s: np.ndarray
 
 
@@ -45,7 +47,7 @@ def average_onsets(samples: np.ndarray, sample_rate_hz: int, pitch: np.ndarray, 
     keys, of_key = np.unique(pitch, return_inverse=True)
     groups = [_nearest(pitch, key) for key in keys]
     shift = np.zeros(len(pitch), int)
-    correlation, rise = np.zeros((2, len(pitch)))
+    correlation, gain, rise = np.zeros((3, len(pitch)))
     lag = 0
     for _ in range(ROUNDS):
         now = _rows(slope, shift)
@@ -54,7 +56,7 @@ def average_onsets(samples: np.ndarray, sample_rate_hz: int, pitch: np.ndarray, 
         moved = shift.copy()
         for number, template in enumerate(templates):
             mine = np.flatnonzero(of_key == number)
-            moved[mine], correlation[mine] = _best(slope[mine, LOOK_BACK:], template[LOOK_BACK:], lag)
+            moved[mine], correlation[mine], gain[mine] = _best(slope[mine, LOOK_BACK:], template[LOOK_BACK:], lag)
         lag = round(np.mean(moved))
         changed, shift = np.abs(moved - shift).max(initial=0), moved
         if changed == 0:
@@ -65,7 +67,7 @@ def average_onsets(samples: np.ndarray, sample_rate_hz: int, pitch: np.ndarray, 
         foot, rise[mine] = foot_of(np.cumsum(template))
         late_s = min(HANN_FOOT * _window_s(key), MOST_SMEARED_S) - EARLIER_S
         start_s[mine] += (foot - LOOK_BACK - BEFORE) * HOP_S + late_s
-    return Averaged(start_s, correlation, rise * HOP_S)
+    return Averaged(start_s, correlation, gain / max(np.median(gain), 1e-9), rise * HOP_S)
 
 
 def _nearest(pitch: np.ndarray, key: float) -> np.ndarray:
@@ -80,15 +82,17 @@ def _rows(curves: np.ndarray, shift: np.ndarray) -> np.ndarray:
     return curves[np.arange(len(curves))[:, None], FURTHEST + shift[:, None] + np.arange(LOOK_BACK + BEFORE + AFTER)]
 
 
-def _best(slope: np.ndarray, template: np.ndarray, lag: int) -> tuple[np.ndarray, np.ndarray]:
-    """The shifts at which curves are most like a template, and their correlation there."""
+def _best(slope: np.ndarray, template: np.ndarray, lag: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The shifts at which curves are most like a template, their correlation there, and by how much they rise like it."""
     template = template - template.mean()
+    template = template / (np.linalg.norm(template) + 1e-9)
     windows = np.lib.stride_tricks.sliding_window_view(slope, len(template), axis=1)  # [N, shifts, length]
-    scale = windows.std(axis=2) * np.sqrt(len(template)) * np.linalg.norm(template)
-    correlation = windows @ template / (scale + 1e-9)
+    gain = windows @ template
+    correlation = gain / (windows.std(axis=2) * np.sqrt(len(template)) + 1e-9)
     away = np.arange(correlation.shape[1]) - FURTHEST
     best = (np.maximum(correlation, 0) * np.exp(-0.5 * ((away - lag) * HOP_S / PRIOR_S) ** 2)).argmax(axis=1)
-    return away[best], correlation[np.arange(len(slope)), best]
+    at = np.arange(len(slope)), best
+    return away[best], correlation[at], gain[at]
 
 
 def foot_of(level: np.ndarray) -> tuple[float, float]:
