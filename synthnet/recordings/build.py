@@ -9,11 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
 from synthnet.corpus.build import PEAK
 from synthnet.corpus.corpus import VERSION, Corpus, Piece, read_corpus, write_manifest, write_piece
-from synthnet.files import InputError, atomic_write, sha256
+from synthnet.files import InputError, sha256
 from synthnet.models.config import HARMONIC_RATE_HZ
 from synthnet.models.envelopes import notes_of
 from synthnet.models.measuring import find_peaks, measure_frequencies
@@ -27,6 +26,7 @@ from synthnet.recordings.report import (
     NOTES,
     TakeReport,
     levels,
+    write_clicks,
     write_notes,
     write_reports,
 )
@@ -43,7 +43,6 @@ HELD_OUT = "-valid"  # ends the name of that piece
 LOUDER_DB = 6.0  # between recordings: one of them was made at another level
 BEYOND_S, IN_SAMPLES, LONGER = 1.0, 1000, 4  # how far labels, and how many times scores, may exceed the sound
 SHIFTS = (5, 25, 50, 75, 95)  # percentiles
-CLICK_S, CLICK_HZ = 0.02, 2000.0
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,7 @@ def corpus_from_recordings(
         if cut.piece.split == "valid":  # says so now, not when training has begun
             cut.piece.measured(np.zeros(cut.piece.n_samples, bool), options.sample_rate_hz)
     corpus = _write(folder, instrument, program, found, cuts, options, report)
-    _remove_former(before, corpus)
+    _remove_former(before, corpus, {take.name for take in takes})
     return corpus, reports
 
 
@@ -162,13 +161,16 @@ def _former(folder: Path) -> Corpus | None:
     return before
 
 
-def _remove_former(before: Corpus | None, corpus: Corpus) -> None:
-    """Remove the files of pieces that are no longer there, and what a killed process left half written."""
+def _remove_former(before: Corpus | None, corpus: Corpus, takes: set[str]) -> None:
+    """Remove the files of pieces and takes that are no longer there, and what a killed process left half written."""
     names = {piece.name for piece in corpus.pieces}
     for piece in before.pieces if before else ():
         if piece.name not in names:
             for path in (corpus.audio_path(piece), corpus.score_path(piece)):
                 path.unlink(missing_ok=True)
+    for path in (corpus.folder / NOTES).glob("*.csv") if before else ():
+        if path.stem not in takes:
+            path.unlink()
     for part in (*corpus.folder.glob(".*.part.*"), *corpus.folder.glob("*/.*.part.*")):
         part.unlink(missing_ok=True)
 
@@ -410,29 +412,16 @@ def _write(
             labels = one.labels
             write_notes(folder / NOTES / f"{one.take.name}.csv", labels.notes, labels.found, labels.confidence)
             if options.click is not None:
-                _write_clicks(options.click, one, options.read(one.take), report)
+                path = options.click if options.click.suffix else options.click / f"{one.take.name}.wav"
+                found_s = [note.start_s for note, there in zip(one.notes, labels.found, strict=True) if there]
+                write_clicks(path, *_sound(options.read(one.take)), found_s)
+                report(f"{path}: the recording left, clicks at the notes right")
         write_reports(folder, [one.report for one in found])
         corpus = replace(corpus, pieces=tuple(pieces))
         write_manifest(corpus)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
     return corpus
-
-
-def _write_clicks(place: Path, one: Found, recording: Recording, report: Callable[[str], None]) -> None:
-    """Write a stereo file: the recording left, a click at each onset that was found right."""
-    rate = recording.sample_rate_hz
-    t = np.arange(round(CLICK_S * rate)) / rate
-    click = 0.5 * np.sin(2 * np.pi * CLICK_HZ * t) * np.exp(-t / (CLICK_S / 5))
-    both = np.stack([recording.samples, np.zeros(len(recording.samples), np.float32)], axis=1)
-    for note, found in zip(one.notes, one.labels.found, strict=True):
-        at = both[round(note.start_s * rate) :][: len(click), 1]
-        if found:
-            at += click[: len(at)]
-    path = place if place.suffix.lower() == ".wav" else place / f"{one.take.name}.wav"
-    with atomic_write(path) as beside:
-        soundfile.write(beside, both.clip(-1, 1), rate, subtype="PCM_16")
-    report(f"{path}: the recording left, clicks at the notes right")
 
 
 def rest_s(notes: Sequence[Note]) -> float:

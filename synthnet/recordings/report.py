@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 
 from synthnet.files import Checked, InputError, atomic_write, parse_json
 from synthnet.recordings.sound import softest
@@ -22,6 +23,7 @@ COLUMNS = ("pitch", "velocity", "start_s", "end_s", "found", "confidence")
 NOISE_DB = 45.0  # how far the floor should lie below the music
 MOST_LOST = 0.25  # of a recording's notes
 HEARD_SHARE = (5, 50, 95)  # percentiles of velocities
+CLICK_S, CLICK_HZ = 0.02, 2000.0
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,18 @@ def write_notes(path: Path, notes: Sequence[Note], found: np.ndarray, confidence
         for note, there, sure in zip(notes, found, confidence, strict=True):
             times = (f"{note.start_s:.4f}", f"{note.end_s:.4f}")
             writer.writerow((note.pitch, note.velocity, *times, int(there), f"{sure:.3f}"))
+
+
+def write_clicks(path: Path, samples: np.ndarray, sample_rate_hz: int, onsets_s: Sequence[float]) -> None:
+    """Write a WAV file in stereo: samples [n] left, a click at each onset right."""
+    t = np.arange(round(CLICK_S * sample_rate_hz)) / sample_rate_hz
+    click = 0.5 * np.sin(2 * np.pi * CLICK_HZ * t) * np.exp(-t / (CLICK_S / 5))
+    both = np.stack([samples, np.zeros(len(samples), np.float32)], axis=1)
+    for onset_s in onsets_s:
+        place = both[round(onset_s * sample_rate_hz) :, 1][: len(click)]
+        place += click[: len(place)]
+    with atomic_write(path) as beside:
+        soundfile.write(beside, both.clip(-1, 1), sample_rate_hz, subtype="PCM_16", format="WAV")
 
 
 def write_reports(folder: Path, reports: Sequence[TakeReport]) -> None:

@@ -70,7 +70,9 @@ def read_recording(
     clipped = clipped_runs(samples)
     if (n_clipped := int(np.diff(clipped).sum())) > MOST_CLIPPED * len(samples) and not keep_clipped:
         share = f"{100 * n_clipped / len(samples):.1f}%"
-        raise InputError(f"{path}: {share} of its samples are clipped; record it softer, or add --keep-clipped")
+        raise InputError(
+            f"{path}: {share} of its samples are clipped; record it softer (corpus import --keep-clipped takes it so)"
+        )
     if n_clipped:
         remarks.append(f"{path}: {n_clipped} samples are clipped")
     left_out = [(a / rate - CLIPPED_MARGIN_S, b / rate + CLIPPED_MARGIN_S, "clipped") for a, b in clipped.tolist()]

@@ -18,7 +18,7 @@ from synthnet.corpus.corpus import read_corpus
 from synthnet.models.checkpoint import credit_of, load_checkpoint
 
 FOLDER = Path(__file__).resolve().parents[2] / "recipes"
-RATE, SECONDS = 44_100, 13
+RATE, SECONDS = 44_100, 12
 
 
 def recipe(name: str) -> ModuleType:
@@ -58,7 +58,7 @@ def musicnet(tmp_path: Path) -> Path:
 
 def test_the_real_cello_from_its_dataset_to_its_figures(musicnet: Path, tmp_path: Path, run: Run) -> None:
     calls = recipe("real_cello").commands(str(musicnet), "0.0001", "tiny")
-    quick = {"train": ("--set", "channels=8"), "evaluate": ("--seconds", "2", "--piece-seconds", "0", "--json")}
+    quick = {"train": ("--set", "channels=8"), "evaluate": ("--seconds", "1", "--piece-seconds", "0", "--json")}
     for words in calls:
         result = run(*words, *quick.get(words[0], ()))
         assert result.status == 0, result.err

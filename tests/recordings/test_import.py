@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -193,7 +194,12 @@ def test_report_as_text_json_and_picture(takes, tmp_path, run):
 
 def test_a_killed_import_begun_again_gives_the_same_bytes(takes, tmp_path, run, monkeypatch, unmoved):
     assert run(*IMPORT[:-1], "fresh").status == 0
-    run(*IMPORT, "--valid", "b")  # something else was there
+    for path in takes.glob("a.*"):
+        shutil.copy(path, path.with_stem("c"))
+    assert run(*IMPORT).status == 0  # something else was there
+    assert {"audio/c.flac", "scores/c.json", "alignment/c.csv"} < files(tmp_path / "corpus").keys()
+    for path in takes.glob("c.*"):
+        path.unlink()
     write, calls = build.write_piece, []
 
     def killed(*args):
@@ -233,7 +239,10 @@ def hopeless(takes):
         "columns": (lambda: (takes / "a.csv").write_text("start,end,pitch\n0,1,60\n"), "line 1: no column start_s"),
         "anchors": (lambda: (takes / "a.anchors.csv").write_text("score_s,audio_s\n1,2\n2,1\n"), "line 3: both times"),
         "damaged MIDI": (lambda: (takes / "b.csv").rename(takes / "b.mid"), "b.mid: "),
-        "clipped": (lambda: soundfile.write(takes / "a.wav", np.clip(30 * x, -1, 1), RATE), "add --keep-clipped"),
+        "clipped": (
+            lambda: soundfile.write(takes / "a.wav", np.clip(30 * x, -1, 1), RATE),
+            "--keep-clipped takes it so",
+        ),
         "short": (
             lambda: (takes / "a.csv").write_text(as_csv(notes[:9])) and (takes / "b.wav").unlink(),
             "are too little to learn from",
