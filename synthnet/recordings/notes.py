@@ -110,7 +110,7 @@ def rise_onset_s(samples: np.ndarray, sample_rate_hz: int, pitch: int, start_s: 
     return float(time_s[i])
 
 
-def fall_end_s(samples: np.ndarray, sample_rate_hz: int, pitch: int, start_s: float, end_s: float) -> float:
+def fall_end_s(samples: np.ndarray, sample_rate_hz: int, pitch: float, start_s: float, end_s: float) -> float:
     """When a note is let go, at most `end_s`, where the transcriber hears it no more, be it for the room alone.
 
     From there on its level is 6 dB and more below the highest before, 20 dB a second granted to strings that die away.
@@ -137,7 +137,7 @@ def velocities_of(pitch: np.ndarray, level_db: np.ndarray) -> np.ndarray:
 
 
 def partial_level_db(
-    samples: np.ndarray, sample_rate_hz: int, pitch: int, start_s: float, stop_s: float
+    samples: np.ndarray, sample_rate_hz: int, pitch: float, start_s: float, stop_s: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Level of the sum of a key's first six partials in dB of full scale, every 2 ms, and those times in seconds.
 

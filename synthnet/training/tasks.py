@@ -115,7 +115,8 @@ def harmonic_task(
 
     def validate(network: torch.nn.Module) -> Validation:
         sound = HarmonicPlayer(config, arrays_of(network.state_dict()), rate).play(part, 0, len(reference))
-        at_80, at_50 = rmse_cqt_at_floors(reference, sound, rate).mean(axis=1).tolist()
+        theirs, mine = (piece.measured(samples, rate) for samples in (reference, sound))
+        at_80, at_50 = rmse_cqt_at_floors(theirs, mine, rate).mean(axis=1).tolist()
         line = f"{piece.name}: RMSE-CQT {at_80:.2f} dB, {at_50:.2f} dB with the floor at -50 dB"
         return Validation({"rmse_cqt_db": at_80, "rmse_cqt_50_db": at_50}, line)
 
