@@ -28,7 +28,9 @@ COMPRESSION, FLOOR = 20.0, 0.1
 HARMONICS, DYING_S, RINGING = 10, 0.6, 0.3
 ONSET_S, ONSET_WEIGHT, ONSET_FLOOR = 0.06, 0.5, 0.3
 STRUCK_S, SHORTEST_S, LEGATO_S, LATE_END_S = 0.025, 0.03, 0.03, 1.0
-LEAST_ALIKE, LEAST_SHARE = 0.3, 0.45  # correlation; share of the median note's, as Fisher's z
+LEAST_ALIKE, LEAST_SHARE = 0.3, 0.4  # correlation; share of the median note's, as Fisher's z
+LINES = 500  # tried, each through two notes
+UNWRITTEN_HOP_S, UNWRITTEN_DB, UNWRITTEN_S, ECHO_S = 0.1, 30.0, 0.5, 1.0
 SLOWEST, FASTEST, TEMPO_S, TOGETHER_S, LOST_IN_A_ROW = 0.4, 2.5, 0.5, 0.05, 3
 SOUNDING_DB = 40.0  # below the loud frames: what is softer, is silent
 
@@ -90,11 +92,11 @@ def align(
         progress("laying the score over the sound")
         start_s, end_s = place(notes, x, cents, anchors)
     if labels == "performed":
-        start_s = _line(label_s, start_s)[0]
+        start_s = _line(label_s, start_s, pitch)[0]
     progress("finding each onset")
     averaged = average_onsets(x, RATE_HZ, pitch + cents / 100, start_s)
     if labels != "score":
-        line_s, offset_s, drift = _line(label_s, averaged.start_s + EARLIER_S)
+        line_s, offset_s, drift = _line(label_s, averaged.start_s + EARLIER_S, pitch)
         if labels == "performed":
             end_s = line_s + np.array([note.end_s - note.start_s for note in notes]) * (1 + drift)
         else:
@@ -104,14 +106,13 @@ def align(
     found = _found(averaged.correlation, pitch, label_s, start_s)
     left_out = _left_out(found, label_s, start_s)
     if labels == "exact":
-        return Aligned(notes, found, averaged.correlation, left_out, cents, offset_s, 0.0, struck)
+        everything = tuple(sorted((*left_out, *_unwritten(notes, x))))
+        return Aligned(notes, found, averaged.correlation, everything, cents, offset_s, 0.0, struck)
     progress("finding each end")
-    ends_s = [
-        _end_s(i, notes, start_s, end_s, x, cents) for i in range(len(notes))
-    ]
+    ends_s = [_end_s(i, notes, start_s, end_s, x, cents) for i in range(len(notes))]
     moved = [replace(n, start_s=float(a), end_s=float(b)) for n, a, b in zip(notes, start_s, ends_s, strict=True)]
     if len({note.velocity for note in notes}) == 1 or labels == "score":
-        levels = np.array([note_level_db(x, RATE_HZ, note) for note in moved])
+        levels = np.array([note_level_db(x, RATE_HZ, note, cents) for note in moved])
         velocities = velocities_of(pitch, levels)
         moved = [replace(note, velocity=int(v)) for note, v in zip(moved, velocities, strict=True)]
     order = sorted(range(len(moved)), key=lambda i: (moved[i].start_s, moved[i].pitch))
@@ -119,7 +120,7 @@ def align(
         tuple(moved[i] for i in order),
         found[order],
         averaged.correlation[order],
-        left_out,
+        tuple(sorted((*left_out, *_unwritten(moved, x)))),
         cents,
         offset_s,
         1e6 * drift,
@@ -166,21 +167,45 @@ def _left_out(found: np.ndarray, label_s: np.ndarray, start_s: np.ndarray) -> tu
     return tuple(spans)
 
 
-def _line(label_s: np.ndarray, found_s: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """Times on the line through found ones, its offset and its drift, by least median of squares (Rousseeuw 1984)."""
-    rng, best = np.random.default_rng(0), (np.inf, 0.0, 0.0)
+def _unwritten(notes: Sequence[Note], x: np.ndarray) -> list[tuple[float, float, str]]:
+    """Spans of half a second and more of sound, within 30 dB of the piece, while the score and its echo are silent."""
+    hop = round(UNWRITTEN_HOP_S * RATE_HZ)
+    level = np.sqrt((x[: len(x) // hop * hop].reshape(-1, hop) ** 2).mean(axis=1))
+    loud = level > 10 ** (-UNWRITTEN_DB / 20) * np.sqrt(np.mean(x**2))
+    for note in notes:
+        loud[int(note.start_s / UNWRITTEN_HOP_S) : int((note.end_s + ECHO_S) / UNWRITTEN_HOP_S) + 1] = False
+    edges = np.flatnonzero(np.diff(np.r_[False, loud, False].astype(int)))
+    spans = zip(edges[::2] * UNWRITTEN_HOP_S, edges[1::2] * UNWRITTEN_HOP_S, strict=True)
+    return [(float(a), float(b), "sound where the score is silent") for a, b in spans if b - a >= UNWRITTEN_S - 1e-9]
+
+
+def _line(label_s: np.ndarray, found_s: np.ndarray, pitch: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Times on the line through found ones, its offset and its drift, by least median of squares (Rousseeuw 1984).
+
+    Each key has a lag of its own, which is taken off before the drift is found.
+    """
+    rng, best = np.random.default_rng(0), (np.inf, 0.0)
     away = found_s - label_s
-    for _ in range(500):
+    for _ in range(LINES):
         i, j = rng.choice(len(label_s), 2)
         if abs(label_s[i] - label_s[j]) > 0.3 * np.ptp(label_s):
             drift = (away[i] - away[j]) / (label_s[i] - label_s[j])
             rest = away - drift * label_s
-            offset = np.median(rest)
-            best = min(best, (float(np.median(np.abs(rest - offset))), float(offset), float(drift)))
-    spread, offset, drift = best
-    near = np.abs(away - offset - drift * label_s) <= 2.5 * 1.4826 * spread + 1e-4
-    drift, offset = np.polyfit(label_s[near], away[near], 1) if np.ptp(label_s[near]) else (0.0, offset)
-    return label_s + offset + drift * label_s, float(offset), float(drift)
+            best = min(best, (float(np.median(np.abs(rest - np.median(rest)))), float(drift)))
+    drift = best[1] if np.isfinite(best[0]) else 0.0
+    keys = [pitch == key for key in np.unique(pitch)]
+    for _ in range(10):
+        rest, time_s = away - drift * label_s, label_s.astype(float)
+        for of_key in keys:
+            rest[of_key] -= np.median(rest[of_key])
+        near = np.abs(rest) <= 3 * 1.4826 * np.median(np.abs(rest)) + 1e-5
+        for of_key in keys:
+            if (mine := of_key & near).any():
+                rest[mine] -= rest[mine].mean()
+                time_s[mine] -= time_s[mine].mean()
+        drift += float((rest * time_s)[near].sum() / max((time_s[near] ** 2).sum(), 1e-9))
+    offset = float(np.median(away - drift * label_s))
+    return label_s + offset + drift * label_s, offset, drift
 
 
 def _end_s(i: int, notes: Sequence[Note], start_s: np.ndarray, end_s: np.ndarray, x: np.ndarray, cents: float) -> float:
@@ -342,7 +367,9 @@ def spectra(samples: np.ndarray, cents: float) -> np.ndarray:
         kernels[at : at + width, band] = window / window.sum() * np.exp(-2j * np.pi * f / RATE_HZ * np.arange(width))
     padded = np.pad(samples, (longest // 2, longest))
     frames = np.lib.stride_tricks.sliding_window_view(padded, longest)[: len(samples) : hop]
-    parts = [np.hypot(part @ kernels.real, part @ kernels.imag) for part in np.array_split(frames, len(frames) // 500 + 1)]
+    parts = [
+        np.hypot(part @ kernels.real, part @ kernels.imag) for part in np.array_split(frames, len(frames) // 500 + 1)
+    ]
     return np.concatenate(parts)
 
 

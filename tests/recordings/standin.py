@@ -22,7 +22,13 @@ from synthnet.score.notes import Note, in_order
 
 SILENCE_S, CENTS, BAR = 1.2, 17.0, 12  # the bar is left out by the player
 VIBRATO_HZ, VIBRATO_CENTS, VIBRATO_FROM_S, VIBRATO_LEAST_S = 5.5, 20.0, 0.25, 0.4
-PLAYERS = {"piano": (0, 12), "guitar": (24, 12), "violin": (40, 24), "cello": (42, 0), "flute": (73, 29)}  # program, keys
+PLAYERS = {
+    "piano": (0, 12),
+    "guitar": (24, 12),
+    "violin": (40, 24),
+    "cello": (42, 0),
+    "flute": (73, 29),
+}  # program, keys
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,10 @@ def stand_in(player: str, seconds: float = 60.0, rate_hz: int = 44_100, seed: in
     ratio = 2 ** (CENTS / 1200)
     samples = soxr.resample(samples, rate_hz * ratio, rate_hz, "VHQ")
     samples = _in_a_room(samples, rate_hz, rng)
-    at = [note and replace(note, start_s=note.start_s / ratio + SILENCE_S, end_s=note.end_s / ratio + SILENCE_S) for note in heard]
+    at = [
+        note and replace(note, start_s=note.start_s / ratio + SILENCE_S, end_s=note.end_s / ratio + SILENCE_S)
+        for note in heard
+    ]
     return StandIn(tuple(score[i] for i in order), tuple(at[i] for i in order), samples, rate_hz)
 
 
