@@ -6,6 +6,7 @@ resolution audio synchronization using chroma onset features", ICASSP 2009); the
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +18,7 @@ import soxr
 from synthnet.files import InputError
 from synthnet.kernels import CACHE
 from synthnet.recordings.averaging import EARLIER_S, average_onsets
-from synthnet.recordings.notes import fall_end_s, note_level_db, partial_level_db, velocities_of
+from synthnet.recordings.notes import fall_end_s, note_level_db, velocities_of
 from synthnet.score.notes import Note
 from synthnet.score.roll import RESTRIKE_GAP_S
 
@@ -139,7 +140,7 @@ def _found(correlation: np.ndarray, pitch: np.ndarray, label_s: np.ndarray, star
     tempo = _tempo(label_s, start_s)
     found &= (tempo >= SLOWEST) & (tempo <= FASTEST)
     order = np.lexsort((start_s, pitch))
-    for i, j in zip(order[:-1], order[1:], strict=True):
+    for i, j in itertools.pairwise(order):
         if pitch[i] == pitch[j] and start_s[j] - start_s[i] < TOGETHER_S <= abs(label_s[j] - label_s[i]):
             found[i if correlation[i] < correlation[j] else j] = False
     return found
@@ -309,27 +310,36 @@ def place(
         Note(n.pitch, n.velocity, (n.start_s - begin_s) * scale, (n.end_s - begin_s) * scale) for n in notes
     ]  # at the mean tempo of the recording
     points = np.array([((at_s - begin_s) * scale, audio_s) for at_s, audio_s in anchors]).reshape(-1, 2)
-    low = high = None
-    for step in (COARSE, 1):
-        hop_s, n = HOP_S * step, len(magnitudes) // step
-        sound = sound_features(magnitudes[: n * step].reshape(n, step, -1).mean(axis=1), hop_s)
-        written = score_features(score, hop_s)
-        rows = len(written)
-        if low is None:
-            low, high = np.zeros(rows, np.int64), np.full(rows, n)
-        else:
-            coarse = np.clip((np.arange(rows) - 1) // COARSE + 1, 1, len(first) - 2)
-            margin = round(BAND_S / HOP_S)
-            low = np.maximum(first[coarse] * COARSE - margin, 0)
-            high = np.minimum((last[coarse] + 1) * COARSE + margin, n)
-        _through(low, high, np.rint(points / hop_s).astype(int), slack=step > 1)
-        silent = ~written[:, 0].any(axis=1)
-        least, first, last = warp(_costs(written, sound, silent, low, high), low, high)
-        if not np.isfinite(least):
-            raise InputError("no way through the recording passes all anchors")
+    n = len(magnitudes) // COARSE
+    coarse = magnitudes[: n * COARSE].reshape(n, COARSE, -1).mean(axis=1)
+    rows = len(score_features(score, HOP_S * COARSE))
+    first, last = _path(score, coarse, HOP_S * COARSE, np.zeros(rows, int), np.full(rows, n), points, slack=1)
+    rows, margin = len(score_features(score, HOP_S)), round(BAND_S / HOP_S)
+    row = np.clip((np.arange(rows) - 1) // COARSE + 1, 1, len(first) - 2)
+    low = np.maximum(first[row] * COARSE - margin, 0)
+    high = np.minimum((last[row] + 1) * COARSE + margin, len(magnitudes))
+    first, _ = _path(score, magnitudes, HOP_S, low, high, points, slack=0)
     at = 1 + np.array([(note.start_s, note.end_s) for note in score]).T / HOP_S
     start_s, end_s = np.interp(at, np.arange(len(first)), first * HOP_S)
     return start_s, end_s
+
+
+def _path(
+    score: Sequence[Note],
+    magnitudes: np.ndarray,
+    hop_s: float,
+    low: np.ndarray,
+    high: np.ndarray,
+    points: np.ndarray,
+    slack: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """First and last frame of the sound for each of the score's, within a band and through points in seconds."""
+    written, sound = score_features(score, hop_s), sound_features(magnitudes, hop_s)
+    _through(low, high, np.rint(points / hop_s).astype(int), slack)
+    least, first, last = warp(_costs(written, sound, ~written[:, 0].any(axis=1), low, high), low, high)
+    if not np.isfinite(least):
+        raise InputError("no way through the recording passes all anchors")
+    return first, last
 
 
 def _through(low: np.ndarray, high: np.ndarray, points: np.ndarray, slack: int) -> None:

@@ -70,7 +70,7 @@ def average_onsets(samples: np.ndarray, sample_rate_hz: int, pitch: np.ndarray, 
     start_s = start_s + (shift + between) * HOP_S
     feet, rises = np.array([foot_of(np.cumsum(template)) for template in templates]).T
     usual = np.median(feet[of_key])
-    feet = np.where(np.abs(feet - usual) > FURTHEST / 2, usual, feet)
+    feet = np.where(np.abs(feet - usual) > LOOK_BACK, usual, feet)  # a rise of other notes before
     smeared = np.minimum(HANN_FOOT * np.array([_window_s(key) for key in keys]), MOST_SMEARED_S)
     start_s += ((feet - LOOK_BACK - BEFORE) * HOP_S + smeared - EARLIER_S)[of_key]
     return Averaged(start_s, correlation, gain / max(np.median(gain), 1e-9), rises[of_key] * HOP_S)
@@ -89,7 +89,7 @@ def _rows(curves: np.ndarray, shift: np.ndarray) -> np.ndarray:
 
 
 def _best(slope: np.ndarray, template: np.ndarray, lag: int) -> tuple[np.ndarray, ...]:
-    """Of each curve: shift, in whole frames and the rest, at which it is most like a template; correlation and gain there."""
+    """The shift at which each curve is most like a template, in whole frames and the rest; its correlation and rise."""
     template = template - template.mean()
     template = template / (np.linalg.norm(template) + 1e-9)
     windows = np.lib.stride_tricks.sliding_window_view(slope, len(template), axis=1)  # [N, shifts, length]
