@@ -6,6 +6,7 @@ resolution audio synchronization using chroma onset features", ICASSP 2009); the
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +18,7 @@ import soxr
 from synthnet.files import InputError
 from synthnet.kernels import CACHE
 from synthnet.recordings.averaging import EARLIER_S, average_onsets
-from synthnet.recordings.notes import fall_end_s, note_level_db, partial_level_db, velocities_of
+from synthnet.recordings.notes import fall_end_s, note_level_db, velocities_of
 from synthnet.score.notes import Note
 from synthnet.score.roll import RESTRIKE_GAP_S
 
@@ -28,7 +29,9 @@ COMPRESSION, FLOOR = 20.0, 0.1
 HARMONICS, DYING_S, RINGING = 10, 0.6, 0.3
 ONSET_S, ONSET_WEIGHT, ONSET_FLOOR = 0.06, 0.5, 0.3
 STRUCK_S, SHORTEST_S, LEGATO_S, LATE_END_S = 0.025, 0.03, 0.03, 1.0
-LEAST_ALIKE, LEAST_SHARE = 0.3, 0.45  # correlation; share of the median note's, as Fisher's z
+LEAST_ALIKE, LEAST_SHARE = 0.3, 0.4  # correlation; share of the median note's, as Fisher's z
+LINES = 500  # tried, each through two notes
+UNWRITTEN_HOP_S, UNWRITTEN_DB, UNWRITTEN_S, ECHO_S = 0.1, 30.0, 0.5, 1.0
 SLOWEST, FASTEST, TEMPO_S, TOGETHER_S, LOST_IN_A_ROW = 0.4, 2.5, 0.5, 0.05, 3
 SOUNDING_DB = 40.0  # below the loud frames: what is softer, is silent
 
@@ -90,11 +93,11 @@ def align(
         progress("laying the score over the sound")
         start_s, end_s = place(notes, x, cents, anchors)
     if labels == "performed":
-        start_s = _line(label_s, start_s)[0]
+        start_s = _line(label_s, start_s, pitch)[0]
     progress("finding each onset")
     averaged = average_onsets(x, RATE_HZ, pitch + cents / 100, start_s)
     if labels != "score":
-        line_s, offset_s, drift = _line(label_s, averaged.start_s + EARLIER_S)
+        line_s, offset_s, drift = _line(label_s, averaged.start_s + EARLIER_S, pitch)
         if labels == "performed":
             end_s = line_s + np.array([note.end_s - note.start_s for note in notes]) * (1 + drift)
         else:
@@ -104,14 +107,13 @@ def align(
     found = _found(averaged.correlation, pitch, label_s, start_s)
     left_out = _left_out(found, label_s, start_s)
     if labels == "exact":
-        return Aligned(notes, found, averaged.correlation, left_out, cents, offset_s, 0.0, struck)
+        everything = tuple(sorted((*left_out, *_unwritten(notes, x))))
+        return Aligned(notes, found, averaged.correlation, everything, cents, offset_s, 0.0, struck)
     progress("finding each end")
-    ends_s = [
-        _end_s(i, notes, start_s, end_s, x, cents) for i in range(len(notes))
-    ]
+    ends_s = [_end_s(i, notes, start_s, end_s, x, cents) for i in range(len(notes))]
     moved = [replace(n, start_s=float(a), end_s=float(b)) for n, a, b in zip(notes, start_s, ends_s, strict=True)]
     if len({note.velocity for note in notes}) == 1 or labels == "score":
-        levels = np.array([note_level_db(x, RATE_HZ, note) for note in moved])
+        levels = np.array([note_level_db(x, RATE_HZ, note, cents) for note in moved])
         velocities = velocities_of(pitch, levels)
         moved = [replace(note, velocity=int(v)) for note, v in zip(moved, velocities, strict=True)]
     order = sorted(range(len(moved)), key=lambda i: (moved[i].start_s, moved[i].pitch))
@@ -119,7 +121,7 @@ def align(
         tuple(moved[i] for i in order),
         found[order],
         averaged.correlation[order],
-        left_out,
+        tuple(sorted((*left_out, *_unwritten(moved, x)))),
         cents,
         offset_s,
         1e6 * drift,
@@ -138,7 +140,7 @@ def _found(correlation: np.ndarray, pitch: np.ndarray, label_s: np.ndarray, star
     tempo = _tempo(label_s, start_s)
     found &= (tempo >= SLOWEST) & (tempo <= FASTEST)
     order = np.lexsort((start_s, pitch))
-    for i, j in zip(order[:-1], order[1:], strict=True):
+    for i, j in itertools.pairwise(order):
         if pitch[i] == pitch[j] and start_s[j] - start_s[i] < TOGETHER_S <= abs(label_s[j] - label_s[i]):
             found[i if correlation[i] < correlation[j] else j] = False
     return found
@@ -166,21 +168,45 @@ def _left_out(found: np.ndarray, label_s: np.ndarray, start_s: np.ndarray) -> tu
     return tuple(spans)
 
 
-def _line(label_s: np.ndarray, found_s: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """Times on the line through found ones, its offset and its drift, by least median of squares (Rousseeuw 1984)."""
-    rng, best = np.random.default_rng(0), (np.inf, 0.0, 0.0)
+def _unwritten(notes: Sequence[Note], x: np.ndarray) -> list[tuple[float, float, str]]:
+    """Spans of half a second and more of sound, within 30 dB of the piece, while the score and its echo are silent."""
+    hop = round(UNWRITTEN_HOP_S * RATE_HZ)
+    level = np.sqrt((x[: len(x) // hop * hop].reshape(-1, hop) ** 2).mean(axis=1))
+    loud = level > 10 ** (-UNWRITTEN_DB / 20) * np.sqrt(np.mean(x**2))
+    for note in notes:
+        loud[int(note.start_s / UNWRITTEN_HOP_S) : int((note.end_s + ECHO_S) / UNWRITTEN_HOP_S) + 1] = False
+    edges = np.flatnonzero(np.diff(np.r_[False, loud, False].astype(int)))
+    spans = zip(edges[::2] * UNWRITTEN_HOP_S, edges[1::2] * UNWRITTEN_HOP_S, strict=True)
+    return [(float(a), float(b), "sound where the score is silent") for a, b in spans if b - a >= UNWRITTEN_S - 1e-9]
+
+
+def _line(label_s: np.ndarray, found_s: np.ndarray, pitch: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Times on the line through found ones, its offset and its drift, by least median of squares (Rousseeuw 1984).
+
+    Each key has a lag of its own, which is taken off before the drift is found.
+    """
+    rng, best = np.random.default_rng(0), (np.inf, 0.0)
     away = found_s - label_s
-    for _ in range(500):
+    for _ in range(LINES):
         i, j = rng.choice(len(label_s), 2)
         if abs(label_s[i] - label_s[j]) > 0.3 * np.ptp(label_s):
             drift = (away[i] - away[j]) / (label_s[i] - label_s[j])
             rest = away - drift * label_s
-            offset = np.median(rest)
-            best = min(best, (float(np.median(np.abs(rest - offset))), float(offset), float(drift)))
-    spread, offset, drift = best
-    near = np.abs(away - offset - drift * label_s) <= 2.5 * 1.4826 * spread + 1e-4
-    drift, offset = np.polyfit(label_s[near], away[near], 1) if np.ptp(label_s[near]) else (0.0, offset)
-    return label_s + offset + drift * label_s, float(offset), float(drift)
+            best = min(best, (float(np.median(np.abs(rest - np.median(rest)))), float(drift)))
+    drift = best[1] if np.isfinite(best[0]) else 0.0
+    keys = [pitch == key for key in np.unique(pitch)]
+    for _ in range(10):
+        rest, time_s = away - drift * label_s, label_s.astype(float)
+        for of_key in keys:
+            rest[of_key] -= np.median(rest[of_key])
+        near = np.abs(rest) <= 3 * 1.4826 * np.median(np.abs(rest)) + 1e-5
+        for of_key in keys:
+            if (mine := of_key & near).any():
+                rest[mine] -= rest[mine].mean()
+                time_s[mine] -= time_s[mine].mean()
+        drift += float((rest * time_s)[near].sum() / max((time_s[near] ** 2).sum(), 1e-9))
+    offset = float(np.median(away - drift * label_s))
+    return label_s + offset + drift * label_s, offset, drift
 
 
 def _end_s(i: int, notes: Sequence[Note], start_s: np.ndarray, end_s: np.ndarray, x: np.ndarray, cents: float) -> float:
@@ -284,27 +310,36 @@ def place(
         Note(n.pitch, n.velocity, (n.start_s - begin_s) * scale, (n.end_s - begin_s) * scale) for n in notes
     ]  # at the mean tempo of the recording
     points = np.array([((at_s - begin_s) * scale, audio_s) for at_s, audio_s in anchors]).reshape(-1, 2)
-    low = high = None
-    for step in (COARSE, 1):
-        hop_s, n = HOP_S * step, len(magnitudes) // step
-        sound = sound_features(magnitudes[: n * step].reshape(n, step, -1).mean(axis=1), hop_s)
-        written = score_features(score, hop_s)
-        rows = len(written)
-        if low is None:
-            low, high = np.zeros(rows, np.int64), np.full(rows, n)
-        else:
-            coarse = np.clip((np.arange(rows) - 1) // COARSE + 1, 1, len(first) - 2)
-            margin = round(BAND_S / HOP_S)
-            low = np.maximum(first[coarse] * COARSE - margin, 0)
-            high = np.minimum((last[coarse] + 1) * COARSE + margin, n)
-        _through(low, high, np.rint(points / hop_s).astype(int), slack=step > 1)
-        silent = ~written[:, 0].any(axis=1)
-        least, first, last = warp(_costs(written, sound, silent, low, high), low, high)
-        if not np.isfinite(least):
-            raise InputError("no way through the recording passes all anchors")
+    n = len(magnitudes) // COARSE
+    coarse = magnitudes[: n * COARSE].reshape(n, COARSE, -1).mean(axis=1)
+    rows = len(score_features(score, HOP_S * COARSE))
+    first, last = _path(score, coarse, HOP_S * COARSE, np.zeros(rows, int), np.full(rows, n), points, slack=1)
+    rows, margin = len(score_features(score, HOP_S)), round(BAND_S / HOP_S)
+    row = np.clip((np.arange(rows) - 1) // COARSE + 1, 1, len(first) - 2)
+    low = np.maximum(first[row] * COARSE - margin, 0)
+    high = np.minimum((last[row] + 1) * COARSE + margin, len(magnitudes))
+    first, _ = _path(score, magnitudes, HOP_S, low, high, points, slack=0)
     at = 1 + np.array([(note.start_s, note.end_s) for note in score]).T / HOP_S
     start_s, end_s = np.interp(at, np.arange(len(first)), first * HOP_S)
     return start_s, end_s
+
+
+def _path(
+    score: Sequence[Note],
+    magnitudes: np.ndarray,
+    hop_s: float,
+    low: np.ndarray,
+    high: np.ndarray,
+    points: np.ndarray,
+    slack: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """First and last frame of the sound for each of the score's, within a band and through points in seconds."""
+    written, sound = score_features(score, hop_s), sound_features(magnitudes, hop_s)
+    _through(low, high, np.rint(points / hop_s).astype(int), slack)
+    least, first, last = warp(_costs(written, sound, ~written[:, 0].any(axis=1), low, high), low, high)
+    if not np.isfinite(least):
+        raise InputError("no way through the recording passes all anchors")
+    return first, last
 
 
 def _through(low: np.ndarray, high: np.ndarray, points: np.ndarray, slack: int) -> None:
@@ -342,7 +377,9 @@ def spectra(samples: np.ndarray, cents: float) -> np.ndarray:
         kernels[at : at + width, band] = window / window.sum() * np.exp(-2j * np.pi * f / RATE_HZ * np.arange(width))
     padded = np.pad(samples, (longest // 2, longest))
     frames = np.lib.stride_tricks.sliding_window_view(padded, longest)[: len(samples) : hop]
-    parts = [np.hypot(part @ kernels.real, part @ kernels.imag) for part in np.array_split(frames, len(frames) // 500 + 1)]
+    parts = [
+        np.hypot(part @ kernels.real, part @ kernels.imag) for part in np.array_split(frames, len(frames) // 500 + 1)
+    ]
     return np.concatenate(parts)
 
 

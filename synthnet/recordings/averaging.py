@@ -12,7 +12,11 @@ from typing import NamedTuple
 import numpy as np
 
 HOP_S = 0.002
-BEFORE, AFTER, FURTHEST = 60, 90, 60  # frames of a template about the onset; how far notes move from where they were put
+BEFORE, AFTER, FURTHEST = (
+    60,
+    90,
+    60,
+)  # frames of a template about the onset; how far notes move from where they were put
 LOOK_BACK = 60  # frames before a template in which its rise may begin
 PARTIALS, BESIDE_CENTS = 12, (-25.0, 0.0, 25.0)
 WINDOW_S, PERIODS = 0.032, 8  # low keys need longer windows
@@ -47,7 +51,7 @@ def average_onsets(samples: np.ndarray, sample_rate_hz: int, pitch: np.ndarray, 
     keys, of_key = np.unique(pitch, return_inverse=True)
     groups = [_nearest(pitch, key) for key in keys]
     shift = np.zeros(len(pitch), int)
-    correlation, gain, rise = np.zeros((3, len(pitch)))
+    between, correlation, gain = np.zeros((3, len(pitch)))
     lag = 0
     for _ in range(ROUNDS):
         now = _rows(slope, shift)
@@ -56,18 +60,20 @@ def average_onsets(samples: np.ndarray, sample_rate_hz: int, pitch: np.ndarray, 
         moved = shift.copy()
         for number, template in enumerate(templates):
             mine = np.flatnonzero(of_key == number)
-            moved[mine], correlation[mine], gain[mine] = _best(slope[mine, LOOK_BACK:], template[LOOK_BACK:], lag)
+            moved[mine], between[mine], correlation[mine], gain[mine] = _best(
+                slope[mine, LOOK_BACK:], template[LOOK_BACK:], lag
+            )
         lag = round(np.mean(moved))
         changed, shift = np.abs(moved - shift).max(initial=0), moved
         if changed == 0:
             break
-    start_s = start_s + shift * HOP_S
-    for number, (key, template) in enumerate(zip(keys, templates, strict=True)):
-        mine = of_key == number
-        foot, rise[mine] = foot_of(np.cumsum(template))
-        late_s = min(HANN_FOOT * _window_s(key), MOST_SMEARED_S) - EARLIER_S
-        start_s[mine] += (foot - LOOK_BACK - BEFORE) * HOP_S + late_s
-    return Averaged(start_s, correlation, gain / max(np.median(gain), 1e-9), rise * HOP_S)
+    start_s = start_s + (shift + between) * HOP_S
+    feet, rises = np.array([foot_of(np.cumsum(template)) for template in templates]).T
+    usual = np.median(feet[of_key])
+    feet = np.where(np.abs(feet - usual) > LOOK_BACK, usual, feet)  # a rise of other notes before
+    smeared = np.minimum(HANN_FOOT * np.array([_window_s(key) for key in keys]), MOST_SMEARED_S)
+    start_s += ((feet - LOOK_BACK - BEFORE) * HOP_S + smeared - EARLIER_S)[of_key]
+    return Averaged(start_s, correlation, gain / max(np.median(gain), 1e-9), rises[of_key] * HOP_S)
 
 
 def _nearest(pitch: np.ndarray, key: float) -> np.ndarray:
@@ -82,8 +88,8 @@ def _rows(curves: np.ndarray, shift: np.ndarray) -> np.ndarray:
     return curves[np.arange(len(curves))[:, None], FURTHEST + shift[:, None] + np.arange(LOOK_BACK + BEFORE + AFTER)]
 
 
-def _best(slope: np.ndarray, template: np.ndarray, lag: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The shifts at which curves are most like a template, their correlation there, and by how much they rise like it."""
+def _best(slope: np.ndarray, template: np.ndarray, lag: int) -> tuple[np.ndarray, ...]:
+    """The shift at which each curve is most like a template, in whole frames and the rest; its correlation and rise."""
     template = template - template.mean()
     template = template / (np.linalg.norm(template) + 1e-9)
     windows = np.lib.stride_tricks.sliding_window_view(slope, len(template), axis=1)  # [N, shifts, length]
@@ -91,8 +97,11 @@ def _best(slope: np.ndarray, template: np.ndarray, lag: int) -> tuple[np.ndarray
     correlation = gain / (windows.std(axis=2) * np.sqrt(len(template)) + 1e-9)
     away = np.arange(correlation.shape[1]) - FURTHEST
     best = (np.maximum(correlation, 0) * np.exp(-0.5 * ((away - lag) * HOP_S / PRIOR_S) ** 2)).argmax(axis=1)
-    at = np.arange(len(slope)), best
-    return away[best], correlation[at], gain[at]
+    rows = np.arange(len(slope))
+    inside = np.clip(best, 1, correlation.shape[1] - 2)
+    a, b, c = (correlation[rows, inside + k] for k in (-1, 0, 1))
+    between = np.where(inside == best, 0.5 * (a - c) / np.minimum(a - 2 * b + c, -1e-9), 0).clip(-0.5, 0.5)
+    return away[best], between, correlation[rows, best], gain[rows, best]
 
 
 def foot_of(level: np.ndarray) -> tuple[float, float]:
@@ -101,8 +110,14 @@ def foot_of(level: np.ndarray) -> tuple[float, float]:
     top = first + int(level[first:].argmax())
     lowest = int(level[: top + 1].argmin())
     height = (level[lowest : top + 1] - level[lowest]) / max(level[top] - level[lowest], 1e-9)
-    foot, head = (int(np.flatnonzero(height <= share)[-1]) for share in (FOOT, HEAD))
-    return float(lowest + foot), float(head - foot)
+    foot, head = (_crossing(height, share) for share in (FOOT, HEAD))
+    return lowest + foot, head - foot
+
+
+def _crossing(height: np.ndarray, share: float) -> float:
+    """Where a curve that ends at 1 rises through a share for the last time, by linear interpolation."""
+    below = int(np.flatnonzero(height <= share)[-1])
+    return below + float((share - height[below]) / (height[below + 1] - height[below])) if height[-1] > share else below
 
 
 def partial_curves(
@@ -122,7 +137,9 @@ def partial_curves(
             tones[key] = _tones(key, sample_rate_hz)
         real, imaginary = tones[key]
         width = len(real)
-        first = min(max(margin + round(time_s * sample_rate_hz) - before * hop - width // 2, 0), len(padded) - n * hop - width)
+        first = min(
+            max(margin + round(time_s * sample_rate_hz) - before * hop - width // 2, 0), len(padded) - n * hop - width
+        )
         frames = np.lib.stride_tricks.sliding_window_view(padded[first : first + (n - 1) * hop + width], width)[::hop]
         root = np.sqrt(np.hypot(frames @ real, frames @ imaginary))
         curves[i] = (root / (np.sqrt((root**2).mean(axis=0)) + 1e-6)).sum(axis=1)

@@ -1,13 +1,14 @@
 """A recording whose notes are known: the sound font plays a score as a player might, in a room.
 
 The Prelude of the suite BWV 1007, a minute long. A tempo that wanders between 0.7 and 1.4, onsets 15 ms beside it,
-velocities 50 to 110, tuned 17 cents sharp, vibrato in long notes of bowed instruments, a room that dies by 60 dB in 0.9 s
-at -10 dB, hiss at -60 dB, 1.2 s of digital silence in front. The score has a bar that is not played, and one note in a
-hundred twice.
+velocities 50 to 110, tuned 17 cents sharp, vibrato in long notes of bowed and blown instruments, a room that dies by
+60 dB in 0.9 s at -10 dB, hiss at -60 dB, 1.2 s of digital silence in front. The score has a bar that is not played, and
+one note in a hundred twice.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,7 +23,13 @@ from synthnet.score.notes import Note, in_order
 
 SILENCE_S, CENTS, BAR = 1.2, 17.0, 12  # the bar is left out by the player
 VIBRATO_HZ, VIBRATO_CENTS, VIBRATO_FROM_S, VIBRATO_LEAST_S = 5.5, 20.0, 0.25, 0.4
-PLAYERS = {"piano": (0, 12), "guitar": (24, 12), "violin": (40, 24), "cello": (42, 0), "flute": (73, 29)}  # program, keys
+PLAYERS = {
+    "piano": (0, 12),
+    "guitar": (24, 12),
+    "violin": (40, 24),
+    "cello": (42, 0),
+    "flute": (73, 29),
+}  # program, keys
 
 
 @dataclass(frozen=True)
@@ -80,8 +87,20 @@ def stand_in(player: str, seconds: float = 60.0, rate_hz: int = 44_100, seed: in
     ratio = 2 ** (CENTS / 1200)
     samples = soxr.resample(samples, rate_hz * ratio, rate_hz, "VHQ")
     samples = _in_a_room(samples, rate_hz, rng)
-    at = [note and replace(note, start_s=note.start_s / ratio + SILENCE_S, end_s=note.end_s / ratio + SILENCE_S) for note in heard]
+    at = [
+        note and replace(note, start_s=note.start_s / ratio + SILENCE_S, end_s=note.end_s / ratio + SILENCE_S)
+        for note in heard
+    ]
     return StandIn(tuple(score[i] for i in order), tuple(at[i] for i in order), samples, rate_hz)
+
+
+def risen_s(player: str, pitches: Iterable[int], rate_hz: int = 44_100) -> dict[int, float]:
+    """When each key, struck alone, has risen to a tenth of its highest sample within half a second."""
+    teacher, found = Teacher(find_soundfont(), PLAYERS[player][0], rate_hz), {}
+    for pitch in sorted(set(pitches)):
+        sound = np.abs(teacher.play([Note(pitch, 80, 0.0, 0.5)], 0.5))
+        found[pitch] = float((sound > 0.1 * sound.max()).argmax() / rate_hz)
+    return found
 
 
 def _with_vibrato(samples: np.ndarray, notes: list[Note], rate_hz: int) -> np.ndarray:
