@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,15 +79,15 @@ class Music:
         self.samples = rng.integers(-8_000, 8_000, seconds * RATE_HZ).astype(np.int16)
         self.notes = [Note(int(rng.integers(36, 84)), 80, n / 4, n / 4 + 0.3) for n in range(4 * seconds - 2)]
 
-    def split(self, name: str) -> tuple[str]:
+    def split(self, name: str) -> tuple[SimpleNamespace]:
         """One piece."""
-        return (name,)
+        return (SimpleNamespace(n_samples=len(self.samples), left_out=()),)
 
-    def read_samples(self, piece: str) -> np.ndarray:
+    def read_samples(self, piece: object) -> np.ndarray:
         """int16."""
         return self.samples
 
-    def read_notes(self, piece: str) -> list[Note]:
+    def read_notes(self, piece: object) -> list[Note]:
         """Sorted."""
         return self.notes
 

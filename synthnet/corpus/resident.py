@@ -77,9 +77,14 @@ class ResidentSlices:
 
         self.positions, self.rows = torch.arange(lead, device=device), torch.arange(self.most_runs, device=device)
         self.audio, self.runs, self.windows = put(audio, torch.int16), put(runs, torch.int32), put(windows, torch.uint8)
-        self.zeros, self.instruments = put(zeros), put([recording.instrument for recording in recordings])
         self.numbered = put(dataset.numbered)
-        self.first_numbers = put([0, *dataset.numbered[:-1]])
+        spans = zip(dataset.ranges, dataset.numbered, strict=True)
+        self.shifts = put(
+            [zeros[place] + stop - last for (place, _, stop), last in spans]
+        )  # of numbers to places
+        owners = [recordings[place] for place, _, _ in dataset.ranges]
+        self.zeros = put([zeros[place] for place, _, _ in dataset.ranges])
+        self.cold, self.instruments = put([one.cold for one in owners]), put([one.instrument for one in owners])
         self.boundaries, self.seed = put(CLASS_BOUNDARIES, torch.float32), mixed(put(dataset.seed))
         self.counters = torch.arange(3 + 2 * lead, device=device) * GOLDEN
 
@@ -89,11 +94,12 @@ class ResidentSlices:
         bits = mixed(mixed(self.seed + number * GOLDEN) + self.counters)
         chosen, early = (bits[place : place + 1] & (2**63 - 1) for place in (0, 1))
         chosen = chosen % self.numbered[-1]
-        piece = torch.searchsorted(self.numbered, chosen, right=True)
-        start = chosen - self.first_numbers.index_select(0, piece) - dataset.n_predicted
-        cold = uniform(bits[2]) < dataset.cold_start_share
-        start = torch.where(cold, -(early % (dataset.n_predicted + 1)), start)  # a sample of the recording
-        at = self.zeros.index_select(0, piece) + start - 1 - dataset.n_context + self.positions
+        span = torch.searchsorted(self.numbered, chosen, right=True)
+        zero, cold = self.zeros.index_select(0, span), self.cold.index_select(0, span)
+        start = chosen + self.shifts.index_select(0, span)
+        cold_start = zero - dataset.n_predicted + early % (cold + dataset.n_predicted)
+        start = torch.where(uniform(bits[2]) < dataset.cold_start_share, cold_start, start)
+        at = start - 1 - dataset.n_context + self.positions
         samples = self.audio.index_select(0, at).float() / FULL_SCALE
         if dataset.dithered:
             one, other = uniform(bits[3:]).chunk(2)
@@ -105,5 +111,5 @@ class ResidentSlices:
             torch.bucketize(samples, self.boundaries, right=True),
             runs - runs[:1],
             windows / 127 if dataset.velocity else (windows > 0).float(),
-            self.instruments.index_select(0, piece)[0],
+            self.instruments.index_select(0, span)[0],
         )

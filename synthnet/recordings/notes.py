@@ -18,7 +18,7 @@ RISE_S, BEFORE_S, SPREAD_S, FURTHEST_S, FOOT = 0.024, 0.01, 0.02, 0.08, 0.3
 SHORTEST_S = 0.03
 FALL_DB, DECAY_DB_S = 6.0, 20.0  # of a note let go, and of one that dies away while it is held
 LEVEL_FROM_S, LEVEL_TO_S = 0.03, 0.25  # after the onset
-NEAR_KEYS, MIDDLE_VELOCITY = 3, 80
+FEWEST, NEAR_KEYS, MIDDLE_VELOCITY = 5, 3, 80
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ def check_notes(heard: Sequence[Heard], samples: np.ndarray, sample_rate_hz: int
       note going on.
     - Notes with a confidence below 0.4 are left out, and those more than an octave beyond the keys of 98% of all.
     - Onsets are moved, see `rise_onset_s`, and ends, see `fall_end_s`. No note goes on when its key is struck again.
-    - Velocity v tells a note's level against those of notes within 3 keys: v = 80 at their median, and
-      40 log10(v / 80) dB above it, which is the law of SoundFont 2.
+    - Velocity v tells a note's level against those of its key or, where those are less than 5, of keys within 3 of it:
+      v = 80 at their median, and 40 log10(v / 80) dB above it, which is the law of SoundFont 2.
     """
     left_out: Counter[str] = Counter()
     sounding: list[Heard] = []
@@ -110,7 +110,7 @@ def rise_onset_s(samples: np.ndarray, sample_rate_hz: int, pitch: int, start_s: 
     return float(time_s[i])
 
 
-def fall_end_s(samples: np.ndarray, sample_rate_hz: int, pitch: int, start_s: float, end_s: float) -> float:
+def fall_end_s(samples: np.ndarray, sample_rate_hz: int, pitch: float, start_s: float, end_s: float) -> float:
     """When a note is let go, at most `end_s`, where the transcriber hears it no more, be it for the room alone.
 
     From there on its level is 6 dB and more below the highest before, 20 dB a second granted to strings that die away.
@@ -121,23 +121,27 @@ def fall_end_s(samples: np.ndarray, sample_rate_hz: int, pitch: int, start_s: fl
     return float(time_s[np.flatnonzero(loud)[-1]])
 
 
-def note_level_db(samples: np.ndarray, sample_rate_hz: int, note: Note) -> float:
-    """Median level of a note's partials, 30 to 250 ms after its onset or to its end."""
+def note_level_db(samples: np.ndarray, sample_rate_hz: int, note: Note, cents: float = 0.0) -> float:
+    """Median level of a note's partials, 30 to 250 ms after its onset or to its end; `cents` is how it is tuned."""
     stop_s = max(note.start_s + LEVEL_FROM_S + HOP_S, min(note.end_s, note.start_s + LEVEL_TO_S))
     return float(
-        np.median(partial_level_db(samples, sample_rate_hz, note.pitch, note.start_s + LEVEL_FROM_S, stop_s)[0])
+        np.median(
+            partial_level_db(samples, sample_rate_hz, note.pitch + cents / 100, note.start_s + LEVEL_FROM_S, stop_s)[0]
+        )
     )
 
 
 def velocities_of(pitch: np.ndarray, level_db: np.ndarray) -> np.ndarray:
     """MIDI velocities, int [N], of notes from keys [N] and levels [N]: see `check_notes`."""
-    near = np.abs(pitch[:, None] - pitch) <= NEAR_KEYS
+    away = np.abs(pitch[:, None] - pitch)
+    few = (away == 0).sum(axis=1) < FEWEST
+    near = away <= NEAR_KEYS * few[:, None]
     middle = np.array([np.median(level_db[row]) for row in near])
     return np.clip(np.rint(MIDDLE_VELOCITY * 10 ** ((level_db - middle) / 40)), 1, 127).astype(int)
 
 
 def partial_level_db(
-    samples: np.ndarray, sample_rate_hz: int, pitch: int, start_s: float, stop_s: float
+    samples: np.ndarray, sample_rate_hz: int, pitch: float, start_s: float, stop_s: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Level of the sum of a key's first six partials in dB of full scale, every 2 ms, and those times in seconds.
 

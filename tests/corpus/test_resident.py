@@ -110,6 +110,16 @@ def test_starts_reach_over_the_whole_piece_and_cold_ones_before_it(tiny_corpus: 
     assert abs(cold.mean() + N_PREDICTED / 2) < 4 * N_PREDICTED / np.sqrt(12 * 500)
 
 
+def test_no_sample_that_a_piece_leaves_out_is_predicted(tiny_corpus: Corpus) -> None:
+    left_out = ((600, 2_000), (4_000, 4_100), (9_000, 30_000))
+    pieces = tuple(dataclasses.replace(piece, left_out=left_out) for piece in tiny_corpus.pieces)
+    slices = slices_of([dataclasses.replace(tiny_corpus, pieces=pieces)], cold_start_share=0.3)
+    starts = {place_of(slices, draw(slices, number)) + 1 + N_CONTEXT for number in range(60)}
+    assert all(stop <= start or start + N_PREDICTED <= first for start in starts for first, stop in left_out)
+    for first, stop in ((-N_PREDICTED, 600), (2_000, 4_000), (4_100, 9_000), (30_000, 10**9)):
+        assert any(first <= start < stop for start in starts)
+
+
 def test_dither_has_the_classes_that_are_due(tiny_corpus: Corpus) -> None:
     slices = slices_of([tiny_corpus], dithered=True, cold_start_share=0.0)
     slices.audio = torch.full_like(slices.audio, 300)
