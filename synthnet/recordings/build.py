@@ -198,8 +198,11 @@ def _find(takes: Sequence[Take], options: Options, report: Callable[[str], None]
             notes, dropped, ones = checked.notes, dict(checked.left_out), np.ones(len(checked.notes))
             labels = Aligned(notes, ones > 0, ones, (), _tuning_cents(recording, notes), 0.0, 0.0, False)
         else:
-            labels = align(notes, *_sound(recording), take.labels, take.anchors)
-            labels = replace(labels, notes=_with_velocities(take, notes, labels.notes, recording))
+            try:
+                labels = align(notes, *_sound(recording), take.labels, take.anchors)
+            except InputError as error:
+                raise InputError(f"{take.path}: {error}") from None
+            labels = replace(labels, notes=_with_velocities(take, notes, labels, recording))
         if not labels.notes:
             report(f"{take.path}: no notes were found; it is left out")
             continue
@@ -230,16 +233,15 @@ def _fitting(take: Take, seconds: float) -> tuple[Note, ...]:
     return tuple(note for note in inside if note.start_s < note.end_s)
 
 
-def _with_velocities(
-    take: Take, given: Sequence[Note], notes: Sequence[Note], recording: Recording
-) -> tuple[Note, ...]:
+def _with_velocities(take: Take, given: Sequence[Note], labels: Aligned, recording: Recording) -> tuple[Note, ...]:
     """The notes with the velocities that were given, or measured where all are one, which stands for none."""
+    notes = labels.notes
     if take.labels != SCORE and len({note.velocity for note in given}) > 1:
         velocities = [note.velocity for note in _in_step(given, notes)]
     elif len({note.velocity for note in notes}) > 1:
-        return tuple(notes)
+        return notes
     else:
-        level = np.array([note_level_db(*_sound(recording), note) for note in notes])
+        level = np.array([note_level_db(*_sound(recording), note, labels.tuning_cents) for note in notes])
         velocities = velocities_of(np.array([note.pitch for note in notes]), level).tolist()
     return tuple(replace(note, velocity=v) for note, v in zip(notes, velocities, strict=True))
 
