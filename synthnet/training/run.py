@@ -23,7 +23,8 @@ from synthnet.files import InputError, only_one, parse_json
 from synthnet.models import HarmonicConfig, ModelConfig
 from synthnet.models.checkpoint import Checkpoint
 from synthnet.text import clock
-from synthnet.training.settings import Span, TrainingConfig, has_run
+from synthnet.training.resident import ResidentTrainer
+from synthnet.training.settings import PRECISION, Span, TrainingConfig, has_run
 from synthnet.training.tasks import TASKS, Task
 from synthnet.training.trainer import Trainer
 
@@ -77,6 +78,7 @@ def train_run(
     device: torch.device,
     resume: bool = False,
     start: Checkpoint | None = None,
+    precision: str = PRECISION,
     evaluate_every: Span | None = None,
     evaluation_seconds: int = EVALUATION_SECONDS,
     workers: int = 0,
@@ -87,6 +89,7 @@ def train_run(
     Args:
         device: harmonic instruments learn on the processor whatever it is.
         start: of `read_start`; default: fresh weights.
+        precision: of activations on a GPU, see `ResidentTrainer`.
         evaluate_every: default: 5 minutes, or the paper's 20 epochs if the span is in epochs.
         evaluation_seconds: generated for each instrument in an evaluation (the paper: 1).
 
@@ -116,7 +119,11 @@ def train_run(
             provenance(corpora) | (dict(start.training) if start else {}),
             {**(start.weights if start else {}), **task.measured},
         )
-        trainer = Trainer(
+        options: dict[str, Any] = {"workers": workers}
+        kind = Trainer
+        if config.kind == ModelConfig.kind and device.type == "cuda" and not training.muon:
+            kind, options = ResidentTrainer, {"precision": precision}
+        trainer = kind(
             folder,
             begin,
             training,
@@ -124,7 +131,7 @@ def train_run(
             device=torch.device("cpu") if config.kind in CPU_ONLY else device,
             resume=resume,
             span=span,
-            workers=workers,
+            **options,
         )
         if evaluate_every is None:
             evaluate_every = EVALUATIONS if span.epochs is None else PAPER_EVALUATIONS
