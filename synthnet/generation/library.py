@@ -37,6 +37,14 @@ class Seat:
     voice: Voice
     where: str = ""
 
+    @property
+    def level(self) -> float:
+        """Factor that brings the instrument's output to the level of its teacher: the corpus's gain is divided out."""
+        names = self.checkpoint.instruments
+        number = names.index(self.voice.name) if self.voice.name in names else 0
+        gain = fact(self.checkpoint.training, "corpora", number, "gain")
+        return 1.0 / gain if isinstance(gain, int | float) and gain > 0 else 1.0
+
 
 @dataclass(frozen=True)
 class Player:

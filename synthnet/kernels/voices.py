@@ -122,6 +122,47 @@ def add_voices(out: Any, tones: Any, noises: Any, voices: Any) -> None:
 
 
 @nb.njit(**_options)
+def split_at_cells(amplitudes: Any, breakpoints: Any, first: Any, last: Any, cell: int, starts: Any, cycles: Any) -> Any:
+    """Breakpoints of N voices with those that moving frequencies need, at the edges of cells of `cell` samples.
+
+    Args:
+        amplitudes: float32 [N, K, C], at the breakpoints.
+        breakpoints: int64 [N, K], as in `Voices`.
+        first, last: int64 [N], numbers of each voice's cells, counted from its onset.
+        starts, cycles: float64 [N, M], phase at the start of each of these cells, and the frequency within it.
+
+    Returns:
+        Amplitudes [N, K + M, C], breakpoints, phases and frequencies [N, K + M]. Before `first` phases are wrong.
+    """
+    n, k_in, channels = amplitudes.shape
+    k_out = k_in + starts.shape[1]
+    moved, at = np.empty((n, k_out, channels), np.float32), np.empty((n, k_out), np.int64)
+    phases, frequencies = np.empty((n, k_out)), np.empty((n, k_out))
+    for i in range(n):
+        edge, k = first[i], 0  # the next edge, and the breakpoint at or after the present sample
+        for f in range(k_out):
+            while k and edge <= last[i] and cell * edge <= breakpoints[i, k - 1]:
+                edge += 1
+            between = 0 < k < k_in and edge <= last[i] and cell * edge < breakpoints[i, k]
+            after = min(k, k_in - 1)  # beyond the last one, which is repeated
+            at[i, f] = cell * edge if between else breakpoints[i, after]
+            number = min(max(at[i, f] // cell, first[i]), last[i])
+            frequencies[i, f] = cycles[i, number - first[i]]
+            phases[i, f] = starts[i, number - first[i]] + (at[i, f] - cell * number) * frequencies[i, f]
+            if between:
+                before = breakpoints[i, k - 1]
+                share = np.float32((at[i, f] - before) / (breakpoints[i, k] - before))
+                for c in range(channels):
+                    low = amplitudes[i, k - 1, c]
+                    moved[i, f, c] = low + share * (amplitudes[i, k, c] - low)
+                edge += 1
+            else:
+                moved[i, f] = amplitudes[i, after]
+                k += 1
+    return moved, at, phases, frequencies
+
+
+@nb.njit(**_options)
 def _partials_gradient(
     gradient: Any, segment: Any, d_low: Any, d_high: Any, phase: float, cycles: float, ratios: Any
 ) -> None:
@@ -200,6 +241,7 @@ class Breakpoints(NamedTuple):
     share: np.ndarray  # float32 [N, K]
 
 
+@functools.lru_cache(maxsize=64)
 def grid(sample_rate_hz: int, longest: int) -> np.ndarray:
     """Breakpoints in samples after an onset or a release, int64, up to the first one beyond `longest` samples."""
     times_s = [0.0]
@@ -219,7 +261,8 @@ def find_breakpoints(
         onset, release: int64 [N], in samples of the block.
         end_s: [N], time after its release at which a note has ended.
     """
-    points = grid(sample_rate_hz, int(max(n_samples - onset.min(), 1)))
+    longest = int(max(n_samples - onset.min(), 1))
+    points = grid(sample_rate_hz, 1 << longest.bit_length())  # of few lengths, which are kept
     ends = np.round(end_s * sample_rate_hz).astype(np.int64)
     begin, stop, held = np.maximum(0, -onset), n_samples - onset, release - onset  # samples after the onset
     # Numbers of the breakpoints: low to high while held, early to late of those counted from the release.

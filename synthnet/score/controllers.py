@@ -12,8 +12,10 @@ to 0.
 
 from __future__ import annotations
 
+import bisect
 import math
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import Literal
 
 import numpy as np
@@ -139,6 +141,11 @@ class ChannelControllers:
             known = False
         self._keep(now_s)
         return known
+
+    def forget(self, before_s: float) -> None:
+        """Drop the steps that do not count from a time on, also from the counts; memory stays bounded."""
+        for curve in self._curves.values():
+            del curve[: bisect.bisect(curve, before_s, key=itemgetter(0)) - 1]
 
     def controls(self) -> Controls:
         """The controls up to now."""
