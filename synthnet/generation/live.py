@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from synthnet.files import InputError
 from synthnet.generation.harmonic import (
     PITCH_STEP_S,
     SMOOTH_S,
@@ -23,10 +24,9 @@ from synthnet.generation.harmonic import (
     HarmonicPlayer,
     Part,
 )
-from synthnet.files import InputError
 from synthnet.kernels.voices import Voices, split_at_cells
 from synthnet.models import HarmonicConfig, ModelConfig
-from synthnet.models.checkpoint import Checkpoint, Voice
+from synthnet.models.checkpoint import Checkpoint, CheckpointHeader, Voice
 from synthnet.models.envelopes import LEGATO_S, N_KEYS, Notes, notes_of
 from synthnet.score.controllers import Controls
 from synthnet.score.notes import Score
@@ -43,7 +43,8 @@ def play_score(checkpoint: Checkpoint, score: Score, **options: Any) -> Iterator
     """
     live = LiveInstrument(checkpoint, **options)
     notes = notes_of(roll_events(score.notes, live.sample_rate_hz))
-    live.struck = [Struck(*row, row[2]) for row in zip(*(column.tolist() for column in notes), strict=True)]
+    rows = zip(*(column.tolist() for column in (*notes, notes.onset)), strict=True)
+    live.struck = [Struck(*row) for row in rows]
     tail = int(to_samples(TAIL_S, live.sample_rate_hz))
     stop = int((notes.release + np.maximum(live.player.tails[notes.pitch], tail)).max(initial=0))
     while live.position < stop:
@@ -104,7 +105,8 @@ class LivePlayer(HarmonicPlayer):
         names = list(zip(onset.tolist(), cycles.tolist(), strict=True))
         # A note that is not known has not been bent so far.
         unbent = zip(first.tolist(), (cell * first * cycles).tolist(), strict=True)
-        known = [before.get(name, start) for name, start in zip(names, unbent, strict=True)]
+        so_far = before | phases
+        known = [so_far.get(name, start) for name, start in zip(names, unbent, strict=True)]
         first, phase = np.array([number for number, _ in known]), np.array([one for _, one in known])
         last = np.maximum(n - voices.onset, 1) // cell  # the cell of the sample after the block
         cells = first[:, None] + np.arange(int((last - first).max()) + 1)
@@ -115,8 +117,8 @@ class LivePlayer(HarmonicPlayer):
         starts = phase[:, None] + cell * np.cumsum(np.pad(bent[:, :-1], ((0, 0), (1, 0))), axis=1)
         ends = np.take_along_axis(starts, (last - first)[:, None], axis=1)[:, 0]
         phases.update(zip(names, zip(last.tolist(), ends.tolist(), strict=True), strict=True))
-        moved, at, fine_phases, fine_cycles = split_at_cells(amplitudes, voices.breakpoints, first, last, cell, starts, bent)
-        return moved, voices._replace(breakpoints=at, phases=fine_phases, cycles=fine_cycles)
+        moved, *split = split_at_cells(amplitudes, voices.breakpoints, first, last, cell, starts, bent)
+        return moved, voices._replace(**dict(zip(("breakpoints", "phases", "cycles"), split, strict=True)))
 
 
 class NetworkPlayer:
@@ -147,7 +149,15 @@ class NetworkPlayer:
         """Nothing: the generator keeps its own past."""
 
 
-PLAYERS: dict[str, type[LivePlayer | NetworkPlayer]] = {HarmonicConfig.kind: LivePlayer, ModelConfig.kind: NetworkPlayer}
+PLAYERS: dict[str, type[LivePlayer | NetworkPlayer]] = {
+    HarmonicConfig.kind: LivePlayer,
+    ModelConfig.kind: NetworkPlayer,
+}
+
+
+def plays_voices(checkpoint: CheckpointHeader) -> bool:
+    """Whether each note is a voice, at any rate; else all notes are one roll, at the checkpoint's rate."""
+    return PLAYERS[checkpoint.config.kind].polyphonic
 
 
 @dataclass(slots=True)
@@ -201,20 +211,31 @@ class LiveInstrument:
         self.sample_rate_hz = rate = sample_rate_hz or checkpoint.sample_rate_hz
         self.block_samples, self.position = block_samples, 0
         voice = instrument if isinstance(instrument, Voice) else checkpoint.voice(instrument)
-        options = {"temperature": temperature, "mean": mean, "engine": engine}
-        self.player = PLAYERS[checkpoint.config.kind](checkpoint, rate, voice, seed, **options)
+        self.player = PLAYERS[checkpoint.config.kind](
+            checkpoint, rate, voice, seed, mean=mean, temperature=temperature, engine=engine
+        )
         self.struck: list[Struck] = []
         self.controls = Controls()
         self._stolen: list[Struck] = []  # fade out from a sample on
         self._fade_start = 0
-        # Of notes that have died away: onset and pitch of the last one, and the last release.
-        self._last: tuple[int, int] | None = None
+        # Of notes that have died away: onset and pitch of the last one, if any, and the last release.
+        self._last: list[tuple[int, int]] = []
         self._released = 0
 
     @property
     def notes(self) -> Notes:
         """The notes that sound or will, sorted by onset and pitch."""
         return _columns(self.struck)
+
+    @property
+    def sounding(self) -> list[Struck]:
+        """The notes that count as voices: none of the paper's networks."""
+        return self.struck if self.player.polyphonic else []
+
+    @property
+    def silent(self) -> bool:
+        """Whether `read` need not be called: nothing sounds or will, and time passes without it."""
+        return self.player.polyphonic and not self.struck and not self._stolen
 
     def note_on(self, pitch: int, at: int | None = None, velocity: int = 100) -> None:
         """Press a key at a sample not yet read, by default the next; velocity 1 to 127.
@@ -232,11 +253,10 @@ class LiveInstrument:
         gap = int(to_samples(RESTRIKE_GAP_S, self.sample_rate_hz))
         onset = max([at, *(note.release + gap for note in self.struck if note.pitch == pitch and note.asked <= at)])
         # Touch and step, as `make_notes` has them, stay as they are now, whatever becomes of the notes before.
-        before = [note for note in self.struck if note.onset < onset]
-        last, touch, step = max([*map(_order, before[-1:]), *([self._last] if self._last else [])], default=None), 0.0, 0
-        if last is not None:
-            gap = max(0, onset - max([self._released, *(note.release for note in before)]))
-            touch, step = math.exp(-gap / self.sample_rate_hz / LEGATO_S), pitch - last[1]
+        before, touch, step = [note for note in self.struck if note.onset < onset], 0.0, 0
+        if last := max([*map(_order, before[-1:]), *self._last], default=None):
+            up = max(0, onset - max([self._released, *(note.release for note in before)]))
+            touch, step = math.exp(-up / self.sample_rate_hz / LEGATO_S), pitch - last[1]
         insort(self.struck, Struck(pitch, velocity, onset, HELD, touch, step, at), key=_order)
 
     def note_off(self, pitch: int, at: int | None = None) -> None:
@@ -267,7 +287,7 @@ class LiveInstrument:
         if self._fade_start + SMOOTH_S * self.sample_rate_hz <= start:
             self._stolen = []
         self.position = stop
-        if self.player.polyphonic and not self.struck and not self._stolen:
+        if self.silent:
             return np.zeros(self.block_samples, np.float32)
         self.player.next_block()
         block = self.player.play(Part(self.notes, self.controls), start, stop)
@@ -280,7 +300,7 @@ class LiveInstrument:
 
     def _remember(self, ended: list[Struck]) -> None:
         """Keep what later notes need to know of those that are gone."""
-        self._last = max([*map(_order, ended), *([self._last] if self._last else [])])
+        self._last = [max([*map(_order, ended), *self._last])]
         self._released = max([self._released, *(min(note.release, self.position) for note in ended)])
 
     def _not_yet_read(self, pitch: int, at: int | None) -> int:

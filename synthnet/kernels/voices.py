@@ -122,7 +122,9 @@ def add_voices(out: Any, tones: Any, noises: Any, voices: Any) -> None:
 
 
 @nb.njit(**_options)
-def split_at_cells(amplitudes: Any, breakpoints: Any, first: Any, last: Any, cell: int, starts: Any, cycles: Any) -> Any:
+def split_at_cells(
+    amplitudes: Any, breakpoints: Any, first: Any, last: Any, cell: int, starts: Any, cycles: Any
+) -> Any:
     """Breakpoints of N voices with those that moving frequencies need, at the edges of cells of `cell` samples.
 
     Args:

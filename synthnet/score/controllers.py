@@ -145,7 +145,7 @@ class ChannelControllers:
     def forget(self, before_s: float) -> None:
         """Drop the steps that do not count from a time on, also from the counts; memory stays bounded."""
         for curve in self._curves.values():
-            del curve[: bisect.bisect(curve, before_s, key=itemgetter(0)) - 1]
+            del curve[: max(0, bisect.bisect(curve, before_s, key=itemgetter(0)) - 1)]
 
     def controls(self) -> Controls:
         """The controls up to now."""
