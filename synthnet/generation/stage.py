@@ -154,7 +154,12 @@ class Stage(Song):
     @property
     def silent(self) -> bool:
         """Whether no note sounds and no message waits."""
-        return not (self._inbox or self._waiting or any(live.sounding for live, _ in self._instruments.values()))
+        return not (self._inbox or self._waiting or self.voices)
+
+    @property
+    def voices(self) -> int:
+        """How many notes sound or will."""
+        return sum(len(live.sounding) for live, _ in self._instruments.values())
 
     def channel(self, port: int, number: int) -> Channel:
         """A channel of a port."""
@@ -224,15 +229,13 @@ class Stage(Song):
 
     def _limit_voices(self) -> None:
         """Fade out the oldest notes of too many."""
+        if self.voices <= VOICES:
+            return
+        lives = [live for live, _ in self._instruments.values()]
         stop = self.position + self.block_samples
-        voices = sorted(
-            (note.onset, number)
-            for number, (live, _) in enumerate(self._instruments.values())
-            for note in live.sounding
-            if note.onset < stop
-        )
-        for number, n in Counter(number for _, number in voices[: max(0, len(voices) - VOICES)]).items():
-            list(self._instruments.values())[number][0].steal(n)
+        oldest = sorted((note.onset, n) for n, live in enumerate(lives) for note in live.sounding if note.onset < stop)
+        for n, count in Counter(n for _, n in oldest[: max(0, len(oldest) - VOICES)]).items():
+            lives[n].steal(count)
 
 
 class BlockTimes:
@@ -336,9 +339,13 @@ def recording(beside: Path, sample_rate_hz: int) -> Iterator[Callable[[NDArray[n
     blocks = queue.SimpleQueue[NDArray[np.float32] | None]()
     errors = list[Exception]()
 
+    def taken() -> Iterator[NDArray[np.float32]]:
+        while (block := blocks.get()) is not None:
+            yield block
+
     def write() -> None:
         try:
-            encode(beside, iter(blocks.get, None), sample_rate_hz, bits_of(beside))
+            encode(beside, taken(), sample_rate_hz, bits_of(beside))
         except Exception as error:
             errors.append(error)
 
