@@ -19,7 +19,7 @@ from synthnet.models import build_model, preset_config
 from synthnet.models.checkpoint import Checkpoint, Voice, arrays_of
 from synthnet.models.envelopes import notes_of
 from synthnet.score.channels import to_score
-from synthnet.score.roll import roll_events, to_samples
+from synthnet.score.roll import roll_events
 from synthnet.score.smf import MidiFile, parse_midi
 
 RATE, BLOCK = 16_000, 80
@@ -191,10 +191,9 @@ def test_a_take_has_the_notes_at_their_samples() -> None:
     score, expected = to_score(parsed(take_as_midi(stage))), to_score(band())
     assert [track.program for track in score.tracks] == [1, 1]  # the piano that ships is number 1
     for track, other in zip(score.tracks, expected.tracks, strict=True):
-        times = [
-            [int(to_samples(t, RATE)) for note in x.notes for t in (note.start_s, note.end_s)] for x in (track, other)
-        ]
-        assert times[0] == [min(at, 120 * BLOCK) for at in times[1]]
+        taken, played = (roll_events(one.notes, RATE) for one in (track, other))
+        assert taken.onset.tolist() == played.onset.tolist()
+        assert taken.release.tolist() == np.minimum(played.release, 120 * BLOCK).tolist()
         assert track.controls == other.controls
 
 
