@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from synthnet.files import InputError
 from synthnet.generation.harmonic import (
     PITCH_STEP_S,
-    SMOOTH_S,
     VIBRATO_HZ,
     VIBRATO_SEMITONES,
     HarmonicPlayer,
@@ -28,7 +27,7 @@ from synthnet.kernels.voices import Voices, split_at_cells
 from synthnet.models import HarmonicConfig, ModelConfig
 from synthnet.models.checkpoint import Checkpoint, CheckpointHeader, Voice
 from synthnet.models.envelopes import LEGATO_S, N_KEYS, Notes, notes_of
-from synthnet.score.controllers import Controls
+from synthnet.score.controllers import SMOOTH_S, Controls
 from synthnet.score.notes import Score
 from synthnet.score.roll import RESTRIKE_GAP_S, RollEvents, roll_events, to_samples
 

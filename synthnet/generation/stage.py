@@ -97,7 +97,7 @@ class Stage(Song):
         self._inbox = deque[tuple[int | float, int, int, bytes]]()
         self._waiting: list[Message] = []  # a heap
         self._instruments: dict[Hashable, tuple[LiveInstrument, float]] = {}  # and their levels
-        self._instrument(Part(0, 0, 0, 0))  # one of the paper's networks takes a while
+        self._instrument(Part(0, 0, 0, 0, False))  # one of the paper's networks takes a while
 
     def send(self, message: Sequence[int], at: int | None = None, track: int = 0, port: int = 0) -> None:
         """Take in a MIDI message, status byte first; in any thread.
@@ -168,7 +168,10 @@ class Stage(Song):
         return self.channels[port, number]
 
     def begin(self, strike: Strike) -> None:
-        """Start a note."""
+        """Start a note; drums are left out."""
+        if strike.part.drums:
+            self.left_out["drum notes"] += 1
+            return
         live = self._instrument(strike.part)
         live.position = self.position  # it may have been silent
         live.note_on(strike.pitch, int(to_samples(strike.start_s, self.sample_rate_hz)), strike.velocity)
@@ -176,6 +179,8 @@ class Stage(Song):
     def end(self, strikes: Iterable[Strike], now_s: float) -> None:
         """End notes."""
         for strike in strikes:
+            if strike.part.drums:
+                continue
             live = self._instrument(strike.part)
             live.position = self.position
             live.note_off(strike.pitch, int(to_samples(now_s, self.sample_rate_hz)))

@@ -11,9 +11,10 @@ Where a file leaves room:
 - all notes off (controllers 123 to 127) lets every key go, all sound off (120) ends every note;
 - tuning in whole semitones moves the keys of the notes struck from then on; the rest of it bends them (`Controls`);
 - channel 10 plays drums, and so do parts that Roland's GS, Yamaha's XG or General MIDI 2 make drum parts;
+- tuning does not move the keys of drums;
 - each track, channel and program makes a `Track`.
 
-No instrument plays drums, pan, effects, banks, aftertouch and the like: they are counted in `Score.left_out`.
+No instrument plays effects, banks, aftertouch and the like: they are counted in `Score.left_out`.
 Sources: MIDI 1.0 (RP-015, RP-018, CA-025), Roland GS and Yamaha XG data formats.
 """
 
@@ -30,6 +31,7 @@ from synthnet.score.smf import META, SYSEX, MidiFile
 
 DRUM_CHANNEL = 9  # counted from 0; musicians call it channel 10
 MOST_NOTES, MOST_PARTS = 1_000_000, 512
+SHORTEST_DRUM_S = 0.01  # a drum sounds whenever it is let go, be it at once
 
 PEDALS = SUSTAIN, SOSTENUTO, SOFT = 64, 66, 67
 BANK_MSB, ALL_SOUND_OFF, ALL_NOTES_OFF = 0, 120, range(123, 128)
@@ -38,9 +40,11 @@ DRUM_BANKS = {"XG": (126, 127), "GM2": (120,)}  # values of BANK_MSB
 UNHEARD = {
     **dict.fromkeys((0, 32), ("bank changes", 0)),
     **dict.fromkeys((5, 65, 84), ("portamento changes", 0)),
-    **dict.fromkeys((8, 10), ("pan changes", 64)),
+    8: ("balance changes", 64),
     **dict.fromkeys(range(70, 80), ("sound changes", 64)),
     **dict.fromkeys(range(91, 96), ("effect changes", 0)),
+    91: ("reverb changes", 0),
+    93: ("chorus changes", 0),
 }
 
 
@@ -51,6 +55,7 @@ class Part(NamedTuple):
     port: int
     channel: int
     program: int
+    drums: bool
 
 
 class Strike(NamedTuple):
@@ -86,10 +91,11 @@ class Song:
     def end(self, strikes: Iterable[Strike], now_s: float) -> None:
         """Turn strikes into notes that end now."""
         for strike in strikes:
-            if now_s <= strike.start_s:
+            end_s = max(now_s, strike.start_s + SHORTEST_DRUM_S) if strike.part.drums else now_s
+            if end_s <= strike.start_s:
                 self.left_out["zero-length notes"] += 1
                 continue
-            self.notes[strike.part].append(Note(strike.pitch, strike.velocity, strike.start_s, now_s))
+            self.notes[strike.part].append(Note(strike.pitch, strike.velocity, strike.start_s, end_s))
             self.n_notes += 1
             if self.n_notes > MOST_NOTES:
                 raise InputError(f"more than {MOST_NOTES:,} notes, probably damaged")
@@ -166,15 +172,12 @@ class Channel:
                 self.song.left_out["aftertouch changes"] += 1
 
     def strike(self, track: int, key: int, velocity: int, now_s: float) -> None:
-        if self.drums:
-            self.song.left_out["drum notes"] += 1
-            return
         for pedal in (SUSTAIN, SOSTENUTO):
             self.song.end(self.ringing[pedal].pop(key, ()), now_s)
         if SOFT in self.down:
             velocity = max(1, round(velocity * 2 / 3))
-        pitch = min(max(key + self.controllers.shift, 0), 127)
-        part = Part(track, self.port, self.number, self.program)
+        pitch = key if self.drums else min(max(key + self.controllers.shift, 0), 127)
+        part = Part(track, self.port, self.number, self.program, self.drums)
         self.held[track, key].append(Strike(part, pitch, velocity, now_s, self.n_strikes))
         self.n_strikes += 1
 
@@ -249,7 +252,8 @@ def to_score(midi: MidiFile) -> Score:
         raise InputError(f"{len(song.notes):,} parts, at most {MOST_PARTS} can be played")
     controls = {place: channel.controllers.controls() for place, channel in song.channels.items()}
     tracks = [
-        Track(in_order(notes), part.program, midi.names[part.track], controls[part.port, part.channel])
+        Track(in_order(notes), part.program, midi.names[part.track], controls[part.port, part.channel], part.drums)
         for part, notes in sorted(song.notes.items())
     ]
-    return Score(tuple(tracks), {kind: n for kind, n in song.left_out.items() if n})
+    pitched, drums = (tuple(track for track in tracks if track.drums == wanted) for wanted in (False, True))
+    return Score(pitched, {kind: n for kind, n in song.left_out.items() if n}, drums)

@@ -22,8 +22,11 @@ CHANNELS = tuple(channel for channel in range(16) if channel != DRUM_CHANNEL)
 WRITTEN_TICKS_PER_S = 20_000  # at 120 beats a minute a beat has half of them
 
 
-def read_score(path: Path) -> Score:
+def read_score(path: Path, *, drums: bool = False) -> Score:
     """Read a standard MIDI file that holds notes; `-` is standard input.
+
+    Args:
+        drums: whether a file of drums alone holds notes.
 
     Raises:
         InputError: naming the file; it is missing, unreadable, damaged, cut short, of several patterns (type 2), longer
@@ -37,7 +40,7 @@ def read_score(path: Path) -> Score:
                 data = file.read(4)
                 data += file.read() if data in (b"MThd", b"RIFF") else b""
         score = to_score(parse_midi(data))
-        if not score.tracks:
+        if not (score.parts if drums else score.tracks):
             line = score.left_out_line()
             raise InputError("no notes" + (f" ({line})" if line else ""))
         return score

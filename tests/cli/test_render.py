@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import os
 import random
+import re
 import sys
 from functools import partial
 from pathlib import Path
 
 import mido
 import numpy as np
+import pyloudnorm
 import pytest
 import soundfile
 import torch
@@ -154,9 +156,9 @@ def test_loud_songs_stay_below_full_scale_in_every_format(run: Run, harmonic: Pa
     render = ["render", "loud.mid", "--checkpoint", harmonic, "--rate", 48_000, "--stems", "stems", "-o"]
     for name in ("a.wav", "a.flac", "a.ogg", "a.opus", "a.mp3"):
         result = run(*render, name)
-        assert "the mix was turned down by" in result.err, result.err
+        assert re.search(r"true peak -1\.\d dBFS: the mix was turned down by", result.err), result.err
         for file in (tmp_path / name, tmp_path / "stems" / f"01{Path(name).suffix}"):
-            assert 0.8 < np.abs(read_audio(file).samples).max() <= 0.99
+            assert 0.8 < np.abs(soundfile.read(file)[0]).max() <= 10 ** (-1 / 20)
     for bits, subtype in (("16", "PCM_16"), ("24", "PCM_24"), ("float", "FLOAT")):
         assert run(*render, "a.wav", "--bits", bits).status == 0
         assert soundfile.info(tmp_path / "a.wav").subtype == subtype
@@ -272,6 +274,35 @@ def test_errors_of_the_choice_of_instruments(run: Run, song: Path, network: Path
     fault(run(*render, network, "--instrument", "0=horn"), "no instrument 'horn'", "there are: trumpet")
     assert not (tmp_path / "o.wav").exists()
     assert "track 0, melody (2 notes): trumpet, as asked" in run(*render, network, "--instrument", "0=trumpet").err
+
+
+def test_programs_go_where_the_map_says(run: Run, song: Path) -> None:
+    render = ["render", song, "--duration", 0.05, "--rate", RATE, "-o", "o.wav"]
+    for words in (["--map", "56=flute,42=violin"], ["--map", "56=flute", "--map", "42=violin", "--map", "7=organ"]):
+        told = run(*render, *words).err
+        assert "track 0, melody (2 notes): flute, as asked [shipped]" in told
+        assert "track 1, bass (1 notes): violin, as asked [shipped]" in told
+    told = run(*render, "--map", "56=flute,42=violin", "--instrument", "1=bass").err
+    assert "(2 notes): flute, as asked" in told
+    assert "(1 notes): bass, as asked" in told
+    for words in ("flute", "128=flute", "x=flute", "56=flute,"):
+        fault(run(*render, "--map", words), "--map", "PROGRAM=NAME")
+    fault(run(*render, "--map", "56=flute", "--map", "56=organ"), "program 56 is named twice")
+    fault(run(*render, "--map", "99=kazoo"), "no instrument 'kazoo'")
+
+
+def test_channels_and_loudness(run: Run, harmonic: Path, tmp_path: Path) -> None:
+    write_midi(Score((Track((Note(60, 90, 0.0, 2.0),)),)), tmp_path / "song.mid")
+    render = ["render", "song.mid", "--checkpoint", harmonic, "--rate", RATE, "-o", "o.wav"]
+    told = run(*render, "--normalise", "lufs:-20").err
+    assert re.search(r"true peak -\d+\.\d dBFS, -20\.0 LUFS\n", told)
+    stereo, _ = soundfile.read("o.wav")
+    assert stereo.shape == (len(stereo), 2)
+    assert pyloudnorm.Meter(RATE).integrated_loudness(stereo) == pytest.approx(-20, abs=0.1)
+    assert "LUFS instead of -1: louder would exceed -1 dBFS" in run(*render, "--normalise", "lufs:-1", "--mono").err
+    assert soundfile.read("o.wav")[0].ndim == 1
+    for words in ("-16", "lufs:16", "lufs:", "rms:-16", "lufs:nan"):
+        fault(run(*render, "--normalise", words), "--normalise", "lufs:-16")
 
 
 def test_errors_of_options(run: Run, song: Path, network: Path) -> None:

@@ -5,10 +5,10 @@ Hand-built files have 500 ticks a beat: at the default tempo of 120 beats a minu
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import random
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import mido
@@ -309,10 +309,18 @@ def test_tracks_of_a_channel_share_its_controls(read) -> None:
     assert other.controls == Controls()
 
 
-def test_controllers_of_the_drums_are_no_one_s(read) -> None:
-    score = read(smf(f"00 E9 00 60 00 B9 07 20 00 90 3C 50 {MS_100} 80 3C 00 {END}"))
-    assert score.tracks[0].controls == Controls()
-    assert score.left_out_line(score.tracks) is None
+def test_drums_are_parts_with_controllers_and_kits_whose_keys_no_tuning_moves(read) -> None:
+    tuned = "00 B9 65 00 00 B9 64 02 00 B9 06 4C"  # an octave up
+    drums = f"00 C9 19 00 B9 0A 00 {tuned} 00 99 24 50 {MS_100} 89 24 00"
+    score = read(smf(f"00 E8 00 60 00 B8 07 20 {drums} 00 90 3C 50 {MS_100} 80 3C 00 {END}"))
+    assert score.tracks == (Track((Note(60, 80, 0.1, 0.2),)),)
+    assert score.drums == (Track((Note(36, 80, 0.0, 0.1),), 25, "", Controls(pan=((0.0, 0.0),)), True),)
+    assert score.parts == score.tracks + score.drums
+    (cut,) = score.excerpt(0.05, 0.04).parts
+    assert replace(cut, notes=()) == replace(score.drums[0], notes=())
+    assert [note.end_s for note in cut.notes] == pytest.approx([0.04])
+    assert score.left_out_line(score.tracks) == "left out: 1 drum note"
+    assert score.left_out_line(score.tracks, unplayed=()) is None
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -349,21 +357,22 @@ def test_everything_left_out_is_counted_by_kind(read) -> None:
         )
     )
     assert pitches_and_times(score) == [(60, 0.1, 0.2)]
-    assert dict(score.left_out) == {"drum notes": 2, "aftertouch changes": 2, "zero-length notes": 1}
+    assert [(note.pitch, note.start_s) for drums in score.drums for note in drums.notes] == [(36, 0.0), (38, 0.0)]
+    assert dict(score.left_out) == {"aftertouch changes": 2, "zero-length notes": 1}
     assert score.left_out_line() == "left out: 2 drum notes, 2 aftertouch changes, 1 zero-length note"
 
 
 def test_controls_are_left_out_of_the_tracks_that_are_played_without_them(read) -> None:
     bend = "00 E0 00 50"
     note = f"00 90 3C 50 {MS_100} 80 3C 00"
-    score = read(smf(f"{bend} {note} 00 C0 2A {note} 00 B1 07 20 00 91 3C 50 {MS_100} FF2F00"))
+    score = read(smf(f"{bend} {note} 00 C0 2A {note} 00 B1 01 20 00 B1 07 20 00 B1 0A 20 00 91 3C 50 {MS_100} FF2F00"))
     first, second, other = score.tracks
     assert set(score.left_out) <= {"system-exclusive messages"}
     assert score.left_out_line([first]) == "left out: 1 pitch bend"
     assert score.left_out_line([first, second]) == "left out: 1 pitch bend"  # of one channel: counted once
-    assert score.left_out_line([other]) == "left out: 1 volume change"
+    assert score.left_out_line([other]) == "left out: 1 modulation change"
     for whole in (score, score.excerpt(0.05)):
-        assert whole.left_out_line(whole.tracks) == "left out: 1 pitch bend, 1 volume change"
+        assert whole.left_out_line(whole.tracks) == "left out: 1 pitch bend, 1 modulation change"
 
 
 # ------------------------------------------------------------------------------------------ damaged files
@@ -658,7 +667,7 @@ def test_notes_that_only_touch_the_window_and_silent_tracks_are_not_in_it() -> N
 def test_an_excerpt_of_everything_is_the_score() -> None:
     assert PIECE.excerpt(0.0) == PIECE
     assert PIECE.excerpt(0.0, math.inf) == PIECE
-    empty = dataclasses.replace(PIECE, tracks=())
+    empty = replace(PIECE, tracks=())
     assert empty.excerpt(0.0) == empty
 
 
