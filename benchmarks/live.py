@@ -99,11 +99,14 @@ def main() -> None:
     seat = read_library().seat(arguments.instrument)
     block_ms(seat, HARMONIC_RATE_HZ)
     stage = Stage(lambda program: seat, HARMONIC_RATE_HZ)
-    voices = list[int]()
+    voices, computed_s = list[int](), list[float]()
 
     def read() -> np.ndarray:
+        begun = time.thread_time()
+        block = stage.read()
+        computed_s.append(time.thread_time() - begun)
         voices.append(stage.voices)
-        return stage.read()
+        return block
 
     port, kind = virtual_port(stage)
     stop, sink, times = threading.Event(), Timekeeper(BLOCK_S), BlockTimes(read, BLOCK_S)
@@ -116,7 +119,7 @@ def main() -> None:
         late = sink.late
         sink.play(stage.read, round((LONGEST_RELEASE_S + 0.1) / BLOCK_S))
         garbage = gc.collect()
-    spent_ms = 1e3 * np.array(times.spent_s)
+    spent_ms, computed_ms = 1e3 * np.array(times.spent_s), 1e3 * np.array(computed_s)
     figures = {
         "instrument": seat.voice.name,
         "minutes": arguments.minutes,
@@ -125,6 +128,7 @@ def main() -> None:
         "voices, most": max(voices),
         **{f"block of 5 ms, {p}th percentile, ms": float(np.percentile(spent_ms, p)) for p in (50, 99, 99.9)},
         "block of 5 ms, longest, ms": float(spent_ms.max()),
+        **{f"its processor time, {p}th percentile, ms": float(np.percentile(computed_ms, p)) for p in (50, 99, 99.9)},
         "blocks": len(spent_ms),
         "late blocks": late,
         "stuck notes": stage.voices,

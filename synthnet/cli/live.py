@@ -174,7 +174,8 @@ class Output:
     def _ask(self, out: np.ndarray, n: int, time: Any, status: Any) -> None:
         self.underruns += bool(status.output_underflow)
         try:
-            out[:] = self.next_block()[:, None]
+            block = self.next_block()
+            out[:] = block if out.shape[1] == 2 else block.mean(axis=1, keepdims=True)
         except Exception as error:
             self.error = error
             raise self._abort from error

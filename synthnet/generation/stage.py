@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthnet.audio.files import encode
+from synthnet.audio.mix import pan_gains
 from synthnet.generation.library import Seat
 from synthnet.generation.live import LiveInstrument, plays_voices
 from synthnet.score.channels import ALL_NOTES_OFF, Channel, Part, Song, Strike
@@ -129,18 +130,20 @@ class Stage(Song):
             self.send((status, ALL_NOTES_OFF[0], 0))
 
     def read(self) -> NDArray[np.float32]:
-        """The next block, float32 [block_samples]; loud chords may exceed full scale, +-1."""
+        """The next block, float32 [block_samples, 2], left and right; loud chords may exceed full scale, +-1."""
         due = self._due(self._clock())
         for message in due:
             self._receive(message)
         if due:
             self._spread_controls()
         self._limit_voices()
-        self.position += self.block_samples
-        block = np.zeros(self.block_samples, np.float32)
+        start, n, rate = self.position, self.block_samples, self.sample_rate_hz
+        self.position += n
+        block = np.zeros((n, 2), np.float32)
         for live, level in self._instruments.values():
             if not live.silent:
-                block += np.float32(HEADROOM * level) * live.read()
+                sides = np.float32(HEADROOM * level) * pan_gains(live.controls.smoothed("pan", start, n, rate))
+                block += live.read()[:, None] * sides
         self.peak = max(self.peak, float(np.abs(block).max()))
         return block
 
@@ -336,7 +339,7 @@ def bits_of(take: Path) -> str:
 
 @contextlib.contextmanager
 def recording(beside: Path, sample_rate_hz: int) -> Iterator[Callable[[NDArray[np.float32]], NDArray[np.float32]]]:
-    """Encode blocks into a sound file in a thread of its own; yields a function that takes a block and returns it.
+    """Encode blocks [n, 2] into a sound file in a thread; yields a function that takes a block and returns it.
 
     Raises:
         InputError, OSError: see `encode`, at the end.
@@ -350,7 +353,7 @@ def recording(beside: Path, sample_rate_hz: int) -> Iterator[Callable[[NDArray[n
 
     def write() -> None:
         try:
-            encode(beside, taken(), sample_rate_hz, bits_of(beside))
+            encode(beside, taken(), sample_rate_hz, bits_of(beside), channels=2)
         except Exception as error:
             errors.append(error)
 

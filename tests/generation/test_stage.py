@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import SMALL, small_weights
 
+from synthnet.audio.mix import pan_gains
 from synthnet.files import InputError
 from synthnet.generation.harmonic import HarmonicPlayer, Part
 from synthnet.generation.library import Seat
@@ -43,7 +44,7 @@ def parsed(midi: mido.MidiFile) -> MidiFile:
 
 
 def band() -> MidiFile:
-    """Two channels with pedals, bends, vibrato, volume and a change of the keys; no key is struck twice within 5 ms."""
+    """Two channels with pedals, bends, vibrato, volume and pan; no key is struck twice."""
     midi = mido.MidiFile(type=0, ticks_per_beat=RATE)  # a tick a sample
     track, rng = midi.add_track(), np.random.default_rng(0)
     track.append(mido.MetaMessage("set_tempo", tempo=1_000_000))
@@ -57,6 +58,7 @@ def band() -> MidiFile:
     for at, channel, control, value in [
         (1_000, 0, 64, 127), (2_511, 0, 64, 0), (3_000, 1, 66, 90), (4_400, 1, 66, 0), (3_500, 0, 67, 127),
         (5_555, 0, 67, 0), (1_234, 1, 1, 100), (2_345, 0, 7, 60), (4_321, 0, 11, 90), (6_000, 1, 121, 0),
+        (0, 0, 10, 20), (3_210, 1, 10, 110),
     ]:  # fmt: skip
         events.append((at, mido.Message("control_change", channel=channel, control=control, value=value)))
     for k in range(40):
@@ -72,11 +74,12 @@ def test_a_file_through_the_stage_sounds_as_it_does_in_one_go() -> None:
     midi, stage = band(), new_stage()
     stage.schedule(midi)
     heard = np.concatenate([stage.read() for _ in range(200)])
-    expected = np.zeros(200 * BLOCK)
+    expected = np.zeros((200 * BLOCK, 2))
     for seed, track in enumerate(to_score(midi).tracks):
         player = HarmonicPlayer(SMALL, WEIGHTS, RATE, seed=seed)
         part = Part(notes_of(roll_events(track.notes, RATE)), track.controls)
-        expected += HEADROOM * player.play(part, 0, len(expected))
+        sides = pan_gains(track.controls.smoothed("pan", 0, len(expected), RATE))
+        expected += HEADROOM * sides * player.play(part, 0, len(expected))[:, None]
     assert np.abs(expected).max() > 0.05
     np.testing.assert_allclose(heard, expected, atol=2e-6)
     assert stage.peak == np.abs(heard).max()
