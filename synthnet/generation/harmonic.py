@@ -96,7 +96,12 @@ class HarmonicPlayer(EnvelopeNetwork):
 
     def _add(self, notes: Notes, controls: Controls, begin: int, out: NDArray[np.float32]) -> None:
         """Add notes, whose times count from sample `begin`, to the block that begins there."""
-        n, rate = len(out), self.sample_rate_hz
+        sounds = self._sounds(notes, controls, begin, len(out))
+        out += sounds.sum(axis=0) * controls.smoothed("gain", begin, len(out), self.sample_rate_hz)
+
+    def _sounds(self, notes: Notes, controls: Controls, begin: int, n: int) -> NDArray[np.float32]:
+        """Each of N notes alone, without the channel's gain, [N, n]."""
+        rate = self.sample_rate_hz
         positions = (self.first_noise + begin + KEY_STRIDE * notes.pitch) % TABLE_SAMPLES
         amplitudes, voices = self.voices(notes, n, rate, positions)
         if controls.pitch or controls.vibrato:
@@ -105,7 +110,7 @@ class HarmonicPlayer(EnvelopeNetwork):
         sounds = np.zeros((len(notes.pitch), n), np.float32)
         with numba_threads(1 if sounds.size < SMALLEST_SHARED else None):
             add_voices(sounds, tones, noise_magnitudes, voices)
-        out += sounds.sum(axis=0) * controls.smoothed("gain", begin, n, rate)
+        return sounds
 
     def _bend(
         self, amplitudes: NDArray, voices: Voices, controls: Controls, begin: int, n: int

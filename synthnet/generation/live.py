@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from bisect import insort
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -67,10 +67,26 @@ class LivePlayer(HarmonicPlayer):
         # and phases there, by onset and frequency.
         self._rows: tuple[dict[bytes, NDArray], ...] = ({}, {})
         self._phases: tuple[dict[tuple[int, float], tuple[int, float]], ...] = ({}, {})
+        self.fade(set(), 0)
 
     def next_block(self) -> None:
         """Forget what the last block did not need."""
         self._rows, self._phases = ({}, self._rows[0]), ({}, self._phases[0])
+
+    def fade(self, names: set[tuple[int, int]], start: int) -> None:
+        """Fade out notes, by pitch and onset, within 10 ms from a sample on."""
+        self._fading, self._fade_start = names, start
+
+    def _sounds(self, notes: Notes, controls: Controls, begin: int, n: int) -> NDArray[np.float32]:
+        """As in `HarmonicPlayer`, with fades."""
+        sounds = super()._sounds(notes, controls, begin, n)
+        if self._fading:
+            since = begin - self._fade_start + np.arange(n)
+            fade = np.clip(1 - since / (SMOOTH_S * self.sample_rate_hz), 0, 1).astype(np.float32)
+            for number, name in enumerate(zip(notes.pitch.tolist(), (notes.onset + begin).tolist(), strict=True)):
+                if name in self._fading:
+                    sounds[number] *= fade
+        return sounds
 
     def log_amplitudes(self, notes: Notes, time_s: NDArray, release_s: NDArray) -> NDArray:
         """As in `EnvelopeNetwork`."""
@@ -113,7 +129,7 @@ class LivePlayer(HarmonicPlayer):
         vibrato = controls.value_at("vibrato", time_s) * np.sin(2 * np.pi * VIBRATO_HZ * time_s)
         semitones = controls.value_at("pitch", time_s) + VIBRATO_SEMITONES * vibrato
         bent = cycles[:, None] * 2.0 ** (semitones / 12)
-        starts = phase[:, None] + cell * np.cumsum(np.pad(bent[:, :-1], ((0, 0), (1, 0))), axis=1)
+        starts = np.cumsum(np.concatenate([phase[:, None], cell * bent[:, :-1]], axis=1), axis=1)
         ends = np.take_along_axis(starts, (last - first)[:, None], axis=1)[:, 0]
         phases.update(zip(names, zip(last.tolist(), ends.tolist(), strict=True), strict=True))
         moved, *split = split_at_cells(amplitudes, voices.breakpoints, first, last, cell, starts, bent)
@@ -146,6 +162,9 @@ class NetworkPlayer:
 
     def next_block(self) -> None:
         """Nothing: the generator keeps its own past."""
+
+    def fade(self, names: set[tuple[int, int]], start: int) -> None:
+        """Nothing: a roll is no louder for its many notes, and none of them fades alone."""
 
 
 PLAYERS: dict[str, type[LivePlayer | NetworkPlayer]] = {
@@ -215,8 +234,8 @@ class LiveInstrument:
         )
         self.struck: list[Struck] = []
         self.controls = Controls()
-        self._stolen: list[Struck] = []  # fade out from a sample on
-        self._fade_start = 0
+        self._stolen: list[Struck] = []  # those that fade out
+        self._faded = 0.0  # the sample at which they have
         # Of notes that have died away: onset and pitch of the last one, if any, and the last release.
         self._last: list[tuple[int, int]] = []
         self._released = 0
@@ -240,7 +259,7 @@ class LiveInstrument:
         """Press a key at a sample not yet read, by default the next; velocity 1 to 127.
 
         A key that is down then, or was less than 5 ms before, is struck 5 ms after its release, as in the rolls that
-        networks learn from.
+        networks learn from. If it is struck once more until then, the last time counts.
 
         Raises:
             ValueError: the pitch is not 0 to 127, the velocity not 1 to 127, or the sample has been read already.
@@ -249,6 +268,7 @@ class LiveInstrument:
             raise ValueError(f"velocity {velocity} is not within 1 to 127")
         at = self._not_yet_read(pitch, at)
         self.note_off(pitch, at)
+        self.struck = [note for note in self.struck if note.pitch != pitch or not note.asked <= at < note.onset]
         gap = int(to_samples(RESTRIKE_GAP_S, self.sample_rate_hz))
         onset = max([at, *(note.release + gap for note in self.struck if note.pitch == pitch and note.asked <= at)])
         # Touch and step, as `make_notes` has them, stay as they are now, whatever becomes of the notes before.
@@ -272,8 +292,10 @@ class LiveInstrument:
     def steal(self, n: int) -> None:
         """Fade the n oldest notes out within 10 ms from the next sample on; nothing happens while others fade."""
         if not self._stolen:
-            self._stolen, self.struck, self._fade_start = self.struck[:n], self.struck[n:], self.position
+            self._stolen, self.struck = self.struck[:n], self.struck[n:]
             self._remember(self._stolen)
+            self._faded = self.position + SMOOTH_S * self.sample_rate_hz
+            self.player.fade({(note.pitch, note.onset) for note in self._stolen}, self.position)
 
     def read(self) -> np.ndarray:
         """The next block, float32 [block_samples], full scale +-1; loud chords of a harmonic instrument exceed it."""
@@ -283,19 +305,14 @@ class LiveInstrument:
         if ended:
             self._remember(ended)
             self.struck = [note for note in self.struck if note not in ended]
-        if self._fade_start + SMOOTH_S * self.sample_rate_hz <= start:
+        if self._stolen and self._faded <= start:
             self._stolen = []
+            self.player.fade(set(), start)
         self.position = stop
         if self.silent:
             return np.zeros(self.block_samples, np.float32)
         self.player.next_block()
-        block = self.player.play(Part(self.notes, self.controls), start, stop)
-        if self._stolen:
-            now_s = self._fade_start / self.sample_rate_hz
-            gain = (*(change for change in self.controls.gain if change[0] < now_s), (now_s, 0.0))
-            fading = Part(_columns(self._stolen), replace(self.controls, gain=gain))
-            block = block + self.player.play(fading, start, stop)
-        return block
+        return self.player.play(Part(_columns(self.struck + self._stolen), self.controls), start, stop)
 
     def _remember(self, ended: list[Struck]) -> None:
         """Keep what later notes need to know of those that are gone."""
