@@ -110,7 +110,7 @@ class LivePlayer(HarmonicPlayer):
         return np.array([rows[name] for name in names]).reshape(*time_s.shape, -1)
 
     def _bend(
-        self, amplitudes: NDArray, voices: Voices, controls: Controls, begin: int, n: int
+        self, amplitudes: NDArray, voices: Voices, held: NDArray, controls: Controls, begin: int, n: int
     ) -> tuple[NDArray, Voices]:
         """As in `HarmonicPlayer`; what lies before the block is not computed."""
         rate, cell = self.sample_rate_hz, round(PITCH_STEP_S * self.sample_rate_hz)
@@ -125,9 +125,10 @@ class LivePlayer(HarmonicPlayer):
         first, phase = np.array([number for number, _ in known]), np.array([one for _, one in known])
         last = np.maximum(n - voices.onset, 1) // cell  # the cell of the sample after the block
         cells = first[:, None] + np.arange(int((last - first).max()) + 1)
-        time_s = (onset[:, None] + cell * cells) / rate
+        since_s, time_s = cell * cells / rate, (onset[:, None] + cell * cells) / rate
         vibrato = controls.value_at("vibrato", time_s) * np.sin(2 * np.pi * VIBRATO_HZ * time_s)
         semitones = controls.value_at("pitch", time_s) + VIBRATO_SEMITONES * vibrato
+        semitones += self._players_vibrato(since_s, held[:, None] / rate)
         bent = cycles[:, None] * 2.0 ** (semitones / 12)
         starts = np.cumsum(np.concatenate([phase[:, None], cell * bent[:, :-1]], axis=1), axis=1)
         ends = np.take_along_axis(starts, (last - first)[:, None], axis=1)[:, 0]

@@ -48,9 +48,9 @@ class Keys(Channel):
     song: Stage
 
     def strike(self, track: int, key: int, velocity: int, now_s: float) -> None:
-        self.song.end(self.held.pop((track, key), ()), now_s)
+        self.song.end(self.held[key].pop(track, ()), now_s)
         super().strike(track, key, velocity, now_s)
-        for strike in self.held.get((track, key), ()):
+        for strike in self.held[key].get(track, ()):
             self.song.begin(strike)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -71,7 +73,7 @@ def test_a_harmonic_instrument_played_live_sounds_as_if_the_notes_had_been_known
 
 
 def test_bends_from_block_to_block_are_those_of_the_whole() -> None:
-    rng = np.random.default_rng(1)
+    rng, config = np.random.default_rng(1), dataclasses.replace(SMALL, vibrato_cents=30.0)
     curves = {
         "pitch": tuple((t, float(rng.uniform(-2, 2))) for t in np.sort(rng.uniform(0.1, 0.8, 60)).tolist()),
         "vibrato": ((0.3, 0.7), (0.6, 0.2)),
@@ -79,14 +81,14 @@ def test_bends_from_block_to_block_are_those_of_the_whole() -> None:
     }
     onset = np.sort(rng.integers(0, 10_000, 12))
     part = Part(make_notes(rng.integers(40, 90, 12), np.full(12, 90), onset, onset + 3_000, RATE), Controls(**curves))
-    live = LiveInstrument(Checkpoint(SMALL, RATE, ("piano",), {}, small_weights()), block_samples=77)
+    live = LiveInstrument(Checkpoint(config, RATE, ("piano",), {}, small_weights()), block_samples=77)
     live.struck = [Struck(*row) for row in zip(*(x.tolist() for x in (*part.notes, onset)), strict=True)]
     heard = []
     for _ in range(190):
         until_s = (live.position + 77) / RATE  # what comes later is not known yet
         live.controls = Controls(**{kind: tuple(x for x in curve if x[0] < until_s) for kind, curve in curves.items()})
         heard.append(live.read())
-    expected = HarmonicPlayer(SMALL, small_weights(), RATE).play(part, 0, 190 * 77)
+    expected = HarmonicPlayer(config, small_weights(), RATE).play(part, 0, 190 * 77)
     assert np.abs(expected).max() > 0.01
     np.testing.assert_allclose(np.concatenate(heard), expected, atol=2e-6)
 
