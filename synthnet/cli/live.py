@@ -37,7 +37,7 @@ from synthnet.models.checkpoint import load_checkpoint
 from synthnet.models.config import HARMONIC_RATE_HZ
 from synthnet.score.channels import DRUM_CHANNEL
 from synthnet.score.notes import Score
-from synthnet.score.smf import MidiFile, parse_midi
+from synthnet.score.smf import Event, parse_midi
 
 LOOK_S = 1.0  # how often to look whether the keyboard is there
 EXTRA = "playing live needs more packages: pip install 'synthnet[live]'"
@@ -79,22 +79,22 @@ def live(
         if path is not None and path.exists():
             raise InputError(f"{path}: exists; choose another name")
     seat_of = player_of_programs(read_library(), name)
-    seat, midi = seat_of(0), None if song is None else read_midi(song)
+    seat, events = seat_of(0), None if song is None else read_events(song)
     rate = HARMONIC_RATE_HZ if plays_voices(seat.checkpoint) else seat.checkpoint.sample_rate_hz
     if record is not None:
         check_encoding(record, rate, bits_of(record))
-    keyboard = None if midi else Keyboard(port)
+    keyboard = None if events else Keyboard(port)
     output = Output(sound, device, rate)
     say(f"{seat.voice.name} [{seat.where}]: getting ready")
     if (spent_ms := block_ms(seat, rate)) > 1e3 * BLOCK_S:
         why = f"a block of {1e3 * BLOCK_S:.0f} ms takes {spent_ms:.1f} ms"
         raise InputError(f"{seat.voice.name} is too slow to be played live here: {why}")
     stage = Stage(seat_of, rate, keep=record_midi is not None)
-    if midi:
-        for event in midi.events:
+    if events:
+        for event in events:
             if event.status & 0xF0 == 0xC0:
                 seat_of(event.data[0])  # loaded before it sounds
-        stage.schedule(midi)
+        stage.schedule(events)
     times = BlockTimes(stage.read, BLOCK_S)
     with until_signal() as stop, contextlib.ExitStack() as files:
         output.next_block = times
@@ -251,15 +251,15 @@ def player_of_programs(library: Library, name: str | None) -> Callable[[int], Se
     return seat_of
 
 
-def read_midi(path: Path) -> MidiFile:
-    """The messages of a MIDI file; InputError if it has no notes."""
+def read_events(path: Path) -> list[Event]:
+    """The events of a MIDI file; InputError if it has no notes."""
     try:
-        midi = parse_midi(path.read_bytes())
+        events = list(parse_midi(path.read_bytes()).events)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    if not any(event.status & 0xF0 == 0x90 for event in midi.events):
+    if not any(event.status & 0xF0 == 0x90 for event in events):
         raise InputError(f"{path}: no notes")
-    return midi
+    return events
 
 
 def list_hardware(sound: Any) -> None:

@@ -33,7 +33,7 @@ from synthnet.generation.live import LiveInstrument, plays_voices
 from synthnet.score.channels import ALL_NOTES_OFF, Channel, Part, Song, Strike
 from synthnet.score.controllers import RESET_ALL_CONTROLLERS
 from synthnet.score.roll import to_samples
-from synthnet.score.smf import CHANNEL_DATA, META, SYSEX, MidiFile
+from synthnet.score.smf import CHANNEL_DATA, META, SYSEX, Event
 
 BLOCK_S = 0.005
 VOICES = 64
@@ -115,9 +115,9 @@ class Stage(Song):
             raise ValueError(f"{data.hex(' ')} is no MIDI message")
         self._inbox.append((self._clock() if at is None else at, track, port, data))
 
-    def schedule(self, midi: MidiFile) -> None:
-        """Play a file from the next block on; before another thread reads."""
-        for event in midi.events:
+    def schedule(self, events: Iterable[Event]) -> None:
+        """Play a file's events from the next block on; before another thread reads."""
+        for event in events:
             if event.status != META:
                 at = self.position + int(to_samples(event.time_s, self.sample_rate_hz))
                 data = bytes((event.status, *event.data))

@@ -71,11 +71,11 @@ def band() -> MidiFile:
 
 
 def test_a_file_through_the_stage_sounds_as_it_does_in_one_go() -> None:
-    midi, stage = band(), new_stage()
-    stage.schedule(midi)
+    stage = new_stage()
+    stage.schedule(band().events)
     heard = np.concatenate([stage.read() for _ in range(200)])
     expected = np.zeros((200 * BLOCK, 2))
-    for seed, track in enumerate(to_score(midi).tracks):
+    for seed, track in enumerate(to_score(band()).tracks):
         player = HarmonicPlayer(SMALL, WEIGHTS, RATE, seed=seed)
         part = Part(notes_of(roll_events(track.notes, RATE)), track.controls)
         sides = pan_gains(track.controls.smoothed("pan", 0, len(expected), RATE))
@@ -188,7 +188,7 @@ def test_what_is_no_message_is_refused() -> None:
 
 def test_a_take_has_the_notes_at_their_samples() -> None:
     stage = new_stage(keep=True)
-    stage.schedule(band())
+    stage.schedule(band().events)
     for _ in range(120):
         stage.read()
     score, expected = to_score(parsed(take_as_midi(stage))), to_score(band())
