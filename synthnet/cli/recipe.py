@@ -11,8 +11,8 @@ from synthnet.experiments.recipe import chosen_runs, read_recipe
 from synthnet.experiments.results import FAILED, Outcome, as_markdown, parameters_of, results_folder
 from synthnet.experiments.runner import run_recipe
 from synthnet.files import InputError
+from synthnet.generation.engine import choose_device
 from synthnet.generation.library import DEFAULT_RUNS
-from synthnet.training.run import choose_device
 
 folder_argument = click.argument("folder", type=path_type)
 scale_option = click.option("--scale", help="paper, or cpu: small networks for two cores.  [default: cpu]")

@@ -74,6 +74,7 @@ def number_of_chunks(context: click.Context, parameter: click.Parameter, value: 
 )
 @click.option("--stems", type=path_type, help="A folder in which to keep each track alone, as 02 Electric Bass.wav.")
 @click.option("--engine", default="auto", help="How samples are computed: auto, torch, compiled; auto is the fastest.")
+@click.option("--device", default="auto", help="cpu, cuda, or auto: a GPU if there is one; for the paper's networks.")
 @click.option(
     "--chunks",
     default="auto",
@@ -131,6 +132,7 @@ def render_song(
     output: str,
     stems: Path | None,
     engine: str,
+    device: str,
     chunks: int | None,
     rate: int,
     bits: str,
@@ -141,12 +143,12 @@ def render_song(
     seats = (read_file(checkpoint) if checkpoint else read_library()).assign(score, spec, kind)
     sounding = list(zip(score.tracks, seats, strict=True))
     plain = [track for track, seat in sounding if not engine_of(seat).controllers]
-    for name in ("output", "temperature", "engine", "chunks"):
+    for name in ("output", "temperature", "engine", "device", "chunks"):
         if not plain and context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
             raise InputError(f"--{name} is for the paper's networks; a harmonic instrument draws no samples")
     if line := score.left_out_line(plain, [track for track, seat in sounding if not seat.checkpoint.config.velocity]):
         say(f"{song}: {line}")
-    settings = Settings(rate, duration_s, seed, temperature, output == "mean", engine, chunks, start_s)
+    settings = Settings(rate, duration_s, seed, temperature, output == "mean", engine, device, chunks, start_s)
     n_samples = len(rendering_samples(score, seats, settings))
     say(f"{song}: {n_samples / rate:.1f} s at {rate} Hz, into {out}")
     labels = [f"track {n}" + (f", {track.name}" if track.name else "") for n, track in enumerate(score.tracks)]

@@ -1,7 +1,7 @@
 """The torch engine of the paper's networks: the reference on a CPU, and the fast one on a GPU.
 
-An engine advances B streams together, one cached step at a time. It sees arrays only: the score comes in as a `Conditioning`, the randomness as
-uniform numbers, so that two engines given the same inputs must make the same samples.
+An engine advances B streams together, one cached step at a time. It sees arrays only: the score comes in as a
+`Conditioning`, the randomness as uniform numbers, so that two engines given the same inputs must make the same samples.
 """
 
 from __future__ import annotations
@@ -113,7 +113,9 @@ class TorchEngine:
         self.clock.zero_()
         for number in range(n_streams):
             one = slice(number, number + 1)
-            cache = self.network.prime(x[one, :-1], roll[one, :, :-1], None if instruments is None else instruments[one])
+            cache = self.network.prime(
+                x[one, :-1], roll[one, :, :-1], None if instruments is None else instruments[one]
+            )
             past = [ring[:, 0] - bias for ring, bias in zip(cache.rings, self.biases[:-1], strict=True)]
             self.rings[:, number] = torch.cat(past)
             self.inputs[number] = torch.cat([cache.classes[0], x[number, -1:]])
@@ -217,6 +219,18 @@ def captured(step: Callable[[], None]) -> Callable[[], None]:
     with torch.cuda.graph(graph):
         step()
     return graph.replay
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of this name, or for "auto" a GPU if there is one; InputError if it cannot be used."""
+    try:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError):
+        raise InputError(f"device {name!r} is not here; auto, cpu or cuda may be") from None
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"device {name!r} is none of auto, cpu and cuda")
+    return device
 
 
 def device_of(network: Network) -> torch.device:

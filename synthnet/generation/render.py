@@ -50,6 +50,7 @@ class Settings:
         start_s: second of the score to start from.
         duration_s: seconds to play; None: until the last note has died away.
         temperature, mean, engine: of the paper's networks, see `synthnet.generation.streams`.
+        device: where the paper's networks run, see `synthnet.generation.engine.choose_device`.
         n_chunks: stretches that the paper's networks make side by side; None: as many as pay.
     """
 
@@ -59,6 +60,7 @@ class Settings:
     temperature: float = 1.0
     mean: bool = True
     engine: str = "auto"
+    device: str = "auto"
     n_chunks: int | None = None
     start_s: float = 0.0
 
@@ -341,6 +343,7 @@ def _play_harmonic(batch: Batch) -> Blocks:
 def _play_network(batch: Batch) -> Blocks:
     # Torch is loaded only here.
     from synthnet.generation.chunks import generate_in_chunks
+    from synthnet.generation.engine import choose_device
     from synthnet.generation.streams import Stream
 
     checkpoint, settings, n_tracks = batch.seats[0].checkpoint, batch.settings, len(batch.tracks)
@@ -351,7 +354,7 @@ def _play_network(batch: Batch) -> Blocks:
     ]
     first, last = batch.samples.start * rate // mix_rate, -(-batch.samples.stop * rate // mix_rate)
     blocks = generate_in_chunks(
-        checkpoint.build(),
+        checkpoint.build(choose_device(settings.device)),
         streams,
         last - first,
         settings.n_chunks,

@@ -8,9 +8,9 @@
 - Deep Voice (Arik et al. 2017), the second baseline: WaveNet with one-hot audio and a separate 1x1 for the skip.
 
 Teacher forcing: the input at step t is sample t - 1 and roll frame t - 1; the output is the distribution of sample t.
-The full pass trains and primes; the cached steps of `synthnet.generation` generate. Audio only takes 256 values, so that
-its convolutions are looked up in tables. The score is constant between events, so that products with it are computed
-once an event. Tensors are [B, C, T]; F is the filter width.
+The full pass trains and primes; the cached steps of `synthnet.generation` generate. Audio only takes 256 values, so
+that its convolutions are looked up in tables. The score is constant between events, so that products with it are
+computed once an event. Tensors are [B, C, T]; F is the filter width.
 """
 
 from __future__ import annotations

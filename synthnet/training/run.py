@@ -55,18 +55,6 @@ def part_processes() -> None:
         dist.destroy_process_group()
 
 
-def choose_device(name: str) -> torch.device:
-    """The device of this name, or for "auto" a GPU if there is one; InputError if it cannot be used."""
-    try:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError):
-        raise InputError(f"device {name!r} is not here; auto, cpu or cuda may be") from None
-    if device.type not in ("cpu", "cuda"):
-        raise InputError(f"device {name!r} cannot be trained on; auto, cpu or cuda can")
-    return device
-
-
 def train_run(
     folder: Path,
     corpora: Sequence[Corpus],

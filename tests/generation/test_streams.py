@@ -17,7 +17,7 @@ from synthnet.generation.chunks import generate_in_chunks
 from synthnet.generation.library import Seat
 from synthnet.generation.render import Rendering, Settings, _even_blocks, render_score, rendering_samples
 from synthnet.generation.streams import Stream, generate
-from synthnet.models import MODELS, Network, build_model, preset_config
+from synthnet.models import Network, build_model, preset_config
 from synthnet.models.checkpoint import Checkpoint, Voice, arrays_of
 from synthnet.score.notes import Note, Score, Track
 from synthnet.score.roll import roll_events
