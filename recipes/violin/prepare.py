@@ -1,6 +1,7 @@
 """A corpus of a real violin: recordings with rough note lists, onsets moved to where partials rise most steeply.
 
-    python recipes/violin/prepare.py FOLDER data/corpora/violin-garner
+    python recipes/violin/prepare.py FOLDER data/corpora/violin-garner           # at 44.1 kHz
+    python recipes/violin/prepare.py FOLDER data/corpora/violin-garner-16 16000  # for the paper's networks
 
 FOLDER holds NAME.mp3 and NAME.coarse.csv (start_s, end_s, pitch) of the movements below: John Garner playing Bach's
 Partita BWV 1002 (Musopen, CC BY 3.0), note lists of the Bach Violin Dataset (Dong et al. 2022). The Sarabande's Double
@@ -47,8 +48,8 @@ def refine(samples: np.ndarray, start_s: float, pitch: int) -> float:
     return float(centre_s[near][rise[near].argmax()]) if near.any() else start_s
 
 
-def main(folder: Path, out: Path) -> None:
-    """Write the corpus."""
+def main(folder: Path, out: Path, rate_hz: int = RATE_HZ) -> None:
+    """Write the corpus at a sample rate."""
     pieces = []
     for movement, split in MOVEMENTS.items():
         name = f"john-garner_bwv1002_{movement}"
@@ -66,16 +67,17 @@ def main(folder: Path, out: Path) -> None:
         audio, score = out / "audio" / f"{name}.flac", out / "scores" / f"{name}.json"
         for path in (audio, score):
             path.parent.mkdir(parents=True, exist_ok=True)
-        write_audio(audio, samples, RATE_HZ)
+        samples = soxr.resample(samples, RATE_HZ, rate_hz)
+        write_audio(audio, samples, rate_hz)
         score.write_text(json.dumps(columns) + "\n", "utf-8")
         peak = float(np.abs(samples).max())
         source = sha256(folder / f"{name}.mp3")
         pieces.append(Piece(name, split, len(samples), peak, f"{name}.mp3", source, sha256(score), sha256(audio)))
-    corpus = Corpus(out, VERSION, "violin-garner", 40, RATE_HZ, "", "", "", 1.0, tuple(pieces))
+    corpus = Corpus(out, VERSION, "violin-garner", 40, rate_hz, "", "", "", 1.0, tuple(pieces))
     content = asdict(corpus)
     del content["folder"]
     (out / "manifest.json").write_text(json.dumps(content, indent=2) + "\n", "utf-8")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:]))

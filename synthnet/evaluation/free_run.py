@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -60,8 +60,13 @@ def free_run(
     return seconds_at(network, [spread_places(corpus, n_seconds, instruments)], seed)[0]
 
 
-def seconds_at(network: Network, places: Sequence[Places], seed: int = 0) -> list[FreeRun]:
-    """As `free_run`, all seconds of some corpora as one batch."""
+def seconds_at(
+    network: Network,
+    places: Sequence[Places],
+    seed: int = 0,
+    progress: Callable[[int], object] = lambda n_samples: None,
+) -> list[FreeRun]:
+    """As `free_run`, all seconds of some corpora as one batch; `progress` as for `generate`."""
     streams, targets = [], []
     rate = places[0].corpus.sample_rate_hz
     lead = round(LEAD_IN_S * rate)
@@ -78,7 +83,7 @@ def seconds_at(network: Network, places: Sequence[Places], seed: int = 0) -> lis
             for mean in (False, True)
             for number, (piece, start) in enumerate(seconds)
         ]
-    sounds = np.concatenate(list(generate(network, streams, lead + rate)), axis=1)[:, lead:]
+    sounds = np.concatenate(list(generate(network, streams, lead + rate, progress=progress)), axis=1)[:, lead:]
     runs, made = [], 0
     for (_, seconds, _), target in zip(places, targets, strict=True):
         sample, mean = np.split(sounds[made : made + 2 * len(seconds)], 2)

@@ -242,10 +242,15 @@ def evaluate(
     return evaluate_all(network, [spread_places(corpus, n_seconds, instruments)], seed)[0]
 
 
-def evaluate_all(network: Network, places: Sequence[Places], seed: int = 0) -> list[NetworkFigures]:
+def evaluate_all(
+    network: Network,
+    places: Sequence[Places],
+    seed: int = 0,
+    progress: Callable[[int], object] = lambda n_samples: None,
+) -> list[NetworkFigures]:
     """As `evaluate`, for some corpora, whose seconds are generated as one batch."""
     all_figures = []
-    for (corpus, _, instruments), seconds in zip(places, seconds_at(network, places, seed), strict=True):
+    for (corpus, _, instruments), seconds in zip(places, seconds_at(network, places, seed, progress), strict=True):
         found = fit(network, [corpus], instrument=None if instruments is None else int(instruments.argmax()))
         floor = split_floor_nats([corpus], "valid", network.config.dither)
         figures: list[float] = []
@@ -309,14 +314,10 @@ def play_pieces(
         events = roll_events(corpus.read_notes(piece), corpus.sample_rate_hz)
         streams += [Stream(events, (seed, 0), instruments, mean) for mean in (False, True)]
     if n_chunks == 1:
-        blocks = generate(network, streams, longest)
+        blocks = generate(network, streams, longest, progress=progress)
     else:
-        blocks = generate_in_chunks(network, streams, longest, n_chunks)
-    made = []
-    for block in blocks:
-        made.append(block)
-        progress(block.shape[1])
-    sounds = np.concatenate(made, axis=1)
+        blocks = generate_in_chunks(network, streams, longest, n_chunks, progress=progress)
+    sounds = np.concatenate(list(blocks), axis=1)
     places = []
     for corpus, piece, n, instruments in parts:
         late = np.linspace(n * 2 // 3, n - corpus.sample_rate_hz, FRESH_SECONDS).astype(int).tolist()

@@ -105,7 +105,7 @@ def generate_in_chunks(
     start: int = 0,
     temperature: float = 1.0,
     engine: str = "auto",
-    progress: Callable[[int], None] = lambda n: None,
+    progress: Callable[[int], object] = lambda n: None,
 ) -> Iterator[np.ndarray]:
     """Blocks of audio, float32 [B, T], n_samples in all from sample `start` of the streams on.
 

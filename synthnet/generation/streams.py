@@ -106,7 +106,7 @@ def generate(
     *,
     temperature: float = 1.0,
     engine: str = "auto",
-    progress: Callable[[int], None] = lambda n: None,
+    progress: Callable[[int], object] = lambda n: None,
 ) -> Iterator[np.ndarray]:
     """Blocks of audio, float32 [B, T] in [-1, 1], T up to 4000, n_samples in all; see `Generator`.
 

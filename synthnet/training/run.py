@@ -68,6 +68,7 @@ def train_run(
     evaluate_every: Span | None = None,
     evaluation_seconds: int = EVALUATION_SECONDS,
     workers: int = 0,
+    stop_now: Callable[[float], bool] = lambda needed_s: False,
     say: Callable[[str], None],
 ) -> None:
     """Train in a folder until the span is over, showing progress; curves are drawn at the end, also of a stopped run.
@@ -77,6 +78,7 @@ def train_run(
         start: of `read_start`; default: fresh weights.
         evaluate_every: default: 5 minutes, or the paper's 20 epochs if the span is in epochs.
         evaluation_seconds: generated for each instrument in an evaluation (the paper: 1).
+        stop_now: whether to stop and save, given the seconds that the longest evaluation took until now.
 
     Raises:
         InputError: no validation piece; a folder that holds a run or where another process trains; see `Trainer.run`.
@@ -124,6 +126,7 @@ def train_run(
                 on_step=monitor.show,
                 validate=monitor.validate,
                 validate_now=monitor.is_due,
+                stop_now=lambda: stop_now(monitor.longest_s),
             )
         finally:
             monitor.bar.close()
@@ -183,6 +186,7 @@ class Monitor:
         self.every_s = 60 * (every.minutes or math.inf)
         self.next_s = self.every_s + trainer.elapsed_s
         self.begun: tuple[float, int, float] | None = None
+        self.longest_s = 0.0  # of an evaluation
         self.bar = tqdm(
             total=100,
             bar_format="{percentage:3.0f}%|{bar}| {postfix}",
@@ -231,4 +235,6 @@ class Monitor:
         network.train()
         self.bar.clear()
         self.say(f"step {self.trainer.step}: {validation.line}")
-        return {**validation.figures, "evaluation_s": time.monotonic() - begun}
+        took_s = time.monotonic() - begun
+        self.longest_s = max(self.longest_s, took_s)
+        return {**validation.figures, "evaluation_s": took_s}

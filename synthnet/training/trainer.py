@@ -32,6 +32,7 @@ EMA_EVERY_STEPS = 5
 REPORT_EVERY_STEPS = 10  # reading a loss waits for a GPU
 LOSSES_AVERAGED = 20  # reports
 SAVE_EVERY_S = 120.0
+BFLOAT16 = "bfloat16 products"
 
 
 class Trainer(RunState):
@@ -45,6 +46,7 @@ class Trainer(RunState):
         on_step: Callable[[float, float, float], None],
         validate: Callable[[Any], dict[str, float]],
         validate_now: Callable[[int, float], bool],
+        stop_now: Callable[[], bool] = lambda: False,
     ) -> None:
         """Train until a step or a time (of the whole run, resumed parts included) is reached.
 
@@ -54,9 +56,10 @@ class Trainer(RunState):
             validate: figures of the averaged model; the lowest "rmse_cqt_db" among them is the best checkpoint.
                 Rank 0 alone calls it, and once more at the end.
             validate_now: whether to validate after (step, elapsed seconds).
+            stop_now: whether to stop before the next step, as after a signal.
 
         Raises:
-            Interrupted: SIGINT or SIGTERM came; the state is saved.
+            Interrupted: SIGINT or SIGTERM came, or `stop_now` said so; the state is saved.
             InputError: the loss is not finite; the checkpoints saved before stay as they were.
         """
         self.network.compile_loss()
@@ -69,7 +72,7 @@ class Trainer(RunState):
             for batch in self.batches():
                 self.elapsed_s = time.monotonic() - begun
                 share = max(self.step / until_step if until_step else 0.0, self.elapsed_s / until_s if until_s else 0.0)
-                finish, interrupted, elapsed_s = self.agree(share >= 1.0, stopped(), self.elapsed_s)
+                finish, interrupted, elapsed_s = self.agree(share >= 1.0, stopped() or stop_now(), self.elapsed_s)
                 if finish or interrupted:
                     break
                 loss, error = self.train_step(module, batch, elapsed_s)
@@ -121,7 +124,7 @@ class Trainer(RunState):
             for group in optimiser.param_groups:
                 group["lr"] = annealed(self.training, self.step, elapsed_s)
         batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=precision_of(self.device) == BFLOAT16):
             losses = module(batch)
         self.network.zero_grad(set_to_none=True)
         losses.total.backward()
@@ -150,6 +153,11 @@ class Trainer(RunState):
                 f"{self.folder}: the loss is no longer finite at step {self.step}; the last good checkpoint is kept "
                 "(train again with a lower --set learning_rate)"
             )
+
+
+def precision_of(device: torch.device) -> str:
+    """The precision in which a device trains, for the record."""
+    return BFLOAT16 if device.type == "cuda" else "float32"
 
 
 class LossModule(torch.nn.Module):
