@@ -1,12 +1,12 @@
 """Build the corpora of the runs that want a GPU where there is a synthesizer, small enough to carry.
 
-    python recipes/gpu/pack.py instruments    # into runs/gpu/instruments: the paper's seven, 35 MB
+    python recipes/gpu/pack.py instruments    # into runs/gpu/instruments: the paper's seven, some 42 MB
     python recipes/gpu/pack.py music          # into runs/gpu/music: the trumpet from 1, 2, 4 and 9 minutes of music
 
-The seven play ten minutes of wide études and BWV 1007 with dynamics; the trumpet plays études of the paper's
-velocities. All are at 16 kHz, and the first minute of the Prelude validates. Training pieces have 10 bits with
-rectangular dither: their noise is 13 dB below that of the dither that training adds. The Prelude has 16 bits: rounded
-to 12, it would be 2.2 dB from itself (RMSE-CQT, floor at -80 dB).
+The seven play six minutes of wide études and BWV 1007 with dynamics; the trumpet plays études of the paper's
+velocities. All are at 16 kHz, and the first 40 s of the Prelude validate. Training pieces have 9 bits with rectangular
+dither: their noise is 7 dB below that of the dither that training adds. The Prelude has 16 bits: in 12, it would be
+2.2 dB from itself (RMSE-CQT, floor at -80 dB).
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from synthnet.score.general_midi import INSTRUMENTS, MidiInstrument, find_instru
 from synthnet.score.midi import read_score
 from synthnet.score.notes import Score
 
-BITS = 10
-PRELUDE_S = 60.0  # of it are carried
-ETUDE_MINUTES = 10.0
+BITS = 9
+PRELUDE_S = 40.0  # of it are carried
+ETUDE_MINUTES = 6.0
 MUSIC_MINUTES = (1.0, 2.0, 4.0, 9.0)
 
 
