@@ -25,15 +25,14 @@ from synthnet.cli.options import say, show
 from synthnet.corpus.corpus import Corpus, read_corpus
 from synthnet.evaluation.measure import measure_beside
 from synthnet.evaluation.pieces import Part, PieceRun, piece_lengths, play_pieces
-from synthnet.experiments.machine import commit, machine
+from synthnet.experiments.machine import machine
 from synthnet.experiments.results import number, table, write_text
-from synthnet.files import InputError
+from synthnet.files import InputError, commit
 from synthnet.generation.engine import choose_device
 from synthnet.models.checkpoint import Checkpoint, load_checkpoint
 from synthnet.score.general_midi import INSTRUMENTS
 from synthnet.training.run import train_run
 from synthnet.training.settings import Span, annealed_over, fresh_settings, has_run
-from synthnet.training.trainer import precision_of
 
 SETTINGS = {"channels": 256, "velocity": True, "n_predicted": 65_536, "warmup_steps": 200, "ema_decay": 0.995}
 TINY = {"velocity": True, "n_predicted": 1_000}
@@ -126,7 +125,8 @@ def main(corpora_folder: Path, folder: Path, minutes: float, device_name: str, s
     checkpoint = load_checkpoint(folder / "last.safetensors")
     figures, runs = measure(checkpoint, corpora, device)
     card = machine().gpu or machine().processor
-    facts = {"card": card, "precision": precision_of(device), "commit": commit(), "seed": seed, "minutes": minutes}
+    facts = {"card": card, "precision": checkpoint.training["precision"], "commit": commit(), "seed": seed}
+    facts["minutes"] = minutes
     write_text(folder / "figures.json", json.dumps({**facts, "instruments": figures}, indent=2) + "\n")
     write_text(folder / "figures.md", as_page(facts, figures))
     rate = checkpoint.sample_rate_hz

@@ -20,9 +20,9 @@ import torch
 from synthnet.evaluation.cqt import mean_and_ci95
 from synthnet.evaluation.measure import HEADER, markdown_row
 from synthnet.evaluation.plots import plot_learning, plot_networks
-from synthnet.experiments.machine import Machine, commit, machine
+from synthnet.experiments.machine import Machine, machine
 from synthnet.experiments.recipe import FACTS, RECIPES, Recipe, Run
-from synthnet.files import InputError, atomic_write, parse_json
+from synthnet.files import InputError, atomic_write, commit, parse_json
 from synthnet.models import HarmonicConfig, ModelConfig, build_model
 from synthnet.score.general_midi import INSTRUMENTS
 from synthnet.text import clock

@@ -22,17 +22,16 @@ from synthnet.evaluation.baselines import harmonic_players
 from synthnet.evaluation.free_run import spread_places
 from synthnet.evaluation.measure import measure_beside, measure_instrument
 from synthnet.evaluation.pieces import Part, evaluate_all, piece_lengths, play_pieces
-from synthnet.experiments.machine import commit, machine
+from synthnet.experiments.machine import machine
 from synthnet.experiments.recipe import Recipe, Run, RunSettings
 from synthnet.experiments.results import FAILED, FINISHED, UNFINISHED, Outcome, Results, write_results
-from synthnet.files import InputError, Interrupted, only_one
+from synthnet.files import InputError, Interrupted, commit, only_one
 from synthnet.models import HarmonicConfig, ModelConfig
 from synthnet.models.checkpoint import Checkpoint, load_checkpoint
 from synthnet.score.etudes import compose_etudes
 from synthnet.score.general_midi import find_instrument
 from synthnet.training.run import provenance, train_run, training_samples
 from synthnet.training.settings import Span, has_run
-from synthnet.training.trainer import precision_of
 
 MARGIN_S = 15.0  # before the limit of a command: to write its results
 
@@ -127,7 +126,7 @@ def train_one(
         **run.as_dict(),
         **provenance(corpora),
         "samples_an_epoch": samples_an_epoch,
-        "machine": machine().as_dict() | {"precision": precision_of(device)},
+        "machine": machine().as_dict(),
         "commit": commit(),
     }
     is_trained = Outcome.read(folder).facts.get("is_trained", False)
@@ -161,6 +160,7 @@ def train_one(
         Outcome(UNFINISHED, facts | {"is_trained": True}).write(folder)
         checkpoint = load_checkpoint(folder / "last.safetensors")
         final = MEASURES[run.config.kind](checkpoint, corpora, settings, device, limit)
+        facts["machine"]["precision"] = checkpoint.training.get("precision")
         Outcome(FINISHED, facts, final).write(folder)
     except (InputError, RuntimeError, MemoryError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__

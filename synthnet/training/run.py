@@ -19,7 +19,7 @@ from tqdm import tqdm
 from synthnet import __version__
 from synthnet.corpus.corpus import Corpus
 from synthnet.evaluation.plots import plot_training
-from synthnet.files import InputError, only_one, parse_json
+from synthnet.files import InputError, commit, only_one, parse_json
 from synthnet.models import HarmonicConfig, ModelConfig
 from synthnet.models.checkpoint import Checkpoint
 from synthnet.text import clock
@@ -164,6 +164,7 @@ def provenance(corpora: Sequence[Corpus]) -> dict[str, Any]:
     return {
         "synthnet": __version__,
         "torch": torch.__version__,
+        "commit": commit(),
         "corpora": [
             {name: getattr(corpus, name) for name in facts}
             | {s: {piece.name: piece.audio_sha256 for piece in corpus.split(s)} for s in ("train", "valid")}

@@ -89,6 +89,8 @@ class RunState:
         if resume:
             self.load()
 
+    precision = "float32"  # of the products of a step, for the record
+
     @property
     def slices_per_step(self) -> int:
         """Slices in a step of all processes."""
@@ -124,6 +126,8 @@ class RunState:
             "steps": self.step,
             "samples": self.samples,
             "elapsed_s": round(self.elapsed_s, 1),
+            "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu",
+            "precision": self.precision,
             "settings": dataclasses.asdict(self.training),
         }
         weights = arrays_of(self.average.state_dict())

@@ -32,7 +32,6 @@ EMA_EVERY_STEPS = 5
 REPORT_EVERY_STEPS = 10  # reading a loss waits for a GPU
 LOSSES_AVERAGED = 20  # reports
 SAVE_EVERY_S = 120.0
-BFLOAT16 = "bfloat16 products"
 
 
 class Trainer(RunState):
@@ -124,7 +123,7 @@ class Trainer(RunState):
             for group in optimiser.param_groups:
                 group["lr"] = annealed(self.training, self.step, elapsed_s)
         batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=precision_of(self.device) == BFLOAT16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             losses = module(batch)
         self.network.zero_grad(set_to_none=True)
         losses.total.backward()
@@ -137,6 +136,11 @@ class Trainer(RunState):
                 for mean, value in zip(self.average.parameters(), self.network.parameters(), strict=True):
                     mean.lerp_(value, 1 - decay)
         return Losses(*(loss.detach() for loss in losses))
+
+    @property
+    def precision(self) -> str:
+        """Precision of the products of a step, for the record."""
+        return "bfloat16" if self.device.type == "cuda" else "float32"
 
     def agree(self, finish: bool, interrupted: bool, elapsed_s: float) -> tuple[bool, bool, float]:
         """Rank 0's decision and clock, so that all processes do the same."""
@@ -153,11 +157,6 @@ class Trainer(RunState):
                 f"{self.folder}: the loss is no longer finite at step {self.step}; the last good checkpoint is kept "
                 "(train again with a lower --set learning_rate)"
             )
-
-
-def precision_of(device: torch.device) -> str:
-    """The precision in which a device trains, for the record."""
-    return BFLOAT16 if device.type == "cuda" else "float32"
 
 
 class LossModule(torch.nn.Module):
