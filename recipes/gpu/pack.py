@@ -1,6 +1,6 @@
 """Build the corpora of the runs that want a GPU where there is a synthesizer, small enough to carry.
 
-    python recipes/gpu/pack.py instruments    # into runs/gpu/instruments: the paper's seven, some 42 MB
+    python recipes/gpu/pack.py instruments    # into runs/gpu/instruments: the paper's seven
     python recipes/gpu/pack.py music          # into runs/gpu/music: the trumpet from 1, 2, 4 and 9 minutes of music
 
 The seven play six minutes of wide études and BWV 1007 with dynamics; the trumpet plays études of the paper's

@@ -30,7 +30,7 @@ LONGEST_ENTRY_S = 10.0  # an entry in the middle of notes begins at their onsets
 AHEAD_S = 120.0  # a group of chunks reaches at most this far beyond the end of its first one
 BLOCK_S = 10.0  # the longest block of a rest
 MOST_STREAMS = 12  # two threads of six, the rows of a tile of the compiled engine: more add little
-MOST_STREAMS_GPU = 128  # a step takes hardly longer than one of a single stream
+MOST_STREAMS_GPU = 128  # a step reads every weight once, however many there are
 
 
 def warm_up_samples(network: Network, sample_rate_hz: int) -> int:
