@@ -89,7 +89,10 @@ class RunState:
         if resume:
             self.load()
 
-    precision = "float32"  # of the products of a step, for the record
+    @property
+    def precision(self) -> str:
+        """Precision of the products of a step, for the record."""
+        return "float32"
 
     @property
     def slices_per_step(self) -> int:

@@ -139,7 +139,6 @@ class Trainer(RunState):
 
     @property
     def precision(self) -> str:
-        """Precision of the products of a step, for the record."""
         return "bfloat16" if self.device.type == "cuda" else "float32"
 
     def agree(self, finish: bool, interrupted: bool, elapsed_s: float) -> tuple[bool, bool, float]:
