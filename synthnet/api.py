@@ -4,8 +4,8 @@
 >>> from synthnet.score.notes import Note, Score, Track
 >>> score = Score((Track((Note(pitch=60, velocity=100, start_s=0.0, end_s=0.5),)),))
 >>> audio = synthnet.load("trumpet").play(score, sample_rate_hz=16_000)
->>> audio.samples.dtype, audio.sample_rate_hz
-(dtype('float32'), 16000)
+>>> audio.samples.shape[1], audio.samples.dtype, audio.sample_rate_hz
+(2, dtype('float32'), 16000)
 >>> audio.save("note.wav")                                                            # doctest: +SKIP
 >>> synthnet.render("song.mid", "song.flac", instrument="0=violin,1=cello").gain      # doctest: +SKIP
 1.0
@@ -16,14 +16,15 @@ All functions raise `synthnet.files.InputError`, a ValueError of one line, when 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from synthnet.audio.files import Audio
 from synthnet.files import InputError
 from synthnet.generation.library import DEFAULT_RUNS, Library, Seat, read_file, read_library
-from synthnet.generation.render import MIX_RATE_HZ, Rendering, Settings, play_score, read_song, render_score
+from synthnet.generation.render import MIX_RATE_HZ, Rendering, Settings, read_song, render_in_memory, render_score
+from synthnet.generation.soundfont import soundfont_for
 from synthnet.score import midi
 from synthnet.score.notes import Score
 
@@ -43,18 +44,20 @@ class Instrument:
         sample_rate_hz: int = MIX_RATE_HZ,
         start_s: float = 0.0,
         duration_s: float | None = None,
+        mono: bool = False,
     ) -> Audio:
-        """All tracks of a MIDI file or a score, played by this instrument: mono, float32, full scale +-1.
+        """All tracks of a MIDI file or a score but drums, played by this instrument: float32, full scale +-1.
 
-        The same seed gives the same audio. A mix that would clip is turned down to a peak of 0.99.
+        The samples are [n, 2], left and right, or [n] if `mono`. The same seed gives the same audio. A mix that would
+        clip is turned down to a true peak of -1 dBFS.
 
         Args:
             start_s: second of the song to start from.
             duration_s: seconds to play; None: until the last note has died away.
         """
         score = read_song(song, start_s, duration_s)
-        settings = Settings(sample_rate_hz, duration_s, seed, start_s=start_s)
-        return play_score([self.seat] * len(score.tracks), score, settings)
+        settings = Settings(sample_rate_hz, duration_s, seed, start_s=start_s, mono=mono)
+        return render_in_memory([self.seat] * len(score.tracks), score, settings)
 
     @classmethod
     def train(
@@ -116,6 +119,10 @@ def render(
     duration_s: float | None = None,
     stems: str | Path | None = None,
     bits: int | str = 16,
+    mono: bool = False,
+    lufs: float | None = None,
+    programs: Mapping[int, str] | None = None,
+    drums: bool = True,
     force: bool = False,
 ) -> Rendering:
     """Play a MIDI file or a score into a WAV, FLAC, Ogg, Opus or MP3 file (by the ending), as `synthnet render` does.
@@ -126,14 +133,21 @@ def render(
         start_s, duration_s: as for `Instrument.play`.
         stems: a folder in which to keep each track alone.
         bits: 16 or 24, dithered, or "float".
+        mono: one channel; else two.
+        lufs: integrated loudness to bring the mix to, as far as a true peak of -1 dBFS allows; None: as it is.
+        programs: instruments by General MIDI program, as {33: "cello"}, for tracks that `instrument` leaves open.
+        drums: whether a sound font, if one is installed, plays drums, and percussion and effects that no instrument
+            here plays.
         force: whether to overwrite files that SynthNet did not make.
     """
     score = read_song(song, start_s, duration_s)
     library, spec = _library_and_name(instrument)
-    seats = library.assign(score, spec)
-    settings = Settings(sample_rate_hz, duration_s, seed, start_s=start_s)
+    seats = library.assign(score, spec, None, programs, soundfont_for(score)[0] if drums else None)
+    settings = Settings(sample_rate_hz, duration_s, seed, start_s=start_s, mono=mono)
     folder, source = (None if path is None or isinstance(path, Score) else Path(path) for path in (stems, song))
-    return render_score(seats, score, Path(out), settings, stems=folder, bits=bits, source=source, force=force)
+    return render_score(
+        seats, score, Path(out), settings, stems=folder, bits=bits, lufs=lufs, source=source, force=force
+    )
 
 
 def read_score(path: str | Path) -> Score:

@@ -32,7 +32,7 @@ from synthnet.experiments.recipe import read_recipe
 from synthnet.experiments.results import FINISHED, Outcome, as_markdown, write_results
 from synthnet.files import InputError, sha256
 from synthnet.generation.library import read_file
-from synthnet.generation.render import Settings, play_score
+from synthnet.generation.render import Settings, render_in_memory
 from synthnet.models import build_model, preset_config
 from synthnet.models.checkpoint import Checkpoint, arrays_of, save_checkpoint
 from synthnet.score.midi import midi_bytes, read_score
@@ -243,7 +243,7 @@ class Formats:
         }
 
     def play(self, path: Path) -> object:
-        return play_score(read_file(path).assign(self.short), self.short, Settings(8_000, duration_s=0.05))
+        return render_in_memory(read_file(path).assign(self.short), self.short, Settings(8_000, duration_s=0.05))
 
     def build(self, path: Path) -> object:
         return read_file(path).assign(self.short)[0].checkpoint.build()

@@ -13,7 +13,7 @@ from conftest import SMALL, Run, small_weights
 
 import synthnet
 import synthnet.api
-from synthnet.audio.files import read_audio
+from synthnet.audio.files import read_channels
 from synthnet.corpus.corpus import Corpus
 from synthnet.files import InputError
 from synthnet.models.checkpoint import Checkpoint, save_checkpoint
@@ -58,8 +58,11 @@ def test_an_instrument_plays_files_and_scores_as_render_does(run: Run, tmp_path:
     assert instrument.name == "kazoo"
     audio = instrument.play(str(tmp_path / "song.mid"), sample_rate_hz=RATE_HZ, seed=2)
     assert audio.samples.dtype == np.float32
-    assert 0.01 < np.abs(audio.samples).max() <= 0.99
+    assert audio.samples.shape[1:] == (2,)
+    assert 0.01 < np.abs(audio.samples).max() <= 10 ** (-1 / 20)
     song = synthnet.read_score(tmp_path / "song.mid")
+    mono = instrument.play(song, sample_rate_hz=RATE_HZ, seed=2, mono=True).samples
+    np.testing.assert_allclose(mono, audio.samples.mean(axis=1), rtol=1e-5, atol=1e-6)
     assert np.array_equal(instrument.play(song, sample_rate_hz=RATE_HZ, seed=2).samples, audio.samples)
     assert not np.array_equal(instrument.play(song, sample_rate_hz=RATE_HZ, seed=3).samples, audio.samples)
 
@@ -68,9 +71,9 @@ def test_an_instrument_plays_files_and_scores_as_render_does(run: Run, tmp_path:
     assert rendering.n_samples == len(audio.samples)
     assert rendering.as_dict()["instruments"] == ("kazoo", "kazoo")
     step = 1 / 32_768  # of 16 bits
-    np.testing.assert_allclose(read_audio(tmp_path / "played.flac").samples, audio.samples, atol=step)
-    np.testing.assert_allclose(read_audio(tmp_path / "mix.wav").samples, audio.samples, atol=2 * step)  # dithered
-    stems = [read_audio(tmp_path / "stems" / f"0{number}.wav").samples for number in (1, 2)]
+    np.testing.assert_allclose(read_channels(tmp_path / "played.flac")[0], audio.samples, atol=step)
+    np.testing.assert_allclose(read_channels(tmp_path / "mix.wav")[0], audio.samples, atol=2 * step)  # dithered
+    stems = [read_channels(tmp_path / "stems" / f"0{number}.wav")[0] for number in (1, 2)]
     np.testing.assert_allclose(sum(stems), audio.samples, atol=4 * step)
     result = run("render", "song.mid", "--checkpoint", file, "--rate", RATE_HZ, "--seed", 2, "-o", "command.wav")
     assert result.status == 0, result.err

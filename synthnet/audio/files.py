@@ -28,13 +28,13 @@ _FORMATS = {
     ".opus": ("OGG", {"16": "OPUS"}),
     ".mp3": ("MP3", {"16": "MPEG_LAYER_III"}),
 }
+LOSSY = (".ogg", ".opus", ".mp3")  # what they hold may be louder than what was written
 _COMMENT = "made by SynthNet"  # in every file; libsndfile keeps no other field in MP3
-HIGHEST_PEAK = 0.99
 
 
 @dataclass(frozen=True)
 class Audio:
-    """A mono recording: float32 samples [n], full scale +-1, and remarks on what reading changed."""
+    """A recording: float32 samples, [n] if mono, [n, 2] if stereo, full scale +-1; remarks on what reading changed."""
 
     samples: np.ndarray
     sample_rate_hz: int
@@ -113,10 +113,11 @@ def _read_blocks(path: Path, file: soundfile.SoundFile) -> np.ndarray:
 
 
 def write_audio(path: Path, samples: np.ndarray, sample_rate_hz: int, *, marked: bool = False) -> None:
-    """Write samples [n] atomically, in 16 bits without dither; formats, mark and errors as for `encode`."""
+    """Write samples [n] or [n, 2] atomically, in 16 bits without dither; formats, mark and errors as for `encode`."""
     check_encoding(Path(path), sample_rate_hz)
+    blocks, channels = np.array_split(samples, len(samples) // _VALUES_PER_BLOCK + 1), samples[:1].size or 1
     with atomic_write(path) as beside:
-        encode(beside, np.array_split(samples, len(samples) // _VALUES_PER_BLOCK + 1), sample_rate_hz, marked=marked)
+        encode(beside, blocks, sample_rate_hz, channels=channels, marked=marked)
 
 
 def encode(
@@ -126,9 +127,10 @@ def encode(
     bits: int | str = 16,
     dither: np.random.Generator | None = None,
     *,
+    channels: int = 1,
     marked: bool = True,
-) -> float:
-    """Write blocks of samples [n] as a mono WAV, FLAC, Ogg Vorbis, Opus or MP3 file, by the ending.
+) -> None:
+    """Write blocks of samples [n] or [n, channels] as a WAV, FLAC, Ogg Vorbis, Opus or MP3 file, by the ending.
 
     Integers are rounded and clipped to full scale +-1, with triangular dither of one step either way where a generator
     is given (Lipshitz, Wannamaker and Vanderkooy 1992).
@@ -137,38 +139,35 @@ def encode(
         bits: 16, 24 or "float", where the format has them.
         marked: whether a comment marks the file for `made_here`; not in corpora, whose bytes are compared.
 
-    Returns:
-        The largest absolute sample of the file. Lossy formats may overshoot those given.
-
     Raises:
         InputError: see `check_encoding`.
         OSError: the disk refuses.
     """
-    peak = 0.0
     with _Sink(path, "w") as sink:
-        file = _open_sound(path, sink, sample_rate_hz, bits)
+        file = _open_sound(path, sink, sample_rate_hz, bits, channels)
         is_pcm = file.subtype.startswith("PCM")
         if marked:
             file.comment = _COMMENT
         try:
             for block in blocks:
                 samples = _rounded(block, int(bits), dither) if is_pcm else np.asarray(block, np.float32)
-                peak = max(peak, float(np.abs(samples).max(initial=0.0)))
                 sink.run(file.write, (samples * 2.0**31).astype(np.int32) if is_pcm else samples)
         finally:
             sink.run(file.close)
-    if not is_pcm and bits != "float":
-        with _opened(path) as written:
-            peak = max((float(np.abs(block).max()) for block in written.blocks(_VALUES_PER_BLOCK)), default=0.0)
-    return peak
+
+
+def read_blocks(path: Path) -> Iterator[np.ndarray]:
+    """The samples of a sound file that this package wrote, float32 [n, channels], in blocks."""
+    with _opened(path) as file:
+        yield from file.blocks(_VALUES_PER_BLOCK, dtype="float32", always_2d=True)
 
 
 def _rounded(samples: np.ndarray, bits: int, dither: np.random.Generator | None) -> np.ndarray:
-    """Samples [n], float64, as multiples of 2^(1 - bits)."""
+    """Samples of any shape, float64, as multiples of 2^(1 - bits)."""
     scale = 2.0 ** (bits - 1)
     steps = np.asarray(samples, np.float64) * scale
     if dither is not None:
-        steps += np.diff(dither.random((len(steps), 2)))[:, 0]
+        steps += np.diff(dither.random((*steps.shape, 2)))[..., 0]
     rounded: np.ndarray = np.clip(np.rint(steps), -scale, scale - 1) / scale
     return rounded
 
@@ -176,6 +175,15 @@ def _rounded(samples: np.ndarray, bits: int, dither: np.random.Generator | None)
 def check_encoding(path: Path, sample_rate_hz: int, bits: int | str = 16) -> None:
     """Raise InputError where `encode` cannot write a file of this ending, rate and bits."""
     _open_sound(path, io.BytesIO(), sample_rate_hz, bits).close()
+
+
+def check_length(path: Path, n_values: int, bits: int | str) -> None:
+    """Raise InputError for more samples, those of all channels, than a WAV file has room for, 4 GiB."""
+    n_bytes = n_values * (4 if bits == "float" else int(bits) // 8)
+    if Path(path).suffix.lower() == ".wav" and n_bytes > 2**32 - 4096:  # the header needs less
+        raise InputError(
+            f"{path}: {n_bytes / 2**30:.1f} GiB are more than a WAV file can hold, 4; choose .flac with -o"
+        )
 
 
 def made_here(path: Path) -> bool:
@@ -187,7 +195,9 @@ def made_here(path: Path) -> bool:
         return False
 
 
-def _open_sound(path: Path, stream: io.BytesIO | _Sink, sample_rate_hz: int, bits: int | str) -> soundfile.SoundFile:
+def _open_sound(
+    path: Path, stream: io.BytesIO | _Sink, sample_rate_hz: int, bits: int | str, channels: int = 1
+) -> soundfile.SoundFile:
     """An encoder into `stream`, of the format that the ending of `path` names."""
     ending = Path(path).suffix.lower()
     if ending not in _FORMATS:
@@ -197,7 +207,7 @@ def _open_sound(path: Path, stream: io.BytesIO | _Sink, sample_rate_hz: int, bit
     if str(bits) not in encodings:
         raise InputError(f"{path}: {ending[1:]} files have no choice of {bits} bits; there is {', '.join(encodings)}")
     try:
-        file = soundfile.SoundFile(stream, "w", sample_rate_hz, 1, subtype=encodings[str(bits)], format=name)
+        file = soundfile.SoundFile(stream, "w", sample_rate_hz, channels, subtype=encodings[str(bits)], format=name)
     except (soundfile.LibsndfileError, ValueError) as error:  # ValueError: soundfile does not know the format
         why = getattr(error, "error_string", str(error)).removeprefix("Error : ").rstrip(".")
         raise InputError(f"{path}: can't write {ending[1:]} at {sample_rate_hz} Hz ({why})") from error

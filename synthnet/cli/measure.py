@@ -132,7 +132,7 @@ def evaluate(
     runs: list[PieceRun] = []
     for piece, n_samples in lengths:
         say(f"{piece.name}: playing {n_samples / rate:.1f} s in one go (--piece-seconds makes it shorter, or 0)")
-        with progress_bar(n_samples) as advance:
+        with progress_bar(n_samples, rate) as advance:
             run = play_piece(network, corpus, piece, n_samples, seed=seed, instruments=voice.style, progress=advance)
         if plot_path and not runs:
             plot_comparison(plot_path, run.target, run.mean, rate, f"{voice.name}, {piece.name}", run.notes)

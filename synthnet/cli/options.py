@@ -6,6 +6,7 @@ import contextlib
 import re
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -62,19 +63,26 @@ def error_line(error: InputError | OSError) -> str:
 
 
 @contextlib.contextmanager
-def progress_bar(n_samples: int) -> Iterator[Callable[[int], None]]:
-    """Show samples made, speed and time left on standard error; yields a function of the samples newly made."""
+def progress_bar(n_samples: int, samples_per_s: int) -> Iterator[Callable[..., None]]:
+    """Show seconds of sound made, speed and time left on standard error.
+
+    Yields a function of the samples newly made and of what they are of, "" if that is left out.
+    """
     from tqdm import tqdm
 
     patience = threading.Timer(2.0, say, ["getting the engine ready: the first start compiles it, which takes a while"])
     patience.daemon = True
-    interval_s = 0.3 if sys.stderr.isatty() else 20.0
+    interval_s, begun = 0.3 if sys.stderr.isatty() else 20.0, time.monotonic()
+    form = "{percentage:3.0f}% |{bar}| {remaining} left{postfix}"
     with tqdm(
-        total=n_samples, unit="samples", unit_scale=True, mininterval=interval_s, file=sys.stderr, dynamic_ncols=True
+        total=n_samples, bar_format=form, mininterval=interval_s, file=sys.stderr, dynamic_ncols=True
     ) as progress:
 
-        def advance(n: int) -> None:
+        def advance(n: int, what: str = "") -> None:
             patience.cancel()
+            made_s, spent_s = (progress.n + n) / samples_per_s, time.monotonic() - begun
+            line = f"{made_s:.1f} of {n_samples / samples_per_s:.1f} s, {made_s / max(spent_s, 1e-3):.1f} x real time"
+            progress.set_postfix_str(f"{line}, {what}" if what else line, refresh=False)
             progress.update(n)
 
         patience.start()

@@ -18,13 +18,15 @@ from synthnet.files import InputError
 from synthnet.generation.library import read_file, read_library
 from synthnet.generation.render import (
     MIX_RATE_HZ,
+    Rendering,
     Settings,
     engine_of,
     read_song,
     render_score,
     rendering_samples,
 )
-from synthnet.text import clock
+from synthnet.generation.soundfont import soundfont_for
+from synthnet.text import clock, printable
 
 
 def number_of_chunks(context: click.Context, parameter: click.Parameter, value: str) -> int | None:
@@ -34,6 +36,27 @@ def number_of_chunks(context: click.Context, parameter: click.Parameter, value: 
     if not re.fullmatch(r"\d{1,4}", value) or not 1 <= int(value) <= 1000:
         raise click.BadParameter(f"{value!r} is not auto, off or a number from 1 to 1000", context, parameter)
     return int(value)
+
+
+def programs_of(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[int, str]:
+    """Instruments by General MIDI program, of 33=cello,48=violin."""
+    found = dict[int, str]()
+    for item in (item for value in values for item in value.split(",")):
+        program, equals, who = (part.strip() for part in item.partition("="))
+        if not equals or not re.fullmatch(r"\d{1,3}", program) or int(program) > 127:
+            raise click.BadParameter(f"{item!r} is not PROGRAM=NAME, as in 33=cello", context, parameter)
+        if found.setdefault(int(program), who) != who:
+            raise click.BadParameter(f"program {program} is named twice; once is right", context, parameter)
+    return found
+
+
+def loudness_of(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    """The number of lufs:-16."""
+    if value is None:
+        return None
+    if not re.fullmatch(r"lufs:-\d{1,2}(\.\d+)?", value):
+        raise click.BadParameter(f"{value!r} is not lufs:-NUMBER, as in lufs:-16", context, parameter)
+    return float(value.removeprefix("lufs:"))
 
 
 @click.command()
@@ -56,9 +79,24 @@ def number_of_chunks(context: click.Context, parameter: click.Parameter, value: 
     "of both, with weights up to 10 that need not add up to 1.  [default: by each track's MIDI program]",
 )
 @click.option(
+    "--map",
+    "programs",
+    multiple=True,
+    callback=programs_of,
+    metavar="PROGRAM=NAME",
+    help="Who plays a General MIDI program, 0 to 127, as 33=cello,48=violin; for tracks that --instrument leaves open.",
+)
+@click.option(
     "--kind",
     type=click.Choice(["harmonic", "synthnet", "wavenet", "deepvoice"]),
     help="Prefer instruments of this kind, where one has a track's program.",
+)
+@click.option(
+    "--drums",
+    default="font",
+    type=click.Choice(["font", "off"]),
+    help="Drums, and percussion and effects that no instrument here plays: by the sound font, if one is installed, "
+    "or left out.",
 )
 @click.option("--seed", default=0, type=click.IntRange(min=0), help="The same seed gives the same audio.")
 @click.option("--temperature", default=1.0, type=FiniteRange(0.01, 10.0), help="Below 1 tamer, above 1 wilder.")
@@ -89,13 +127,22 @@ def number_of_chunks(context: click.Context, parameter: click.Parameter, value: 
     type=click.Choice(["16", "24", "float"]),
     help="Of a sample, in WAV (all) and FLAC (16, 24). 16 and 24 are dithered.",
 )
+@click.option("--mono", is_flag=True, help="One channel, without pan.")
+@click.option(
+    "--normalise",
+    "lufs",
+    metavar="lufs:-16",
+    callback=loudness_of,
+    help="Bring the mix to this integrated loudness (ITU-R BS.1770-4), as far as -1 dBFS true peak allows.",
+)
 @click.pass_context
 def render(context: click.Context, songs: tuple[Path, ...], out: Path | None, out_dir: Path, **options: Any) -> None:
     """Play a MIDI file, or several; - is standard input.
 
     Each track goes to an instrument that synthnet instruments lists, by its General MIDI program: to that of the same
     program, else to a shipped one of the same family, else to the piano, else to the first. One with a qualified name,
-    such as trumpet-synthnet, plays only when --instrument or --checkpoint asks for it.
+    such as trumpet-synthnet, plays only when --instrument, --map or --checkpoint asks for it. A sound font plays drums,
+    if one is installed.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was made is kept, as after Ctrl-C
     outs = [out or out_dir / ("out.wav" if str(song) == "-" else f"{song.stem}.wav") for song in songs]
@@ -125,6 +172,8 @@ def render_song(
     checkpoint: Path | None,
     spec: str | None,
     kind: str | None,
+    programs: dict[int, str],
+    drums: str,
     seed: int,
     temperature: float,
     start_s: float,
@@ -136,32 +185,71 @@ def render_song(
     chunks: int | None,
     rate: int,
     bits: str,
+    mono: bool,
+    lufs: float | None,
     force: bool,
 ) -> None:
     """Play one MIDI file, and say who plays and what came of it."""
     score = read_song(song, start_s, duration_s)
-    seats = (read_file(checkpoint) if checkpoint else read_library()).assign(score, spec, kind)
-    sounding = list(zip(score.tracks, seats, strict=True))
-    plain = [track for track, seat in sounding if not engine_of(seat).controllers]
-    for name in ("output", "temperature", "engine", "device", "chunks"):
-        if not plain and context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
-            raise InputError(f"--{name} is for the paper's networks; a harmonic instrument draws no samples")
-    if line := score.left_out_line(plain, [track for track, seat in sounding if not seat.checkpoint.config.velocity]):
-        say(f"{song}: {line}")
-    settings = Settings(rate, duration_s, seed, temperature, output == "mean", engine, device, chunks, start_s)
-    n_samples = len(rendering_samples(score, seats, settings))
+    library = read_file(checkpoint) if checkpoint else read_library()
+    font, no_font = soundfont_for(score) if drums == "font" else (None, "")
+    seats = library.assign(score, spec, kind, programs, font)
+    played = [
+        (number, track, seat) for number, (track, seat) in enumerate(zip(score.parts, seats, strict=True)) if seat
+    ]
+    if not any(engine_of(seat).draws for _, _, seat in played):
+        for name in ("output", "temperature", "engine", "device", "chunks"):
+            if context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+                raise InputError(f"--{name} is for the paper's networks; a harmonic instrument draws no samples")
+    plain = [track for _, track, seat in played if not engine_of(seat).controllers]
+    one_velocity = [track for _, track, seat in played if not seat.velocity]
+    unplayed = [track for track, seat in zip(score.parts, seats, strict=True) if not seat]
+    if line := score.left_out_line(plain, one_velocity, unplayed):
+        say(f"{song}: {line}{no_font if unplayed else ''}")
+    settings = Settings(rate, duration_s, seed, temperature, output == "mean", engine, device, chunks, start_s, mono)
+    try:
+        n_samples = len(rendering_samples(score, seats, settings))
+    except InputError as error:
+        raise InputError(f"{song}: {error}") from None
     say(f"{song}: {n_samples / rate:.1f} s at {rate} Hz, into {out}")
-    labels = [f"track {n}" + (f", {track.name}" if track.name else "") for n, track in enumerate(score.tracks)]
-    for label, (track, seat) in zip(labels, sounding, strict=True):
-        say(f"  {label} ({len(track.notes)} notes): {seat.voice.name}, {seat.voice.why} [{seat.where}]")
+    labels = [f"track {n}" + (f", {track.name}" if track.name else "") for n, track in enumerate(score.parts)]
+    for number, track, seat in played:
+        say(f"  {labels[number]} ({len(track.notes)} notes): {seat.voice.name}, {seat.voice.why} [{seat.where}]")
     begun = time.monotonic()
-    with progress_bar(n_samples * len(seats)) as advance:
+    with progress_bar(n_samples * len(played), rate * len(played)) as advance:
         rendering = render_score(
-            seats, score, out, settings, stems=stems, bits=bits, source=song, force=force, progress=advance
+            seats,
+            score,
+            out,
+            settings,
+            stems=stems,
+            bits=bits,
+            lufs=lufs,
+            source=song,
+            force=force,
+            progress=lambda n, numbers: advance(n, printable("; ".join(labels[number] for number in numbers))[:40]),
         )
     passed_s = time.monotonic() - begun
     say(f"{out}: {n_samples / rate:.1f} s made in {clock(passed_s)}, {n_samples / rate / passed_s:.2f} times real time")
-    if rendering.gain < 1:
-        say(f"the mix was turned down by {-20 * math.log10(rendering.gain):.1f} dB to keep it from clipping")
+    say(level_line(rendering, lufs))
     for number in rendering.silent_tracks:
         say(f"warning: {labels[number]}: silent while its notes sound; this network has not learned to play them")
+
+
+def level_line(rendering: Rendering, lufs: float | None) -> str:
+    """What became of the mix's level."""
+    if not rendering.true_peak:
+        return "silence: there is no true peak"
+    line = f"true peak {decibels(rendering.true_peak):.1f} dBFS"
+    if rendering.loudness_lufs is not None:
+        line += f", {rendering.loudness_lufs:.1f} LUFS"
+        if lufs is not None and rendering.loudness_lufs < lufs - 0.05:
+            line += f" instead of {lufs:g}: louder would exceed -1 dBFS"
+    elif rendering.gain < 1:
+        line += f": the mix was turned down by {-decibels(rendering.gain):.1f} dB to keep it from clipping"
+    return line
+
+
+def decibels(factor: float) -> float:
+    """A factor of amplitude above 0 in dB."""
+    return 20 * math.log10(factor)

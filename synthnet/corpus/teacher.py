@@ -23,7 +23,8 @@ import functools
 import importlib.util
 import io
 import math
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Sequence
 from ctypes import c_char_p, c_int, c_void_p
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -150,20 +151,9 @@ class Teacher:
         n_blocks = math.ceil(n_samples * self.oversampling / BLOCK)
         stereo = np.zeros((n_blocks * BLOCK, 2), np.float32)
         rate_hz = self.oversampling * self.sample_rate_hz
-        synth = _fluidsynth().Synth(gain=1.0, samplerate=rate_hz, channels=16, **SETTINGS)
+        synth = open_synth(self.soundfont, rate_hz, [(0, self.program)])
         try:
-            self._prepare(synth)
-            now = 0
-            for block, velocity, pitch in events:
-                if block >= n_blocks:
-                    break
-                _render(synth, stereo[now * BLOCK : block * BLOCK])
-                now = block
-                if velocity:
-                    synth.noteon(0, pitch, velocity)
-                else:
-                    synth.noteoff(0, pitch)
-            _render(synth, stereo[now * BLOCK :])
+            render_events(synth, deque(events), 0, stereo)
         finally:
             synth.delete()
         mono = stereo.mean(axis=1)
@@ -181,25 +171,60 @@ class Teacher:
         releases = np.stack([last, np.zeros_like(last), roll.pitch], axis=1)
         return sorted(map(tuple, np.concatenate([strikes, releases]).tolist()))  # in a block, releases come first
 
-    def _prepare(self, synth: Any) -> None:
-        """Select the preset, and let every voice sound once (see the module's docstring)."""
-        _check_soundfont(self.soundfont)
-        font = synth.sfload(str(self.soundfont))
+
+def new_synth(sample_rate_hz: int) -> Any:
+    """A FluidSynth without a sound font, of gain 1, without reverb and chorus; `delete` closes it."""
+    synth = _fluidsynth().Synth(gain=1.0, samplerate=sample_rate_hz, channels=16, **SETTINGS)
+    # 7th order: the 4th dulls the glockenspiel (its peak by 3%)
+    _c_function("fluid_synth_set_interp_method", c_int, c_void_p, c_int, c_int)(synth.synth, -1, 7)
+    return synth
+
+
+def open_synth(soundfont: Path, sample_rate_hz: int, presets: Sequence[tuple[int, int]]) -> Any:
+    """A FluidSynth that plays the first of the presets (bank, program) that a sound font has; `delete` closes it.
+
+    Every voice has sounded once (see the module's docstring). Raises InputError when the sound font is unreadable or
+    has none of the presets.
+    """
+    _check_soundfont(soundfont)
+    synth = new_synth(sample_rate_hz)
+    try:
+        font = synth.sfload(str(soundfont))
         if font < 0:
-            raise InputError(f"{self.soundfont}: FluidSynth cannot read this sound font")
-        if synth.program_select(0, font, 0, self.program) != 0:
-            raise InputError(f"{self.soundfont}: has no preset {self.program} in bank 0")
-        # 7th order: the 4th dulls the glockenspiel (its peak by 3%)
-        _c_function("fluid_synth_set_interp_method", c_int, c_void_p, c_int, c_int)(synth.synth, -1, 7)
+            raise InputError(f"{soundfont}: FluidSynth cannot read this sound font")
+        if not any(synth.program_select(0, font, bank, program) == 0 for bank, program in presets):
+            bank, program = presets[0]
+            raise InputError(f"{soundfont}: has no preset {program} in bank {bank}")
         scratch = np.zeros((2 * BLOCK, 2), np.float32)
         for pitch in range(128):
             synth.noteon(0, pitch, 100)
-        _render(synth, scratch[:BLOCK])
+        fill(synth, scratch[:BLOCK])
         synth.all_sounds_off(0)
-        _render(synth, scratch)
+        fill(synth, scratch)
+    except InputError:
+        synth.delete()
+        raise
+    return synth
 
 
-def _render(synth: Any, stereo: np.ndarray) -> None:
+def render_events(synth: Any, events: deque[tuple[int, int, int]], first: int, stereo: np.ndarray) -> None:
+    """Fill float32 [n, 2], whole blocks from block number `first` on, and take the events that fall into it.
+
+    Events are (block, velocity or 0 for a release, pitch), sorted.
+    """
+    now = 0
+    while events and events[0][0] - first < len(stereo) // BLOCK:
+        block, velocity, pitch = events.popleft()
+        fill(synth, stereo[now * BLOCK : (block - first) * BLOCK])
+        now = block - first
+        if velocity:
+            synth.noteon(0, pitch, velocity)
+        else:
+            synth.noteoff(0, pitch)
+    fill(synth, stereo[now * BLOCK :])
+
+
+def fill(synth: Any, stereo: np.ndarray) -> None:
     """Fill float32 [n, 2] with the next n samples, left and right."""
     types = (c_int, c_void_p, c_int, c_void_p, c_int, c_int, c_void_p, c_int, c_int)
     buffer = stereo.ctypes.data

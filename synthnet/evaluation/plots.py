@@ -14,14 +14,17 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
 
 from synthnet.evaluation.cqt import BINS, FLOORS_DB, HOP_S, cqt_decibels, mean_and_ci95, rmse_cqt_at_floors, with_ci95
+from synthnet.evaluation.level import level_db
 from synthnet.files import InputError, atomic_write
 from synthnet.score.notes import Note
 
 LOWEST_PITCH = 24  # C1, the transform's first bin
 WIDTH_IN, DPI = 14, 100  # 1400 pixels
 DIFFERENCE_LIMIT_DB = 40
+LEVEL_WINDOW_S = 0.05
 MOST_LABELS = 24  # figures of single seconds beside each other before they touch
 
 INK, GREY = "#222222", "#8a8a8a"
@@ -69,6 +72,48 @@ def plot_comparison(
     below.set_xlim(0, len(reference) / sample_rate_hz)
     below.set_xlabel("seconds", **STYLE)
     save(figure, path)
+
+
+def plot_song(
+    path: Path,
+    samples: np.ndarray,
+    sample_rate_hz: int,
+    parts: Sequence[Iterable[Note]],
+    title: str = "",
+    reference: np.ndarray | None = None,
+) -> None:
+    """Draw the constant-Q spectrogram of samples [n] under the notes of a score's parts, and the level below.
+
+    Decibels are relative to the maximum. Each part has a colour. The level of a `reference` [n] is drawn, too.
+    """
+    figure = _new_figure(8, title)
+    above, below = figure.subplots(2, sharex=True, height_ratios=(4, 1))
+    decibels = cqt_decibels(samples, samples, sample_rate_hz)[0]
+    image = _draw_spectrogram(above, decibels, "Score over spectrogram", {"cmap": "gray_r", "vmin": -80, "vmax": 0})
+    figure.colorbar(image, ax=above, label="dB, 0 at the maximum", pad=0.01, aspect=40)
+    for number, notes in enumerate(parts):
+        draw_notes(above, notes, COLOURS[number % len(COLOURS)])
+    levels = {"this": (samples, BLUE)} | ({} if reference is None else {"reference": (reference, ORANGE)})
+    for label, (sound, colour) in levels.items():
+        draw_level(below, sound, sample_rate_hz, label, colour)
+    _label(below, "Level, dB of full scale", "seconds")
+    below.legend(frameon=False, fontsize=10, ncols=2, loc="lower right")
+    below.set_xlim(0, len(samples) / sample_rate_hz)
+    save(figure, path)
+
+
+def draw_notes(axes: Axes, notes: Iterable[Note], colour: str) -> None:
+    """Draw notes as bars over seconds and MIDI pitch; those of high velocity are darker."""
+    for note in notes:
+        box = (note.start_s, note.pitch - 0.4), note.end_s - note.start_s, 0.8
+        axes.add_patch(Rectangle(*box, facecolor=colour, alpha=0.25 + 0.5 * note.velocity / 127, linewidth=0))
+
+
+def draw_level(axes: Axes, samples: np.ndarray, sample_rate_hz: int, label: str, colour: str) -> None:
+    """Draw the level of samples [n] over seconds, in windows of 50 ms."""
+    window = round(LEVEL_WINDOW_S * sample_rate_hz)
+    levels_db = level_db(samples[: len(samples) // window * window].reshape(-1, window))
+    axes.plot((np.arange(len(levels_db)) + 0.5) * LEVEL_WINDOW_S, levels_db, color=colour, linewidth=1.2, label=label)
 
 
 def _draw_spectrogram(axes: Axes, decibels: np.ndarray, title: str, colours: Mapping[str, Any]) -> AxesImage:

@@ -27,7 +27,6 @@ from synthnet.score.controllers import Controls
 
 BLOCK_S = 1.0  # longer stretches are made of blocks
 PITCH_STEP_S = 0.005
-SMOOTH_S = 0.01  # of gains
 VIBRATO_HZ, VIBRATO_SEMITONES = 5.5, 0.5
 KEY_STRIDE = 102_931  # samples of noise from key to key, so that two keys do not have the same
 
@@ -106,7 +105,7 @@ class HarmonicPlayer(EnvelopeNetwork):
         sounds = np.zeros((len(notes.pitch), n), np.float32)
         with numba_threads(1 if sounds.size < SMALLEST_SHARED else None):
             add_voices(sounds, tones, noise_magnitudes, voices)
-        out += sounds.sum(axis=0) * smooth_gain(controls, begin, n, rate)
+        out += sounds.sum(axis=0) * controls.smoothed("gain", begin, n, rate)
 
     def _bend(
         self, amplitudes: NDArray, voices: Voices, controls: Controls, begin: int, n: int
@@ -139,16 +138,3 @@ class HarmonicPlayer(EnvelopeNetwork):
             for columns in zip(*rows, strict=True)
         )
         return moved, voices._replace(breakpoints=at, phases=phases, cycles=cycles)
-
-
-def smooth_gain(controls: Controls, begin: int, n: int, sample_rate_hz: int) -> NDArray[np.float32] | np.float32:
-    """Gain of each of n samples from `begin` on: the mean over the last 10 ms of the step function."""
-    if not controls.gain:
-        return np.float32(1)
-    changes, values = np.array(controls.gain).T
-    now = (begin + np.arange(n)) / sample_rate_hz
-    before = values[0] if changes[0] <= 0 else 1.0  # what is set at the very beginning has always been so
-    times = np.concatenate([[-1.0], changes, [max(now[-1], changes[-1]) + 1]])
-    integral = np.concatenate([[0.0], np.cumsum(np.append(before, values) * np.diff(times))])
-    mean = (np.interp(now, times, integral) - np.interp(now - SMOOTH_S, times, integral)) / SMOOTH_S
-    return mean.astype(np.float32)

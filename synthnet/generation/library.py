@@ -1,4 +1,5 @@
-"""Who plays which track: the instruments that ship with the package, and those trained here, in a folder of runs.
+"""Who plays which track: the instruments that ship with the package, those trained here, in a folder of runs, and
+a sound font for drums and for the percussion and effects that no instrument here can stand for.
 
 A shipped instrument is a file NAME.safetensors in `synthnet/shipped`, with its model card NAME.md beside it; one file
 may hold several. A run is represented by `best.safetensors`, else `last.safetensors`. By a track's General MIDI program
@@ -8,17 +9,24 @@ comes first. An instrument with a qualified name, such as trumpet-synthnet, neve
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from synthnet.files import InputError
 from synthnet.models.checkpoint import Checkpoint, CheckpointHeader, Voice, fact, load_checkpoint, peek_checkpoint
-from synthnet.score.general_midi import KNOWN_INSTRUMENTS, family_of, known_instrument, plain_name, program_name
+from synthnet.score.general_midi import (
+    KNOWN_INSTRUMENTS,
+    UNPITCHED,
+    family_of,
+    known_instrument,
+    plain_name,
+    program_name,
+)
 from synthnet.score.notes import Score
 
 SHIPPED = Path(__file__).parent.parent / "shipped"
@@ -37,6 +45,63 @@ class Seat:
     voice: Voice
     where: str = ""
 
+    @property
+    def kind(self) -> str:
+        """The kind of model."""
+        return self.checkpoint.config.kind
+
+    @property
+    def level(self) -> float:
+        """Factor that brings the instrument's output to the level of its teacher: the corpus's gain is divided out."""
+        names = self.checkpoint.instruments
+        number = names.index(self.voice.name) if self.voice.name in names else 0
+        gain = fact(self.checkpoint.training, "corpora", number, "gain")
+        return 1.0 / gain if isinstance(gain, int | float) and gain > 0 else 1.0
+
+    @property
+    def group(self) -> Hashable:
+        """Equal for seats that play together."""
+        return id(self.checkpoint)
+
+    @property
+    def velocity(self) -> bool:
+        """Whether it plays velocities."""
+        return self.checkpoint.config.velocity
+
+    def release_s(self, pitch: int) -> float:
+        """Seconds in which a note of this MIDI key dies away, 0 if unknown."""
+        seconds = self.checkpoint.weights.get("release_s")  # of a harmonic instrument, by key
+        return 0.0 if seconds is None else float(seconds[pitch])
+
+
+@dataclass(frozen=True)
+class FontSeat:
+    """A sound font plays a track."""
+
+    soundfont: Path
+    voice: Voice
+    kind: ClassVar[str] = "soundfont"
+    level: ClassVar[float] = 1.0
+    velocity: ClassVar[bool] = True
+
+    @property
+    def group(self) -> Hashable:
+        """Equal for seats that play together."""
+        return self.soundfont
+
+    @property
+    def where(self) -> str:
+        """The font's file."""
+        return str(self.soundfont)
+
+    def release_s(self, pitch: int) -> float:
+        """Seconds after a note: a cymbal has lost 40 dB then."""
+        return 2.0
+
+
+Seats = Sequence[Seat | FontSeat | None]
+"""Who plays each of the first parts of a score, `Score.parts`; None, or a part beyond them: nobody."""
+
 
 @dataclass(frozen=True)
 class Player:
@@ -46,8 +111,8 @@ class Player:
         program: General MIDI, 0 to 127.
         lowest_pitch, highest_pitch: MIDI keys: the range of an instrument that is known by name, of others the keys
             that it was trained on.
-        rmse_cqt_db: of its mean output, against the clean teacher.
-        evaluated: whether `rmse_cqt_db` was measured after training; else it is from the few seconds of the validation
+        rmse_cqt_db, rmse_cqt_50_db: of its mean output, against the clean teacher; floors at -80 and at -50 dB.
+        evaluated: whether they were measured after training; else it is from the few seconds of the validation
             while training, the mean over all instruments of the network.
         header: of the file; its weights are unread.
     """
@@ -58,6 +123,7 @@ class Player:
     highest_pitch: int | None
     sample_rate_hz: int
     rmse_cqt_db: float | None
+    rmse_cqt_50_db: float | None
     evaluated: bool
     shipped: bool
     path: Path
@@ -70,7 +136,9 @@ class Player:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {name: value for name, value in vars(self).items() if name != "header"} | {"path": str(self.path)}
+        more = {"path": str(self.path), "kind": self.header.config.model, "bytes": self.path.stat().st_size}
+        more["licence"] = "MIT" if self.shipped else None
+        return {name: value for name, value in vars(self).items() if name != "header"} | more
 
 
 @dataclass(frozen=True)
@@ -87,8 +155,15 @@ class Library:
     errors: tuple[str, ...] = ()
     any_name: bool = False
 
-    def assign(self, score: Score, spec: str | None = None, kind: str | None = None) -> list[Seat]:
-        """Who plays each track of the score, in order; tracks of one file share one checkpoint.
+    def assign(
+        self,
+        score: Score,
+        spec: str | None = None,
+        kind: str | None = None,
+        programs: Mapping[int, str] | None = None,
+        soundfont: Path | None = None,
+    ) -> list[Seat | FontSeat | None]:
+        """Who plays each part of the score, in order; tracks of one file share one checkpoint.
 
         Args:
             spec: `flute` for all tracks; `0=cello,1=trumpet` for numbered tracks, counted from 0, while the others go
@@ -96,19 +171,33 @@ class Library:
                 `cello:0.5+trumpet:0.5`, each instrument embedding times its weight. Weights are above 0, up to 10, and
                 are not normalised.
             kind: "harmonic", "synthnet" or another model, which plays the programs that it has an instrument for.
+            programs: instruments or mixtures by General MIDI program, for tracks that `spec` does not name.
+            soundfont: plays drums, and percussion and effects without an instrument of their program; None: nobody.
 
         Raises:
             InputError: no such instrument or track, a malformed spec or mixture, or nobody who can play.
         """
-        chosen = []
+        by_program = {program: self._by_name(text) for program, text in (programs or {}).items()}
+        chosen = list[tuple[Player, Voice] | None]()
         for track, text in zip(score.tracks, self._asked_by_track(spec, len(score.tracks)), strict=True):
-            if text is None:
-                player, why = self.nearest(track.program, kind)
-                chosen.append((player, replace(player.header.voice(player.name), why=why)))
-            else:
+            if text is not None:
                 chosen.append(self._by_name(text))
-        loaded = {path: load_checkpoint(path) for path in {player.path for player, _ in chosen}}
-        return [Seat(loaded[player.path], voice, player.where) for player, voice in chosen]
+            elif track.program in by_program:
+                chosen.append(by_program[track.program])
+            else:
+                player, why = self.nearest(track.program, kind)
+                stands_for = self.any_name or player.program == track.program or track.program not in UNPITCHED
+                chosen.append((player, replace(player.header.voice(player.name), why=why)) if stands_for else None)
+        loaded = {path: load_checkpoint(path) for path in {found[0].path for found in chosen if found}}
+        seats = list[Seat | FontSeat | None]()
+        for part, found in zip(score.parts, [*chosen, *[None] * len(score.drums)], strict=True):
+            if found:
+                seats.append(Seat(loaded[found[0].path], found[1], found[0].where))
+            else:
+                what = "drums" if part.drums else f"program {part.program}, {program_name(part.program)}"
+                voice = Voice("sound font", None, f"as no instrument here plays {what}")
+                seats.append(None if soundfont is None else FontSeat(soundfont, voice))
+        return seats
 
     def seat(self, text: str) -> Seat:
         """The instrument of a name, or a mixture; raises as `assign`."""
@@ -131,17 +220,20 @@ class Library:
         """The instrument nearest to a General MIDI program, 0 to 127, and why.
 
         One of the program, of this kind if there is one, shipped ones first; else a shipped one of the same family,
+        the nearest below the program before those above, since General MIDI lists an instrument before its variants;
         else the piano, else the first. One's own play other programs than theirs only where nothing is shipped.
 
         Raises:
             InputError: there is none.
         """
 
-        def rank(player: Player) -> tuple[bool, ...]:
+        def rank(player: Player) -> tuple[int, ...]:
             other_program, other_kind = player.program != program, player.header.config.model != kind
             other_family = player.program is None or family_of(player.program) != family_of(program)
             last_resort = other_family and player.name != FALLBACK
-            return other_program or other_kind, other_program, not player.shipped, other_family, last_resort
+            above = 0 if other_family else (player.program or 0) - program
+            near = (above > 0, abs(above))
+            return other_program or other_kind, other_program, not player.shipped, other_family, last_resort, *near
 
         plain = [player for player in self.players if self.any_name or plain_name(player.name) == player.name]
         players = plain + [player for player in self.players if not rank(player)[0]]
@@ -152,11 +244,20 @@ class Library:
                 f"no instrument plays by its program yet; {asked}make one: synthnet train --instrument trumpet"
             )
         player = min(players, key=rank)
-        not_of_kind, other_program, _, other_family, _ = rank(player)
+        not_of_kind, other_program, _, other_family, *_ = rank(player)
         if not other_program:
             return player, f"its program {program}" if not_of_kind else f"the {kind} network of program {program}"
         about = f"program {program}, {program_name(program)}"
         return player, f"as no instrument of its family ({about}) is here" if other_family else f"nearest to {about}"
+
+    def programs(self) -> dict[Player, list[int]]:
+        """The General MIDI programs that go to each instrument unless asked otherwise."""
+        played: dict[Player, list[int]] = {}
+        for program in range(128) if self.players else ():
+            player = self.nearest(program)[0]
+            if player.program == program or program not in UNPITCHED:
+                played.setdefault(player, []).append(program)
+        return played
 
     def starting_point(self, text: str, program: int) -> tuple[Path, str | None]:
         """The file that a training starts from, and the instrument in it; None: all that are in it.
@@ -242,9 +343,8 @@ def _players(path: Path, shipped: bool) -> list[Player]:
     for number, (name, program) in enumerate(zip(header.instruments, header.programs, strict=True)):
         trained = [fact(header.training, "ranges", number, end) for end in ("lowest_pitch", "highest_pitch")]
         lowest, highest = ranges.get(name, [key if isinstance(key, int) else None for key in trained])
-        rmse_db, evaluated = _rmse_cqt_db(header.figures, name)
-        rate = header.sample_rate_hz
-        players.append(Player(name, program, lowest, highest, rate, rmse_db, evaluated, shipped, path, header))
+        reached, rate = _rmse_cqt_db(header.figures, name), header.sample_rate_hz
+        players.append(Player(name, program, lowest, highest, rate, *reached, shipped, path, header))
     return players
 
 
@@ -261,23 +361,35 @@ def _find(text: str, players: Sequence[Player]) -> Player | None:
     return best if any(equals(best)) else None
 
 
-def _rmse_cqt_db(figures: Mapping[str, Any], name: str) -> tuple[float | None, bool]:
-    """RMSE-CQT of an instrument's mean output, and whether it was measured after training.
+def _rmse_cqt_db(figures: Mapping[str, Any], name: str) -> tuple[float | None, float | None, bool]:
+    """RMSE-CQT of an instrument's mean output at both floors, and whether it was measured after training.
 
     That of whole pieces comes first, then of separate seconds, of the Prelude, and of the validation while training.
     """
+
+    def at(*keys: str) -> tuple[Any, Any]:
+        found = fact(figures, *keys)
+        return fact(found, "rmse_cqt_db"), fact(found, "rmse_cqt_50_db")
+
     pieces = fact(figures, "evaluations", name, "pieces")
-    of_pieces = [fact(piece, "expectation", "rmse_cqt_db") for piece in pieces] if isinstance(pieces, list) else []
-    of_pieces = [figure for figure in of_pieces if isinstance(figure, float)]
+    means = [fact(piece, "expectation") for piece in pieces] if isinstance(pieces, list) else []
     in_order = [
-        sum(of_pieces) / len(of_pieces) if of_pieces else None,
-        fact(figures, "evaluations", name, "rmse_cqt_expectation_db"),
-        fact(figures, "measured", name, "network", "prelude", "rmse_cqt_db"),
-        fact(figures, "validation", "rmse_cqt_expectation_db"),
-        fact(figures, "validation", "rmse_cqt_db"),
+        (_mean(fact(piece, "rmse_cqt_db") for piece in means), _mean(fact(piece, "rmse_cqt_50_db") for piece in means)),
+        (fact(figures, "evaluations", name, "rmse_cqt_expectation_db"), None),
+        at("measured", name, "network", "prelude"),
+        (fact(figures, "validation", "rmse_cqt_expectation_db"), None),
+        at("validation"),
     ]
-    known = ((figure, number < 3) for number, figure in enumerate(in_order) if isinstance(figure, float))
-    return next(known, (None, False))
+    for number, (at_80, at_50) in enumerate(in_order):
+        if isinstance(at_80, float):
+            return at_80, at_50 if isinstance(at_50, float) else None, number < 3
+    return None, None, False
+
+
+def _mean(figures: Iterable[Any]) -> float | None:
+    """The mean of those that are numbers."""
+    numbers = [figure for figure in figures if isinstance(figure, float)]
+    return sum(numbers) / len(numbers) if numbers else None
 
 
 def _mixture_weights(text: str) -> list[tuple[str, float]]:

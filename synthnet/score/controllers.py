@@ -4,10 +4,10 @@ A step function is a tuple of (time_s, value), sorted by time. A value holds unt
 controller has its default. Consecutive values differ.
 
 The module follows the pitch wheel, its range and the channel's tuning (registered parameters 0, 1 and 2), the
-modulation wheel, volume and expression, and the master volume and tuning of the port. Whole semitones of tuning move
-the keys (`ChannelControllers.shift`); the rest bends them. "Reset all controllers" follows MIDI's recommended practice
-RP-015, data increment and decrement RP-018. The most significant byte of a data entry sets the least significant one
-to 0.
+modulation wheel, volume, expression and pan, and the master volume and tuning of the port. Whole semitones of tuning
+move the keys (`ChannelControllers.shift`); the rest bends them. "Reset all controllers" follows MIDI's recommended
+practice RP-015, data increment and decrement RP-018. The most significant byte of a data entry sets the least
+significant one to 0.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 Curve = tuple[tuple[float, float], ...]
-Kind = Literal["pitch", "vibrato", "gain"]
+Kind = Literal["pitch", "vibrato", "gain", "pan"]
 
-MODULATION, VOLUME, EXPRESSION = 1, 7, 11
+MODULATION, VOLUME, PAN, EXPRESSION = 1, 7, 10, 11
 DATA_MSB, DATA_LSB, DATA_INCREMENT, DATA_DECREMENT = 6, 38, 96, 97
 DATA_ENTRY = (DATA_MSB, DATA_LSB, DATA_INCREMENT, DATA_DECREMENT)
 NRPN_LSB, NRPN_MSB, RPN_LSB, RPN_MSB = 98, 99, 100, 101
@@ -30,19 +30,19 @@ RESET_ALL_CONTROLLERS = 121
 
 # Registered parameters by number, (MSB, LSB).
 BEND_RANGE, FINE_TUNING, COARSE_TUNING, NO_PARAMETER = (0, 0), (0, 1), (0, 2), (127, 127)
+UNREGISTERED = (-1, -1)  # stands for all others
 PARAMETER_DEFAULTS = {BEND_RANGE: (2, 0), FINE_TUNING: (64, 0), COARSE_TUNING: (64, 0)}
 
 FULL_VOLUME, FULL_EXPRESSION = 100, 127  # the defaults, 0 dB
-LEVEL_DEFAULTS: dict[int, float] = {MODULATION: 0, VOLUME: FULL_VOLUME, EXPRESSION: FULL_EXPRESSION}
+LEVEL_DEFAULTS: dict[int, float] = {MODULATION: 0, VOLUME: FULL_VOLUME, EXPRESSION: FULL_EXPRESSION, PAN: 64}
 FULL_WHEEL = 8192
-DEFAULTS = {"pitch": 0.0, "vibrato": 0.0, "gain": 1.0}
+SMOOTH_S = 0.01
+DEFAULTS = {"pitch": 0.0, "vibrato": 0.0, "gain": 1.0, "pan": 0.5}
 # The kinds that `Controls.counts` counts, and the value of each that is not counted.
 COUNTED_DEFAULTS = {
     "pitch bends": 0.0,
     "tuning changes": 0.0,
     "modulation changes": 0,
-    "volume changes": FULL_VOLUME,
-    "expression changes": FULL_EXPRESSION,
 }
 
 
@@ -53,13 +53,15 @@ class Controls:
     pitch: semitones, added to every key; by default 0.
     vibrato: depth, 0 to 1; by default 0.
     gain: linear factor of the amplitude, 0 to 1.62; by default 1. It is (volume / 100)^2 (expression / 127)^2.
-    counts: how often controllers took a value other than their defaults, by kind, named in the plural, none of them 0.
-        Counts describe the file and take no part in comparisons.
+    pan: from 0, left, to 1, right; by default 0.5. It is (pan - 1) / 126; 0 is left, too (RP-036).
+    counts: how often the controllers that not everybody plays took a value other than their defaults, by kind, named in
+        the plural, none of them 0. Counts describe the file and take no part in comparisons.
     """
 
     pitch: Curve = ()
     vibrato: Curve = ()
     gain: Curve = ()
+    pan: Curve = ()
     counts: tuple[tuple[str, int], ...] = field(default=(), compare=False)
 
     def value_at(self, kind: Kind, times_s: npt.ArrayLike) -> np.ndarray:
@@ -67,6 +69,22 @@ class Controls:
         curve: Curve = getattr(self, kind)
         values = np.array([DEFAULTS[kind], *(value for _, value in curve)])
         return values[np.searchsorted([time_s for time_s, _ in curve], times_s, side="right")]
+
+    def smoothed(self, kind: Kind, begin: int, n: int, sample_rate_hz: int) -> npt.NDArray[np.float32] | np.float32:
+        """The mean of a step function over the last 10 ms, at n samples from `begin` on; one value if it is constant.
+
+        What is set at the very beginning has always been so.
+        """
+        curve: Curve = getattr(self, kind)
+        if not curve:
+            return np.float32(DEFAULTS[kind])
+        changes, values = np.array(curve).T
+        now = (begin + np.arange(n)) / sample_rate_hz
+        before = values[0] if changes[0] <= 0 else DEFAULTS[kind]
+        times = np.concatenate([[-1.0], changes, [max(now[-1], changes[-1]) + 1]])
+        integral = np.concatenate([[0.0], np.cumsum(np.append(before, values) * np.diff(times))])
+        mean = (np.interp(now, times, integral) - np.interp(now - SMOOTH_S, times, integral)) / SMOOTH_S
+        return mean.astype(np.float32)
 
     def excerpt(self, start_s: float, stop_s: float) -> Controls:
         """The controls from `start_s` to `stop_s`, shifted to time 0; `counts` stay those of the whole."""
@@ -78,14 +96,13 @@ class Controls:
                     _step(steps, DEFAULTS[kind], max(time_s - start_s, 0.0), value)
             return tuple(steps)
 
-        return replace(self, pitch=cut("pitch"), vibrato=cut("vibrato"), gain=cut("gain"))
+        return replace(self, pitch=cut("pitch"), vibrato=cut("vibrato"), gain=cut("gain"), pan=cut("pan"))
 
 
 class ChannelControllers:
     """Follows the controllers of a channel, message by message in order of time."""
 
     def __init__(self) -> None:
-        self._master = {"volume": 1.0, "fine": 0.0, "coarse": 0.0}
         self._curves: dict[str, list[tuple[float, float]]] = {kind: [] for kind in DEFAULTS | COUNTED_DEFAULTS}
         self.switch_on(0.0)
 
@@ -99,19 +116,20 @@ class ChannelControllers:
         """Semitones above equal temperament."""
         _, (fine_msb, fine_lsb), (coarse, _) = self._parameters.values()
         channel = coarse - 64 + (fine_msb * 128 + fine_lsb - 8192) / 8192
-        return channel + self._master["coarse"] + self._master["fine"]
+        return channel + self._master["coarse"] + self._master["fine"] + self._master["part"]
 
     def switch_on(self, now_s: float) -> None:
         """Begin anew, as a sound module that is switched on."""
         self._wheel = 0
+        self._master = {"volume": 1.0, "fine": 0.0, "coarse": 0.0, "part": 0.0}
         self._levels = dict(LEVEL_DEFAULTS)
         self._parameters = dict(PARAMETER_DEFAULTS)
         self._selected = NO_PARAMETER
         self._keep(now_s)
 
-    def set_master(self, now_s: float, **master: float) -> None:
-        """Set the `volume` of the whole port, 0 to 1, or its `fine` or `coarse` tuning in semitones."""
-        self._master |= master
+    def set_master(self, now_s: float, **values: float) -> None:
+        """Set the `volume` of the whole port, 0 to 1, its `fine` or `coarse` tuning, or the `part`'s, in semitones."""
+        self._master |= values
         self._keep(now_s)
 
     def bend(self, wheel: int, now_s: float) -> None:
@@ -129,25 +147,25 @@ class ChannelControllers:
         elif control == RPN_LSB:
             self._selected = (self._selected[0], value)
         elif control in (NRPN_MSB, NRPN_LSB):
-            self._selected = NO_PARAMETER
-        elif control == RESET_ALL_CONTROLLERS:  # but not volume, bend range and tuning
+            self._selected = NO_PARAMETER if value == 127 else UNREGISTERED
+        elif control == RESET_ALL_CONTROLLERS:  # but not volume, pan, bend range and tuning
             self._wheel, self._selected = 0, NO_PARAMETER
             self._levels |= {MODULATION: 0, EXPRESSION: FULL_EXPRESSION}
         elif control in DATA_ENTRY and self._selected in self._parameters:
             self._enter(control, value)
         else:
-            known = False
+            known = control in DATA_ENTRY and self._selected == NO_PARAMETER  # it has no effect anywhere
         self._keep(now_s)
         return known
 
     def controls(self) -> Controls:
         """The controls up to now."""
-        pitch, vibrato, gain = (tuple(self._curves[kind]) for kind in DEFAULTS)
+        curves = {kind: tuple(self._curves[kind]) for kind in DEFAULTS}
         counts = (
             (kind, sum(value != default for _, value in self._curves[kind]))
             for kind, default in COUNTED_DEFAULTS.items()
         )
-        return Controls(pitch, vibrato, gain, tuple((kind, n) for kind, n in counts if n))
+        return Controls(**curves, counts=tuple((kind, n) for kind, n in counts if n))
 
     def _enter(self, control: int, value: int) -> None:
         """Change the selected parameter by a controller of data entry."""
@@ -166,12 +184,12 @@ class ChannelControllers:
     def _keep(self, now_s: float) -> None:
         """Add the present values to the curves."""
         range_msb, range_lsb = self._parameters[BEND_RANGE]
-        modulation, volume, expression = self._levels.values()
+        modulation, volume, expression, pan = self._levels.values()
         volume *= self._master["volume"]
         bend = self._wheel * (range_msb + range_lsb / 100) / FULL_WHEEL
         tuning = self._tuning - self.shift
         gain = (volume * expression / (FULL_VOLUME * FULL_EXPRESSION)) ** 2
-        values = (bend + tuning, modulation / 127, gain, bend, tuning, modulation, volume, expression)
+        values = (bend + tuning, modulation / 127, gain, max(pan - 1, 0) / 126, bend, tuning, modulation)
         defaults = (*DEFAULTS.values(), *COUNTED_DEFAULTS.values())
         for curve, default, value in zip(self._curves.values(), defaults, values, strict=True):
             _step(curve, default, now_s, value)

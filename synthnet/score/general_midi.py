@@ -17,6 +17,7 @@ HARMONICS = tuple(float(order) for order in range(1, 13))
 # above 5.3: a note a fifth below that still rings would seem stronger than the note itself.
 BAR_PARTIALS = (1.0, 5.28, 12.85)
 
+UNPITCHED = range(115, 128)  # programs of percussion and sound effects that no pitched instrument can stand for
 NARROWEST_RANGE = 14  # semitones: études need room for their scales, leaps and chords
 RESERVED_NAMES = ("all", "shipped")  # words that mean something else where an instrument is named
 NOTE_NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")

@@ -22,8 +22,11 @@ CHANNELS = tuple(channel for channel in range(16) if channel != DRUM_CHANNEL)
 WRITTEN_TICKS_PER_S = 20_000  # at 120 beats a minute a beat has half of them
 
 
-def read_score(path: Path) -> Score:
+def read_score(path: Path, *, drums: bool = False) -> Score:
     """Read a standard MIDI file that holds notes; `-` is standard input.
+
+    Args:
+        drums: whether a file of drums alone holds notes.
 
     Raises:
         InputError: naming the file; it is missing, unreadable, damaged, cut short, of several patterns (type 2), longer
@@ -34,10 +37,10 @@ def read_score(path: Path) -> Score:
             data = sys.stdin.buffer.read()
         else:
             with open(path, "rb") as file:
-                data = file.read(4)
-                data += file.read() if data in (b"MThd", b"RIFF") else b""
+                data = file.read(12)  # what is none may be large
+                data += file.read() if data[:4] == b"MThd" or data[8:] == b"RMID" else b""
         score = to_score(parse_midi(data))
-        if not score.tracks:
+        if not (score.parts if drums else score.tracks):
             line = score.left_out_line()
             raise InputError("no notes" + (f" ({line})" if line else ""))
         return score

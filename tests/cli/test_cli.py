@@ -417,9 +417,9 @@ def test_without_a_folder_for_compiled_code_it_compiles_and_says_so() -> None:
 
 def test_a_terminated_command_leaves_nothing(tmp_path: Path, song: Path, network: Path) -> None:
     script = (
-        "import os, signal, synthnet.generation.render as render; from synthnet.cli import main\n"
+        "import os, signal, synthnet.audio.mix as mix; from synthnet.cli import main\n"
         "def play(*_):\n    os.kill(os.getpid(), signal.SIGTERM)\n    yield\n"
-        "render.play_tracks = play; main()"
+        "mix.Mixer.blocks = play; main()"
     )
     words = ["render", str(song), "--checkpoint", str(network), "-o", str(tmp_path / "o.wav")]
     done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from synthnet.evaluation import plots
 from synthnet.evaluation.cqt import cqt_decibels, mean_and_ci95, rmse_cqt_at_floors
-from synthnet.evaluation.plots import plot_comparison, plot_training
+from synthnet.evaluation.plots import plot_comparison, plot_song, plot_training
 from synthnet.files import InputError
 from synthnet.score.notes import Note
 
@@ -150,3 +150,20 @@ class TestPlotTraining:
     def test_no_rows(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"a\.png: no training figures"):
             plot_training(tmp_path / "a.png", [])
+
+
+class TestPlotSong:
+    def test_notes_lie_over_the_spectrogram_and_levels_below(self, drawn: list[Figure], tmp_path: Path) -> None:
+        parts = [[Note(69, 127, 0.0, 1.0), Note(72, 1, 1.0, 1.5)], [Note(45, 64, 0.5, 2.0)]]
+        sound = tone(2) * np.repeat([1.0, 0.1], RATE).astype(np.float32)
+        plot_song(tmp_path / "song.png", sound, RATE, parts, "Song", 0.5 * sound)
+        above, below, *_ = drawn[0].axes
+        boxes = [(box.get_x(), box.get_y() + 0.4, box.get_width()) for box in above.patches]
+        assert boxes == [(0.0, 69.0, 1.0), (1.0, 72.0, 0.5), (0.5, 45.0, 1.5)]
+        assert above.patches[0].get_alpha() > above.patches[1].get_alpha()
+        assert above.patches[0].get_facecolor()[:3] != above.patches[2].get_facecolor()[:3]
+        mine, theirs = (line.get_ydata() for line in below.lines)
+        np.testing.assert_allclose(
+            mine, np.repeat([20 * np.log10(0.5 / 2**0.5), 20 * np.log10(0.05 / 2**0.5)], 20), atol=0.05
+        )
+        np.testing.assert_allclose(theirs - mine, 20 * np.log10(0.5), atol=1e-3)

@@ -12,7 +12,7 @@ import torch
 from conftest import SMALL, small_weights
 from scipy.signal import hilbert
 
-from synthnet.generation.harmonic import KEY_STRIDE, HarmonicPlayer, Part, smooth_gain
+from synthnet.generation.harmonic import KEY_STRIDE, HarmonicPlayer, Part
 from synthnet.kernels.voices import TABLE_SAMPLES, Breakpoints
 from synthnet.models import HarmonicInstrument, build_model
 from synthnet.models.envelopes import (
@@ -212,10 +212,10 @@ def test_volume_and_expression_are_general_midis_gains() -> None:
 
 def test_gains_are_smoothed_over_10_ms() -> None:
     controls = Controls(gain=((0.1, 0.5), (0.3, 1.5)))
-    gain = smooth_gain(controls, 0, RATE_HZ, RATE_HZ)
+    gain = controls.smoothed("gain", 0, RATE_HZ, RATE_HZ)
     assert isinstance(gain, np.ndarray)
     np.testing.assert_allclose(gain[[0, 800, 840, 880, 2_400, 2_440, 2_480, -1]], [1, 1, 0.75, 0.5, 0.5, 1, 1.5, 1.5])
-    always = smooth_gain(Controls(gain=((0.0, 0.25), (0.5, 1.0))), 0, RATE_HZ // 4, RATE_HZ)
+    always = Controls(gain=((0.0, 0.25), (0.5, 1.0))).smoothed("gain", 0, RATE_HZ // 4, RATE_HZ)
     np.testing.assert_allclose(always, 0.25, rtol=1e-6)  # what is set at the beginning has always been there
     one = notes((69, 100, 0.0, 1.0))
     played, still = (pure().play(Part(one, how), 0, RATE_HZ) for how in (controls, Controls()))

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from synthnet.files import InputError
 from synthnet.generation.library import SHIPPED, Library, read_file, read_library
-from synthnet.generation.render import Settings, play_score
+from synthnet.generation.render import Settings, render_in_memory
 from synthnet.models import build_model, preset_config
 from synthnet.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from synthnet.score.general_midi import find_instrument, plain_name
@@ -88,9 +88,18 @@ def test_the_nearest_by_program(tmp_path: Path) -> None:
         5: "piano shipped: nearest to program 5, Electric Piano 2",
         24: "guitar guitar: its program 24",
         25: "piano shipped: as no instrument of its family (program 25, Acoustic Guitar (steel)) is here",
-        127: "piano shipped: as no instrument of its family (program 127, Gunshot) is here",
+        114: "piano shipped: as no instrument of its family (program 114, Steel Drums) is here",
     }
     assert cast(library, score_of(*expected)) == list(expected.values())
+
+
+def test_within_a_family_the_nearest_below_comes_first(tmp_path: Path) -> None:
+    library = library_of(tmp_path, ("piano", "choir", "strings", "saxophone", "clarinet", "violin", "cello"))
+    played = {player.name: programs for player, programs in library.programs().items()}
+    assert played["strings"] == [48, 49, 50, 51]
+    assert played["choir"] == [52, 53, 54, 55]
+    assert played["saxophone"] == [64, 65, 66, 67, 68, 69, 70]
+    assert played["violin"] == [40, 41]
 
 
 def test_without_a_piano_the_first_shipped_and_without_any_shipped_the_newest_own(tmp_path: Path) -> None:
@@ -246,7 +255,9 @@ def test_a_mixture_of_one_with_weight_1_is_that_instrument_to_the_bit(tmp_path: 
     library, score = one_file(tmp_path, "piano", "cello", "trumpet"), score_of(0)
 
     def audio(spec: str) -> np.ndarray:
-        return play_score(library.assign(score, spec), score, Settings(RATE, 0.0625, mean=False, n_chunks=1)).samples
+        return render_in_memory(
+            library.assign(score, spec), score, Settings(RATE, 0.0625, mean=False, n_chunks=1)
+        ).samples
 
     cello = audio("cello")
     assert np.array_equal(audio("cello:1.0"), cello)
@@ -310,7 +321,10 @@ def test_the_table_of_instruments(run: Run, tmp_path: Path) -> None:
         "flute": {"rmse_cqt_expectation_db": 9.0, "pieces": []},
         "cello": {
             "rmse_cqt_expectation_db": 9.0,
-            "pieces": [{"expectation": {"rmse_cqt_db": 7.0}}, {"expectation": {"rmse_cqt_db": 8.5}}],
+            "pieces": [
+                {"expectation": {"rmse_cqt_db": 7.0, "rmse_cqt_50_db": 4.0}},
+                {"expectation": {"rmse_cqt_db": 8.5, "rmse_cqt_50_db": 6.0}},
+            ],
         },
     }
     save(tmp_path / "runs" / "two" / "best.safetensors", "flute", "cello", figures={"evaluations": evaluated})
@@ -324,15 +338,21 @@ def test_the_table_of_instruments(run: Run, tmp_path: Path) -> None:
     shown = run("instruments")
     assert shown.status == 0
     table = [re.split(r"  +", line) for line in shown.out.splitlines()]
-    assert table[0] == ["instrument", "program", "keys", "rate, Hz", "RMSE-CQT, dB", "where"]
+    assert table[0] == [
+        *("instrument", "program", "plays", "keys", "kind", "size", "licence"),
+        *("rate, Hz", "RMSE-CQT -80 / -50, dB", "where"),
+    ]
     names = [path.stem for path in sorted(SHIPPED.glob("*.safetensors"))]
     assert [(row[0], row[-1]) for row in table[1 : 1 + len(names)]] == [(name, "shipped") for name in names]
+    shared = ["synthnet", "0.0 MB", "your own", "16000"]
     assert table[1 + len(names) :] == [
-        ["flute", "75", "36 C2 to 96 C7", "16000", "9.0", "runs/two/best.safetensors"],
-        ["cello", "42", "36 C2 to 81 A5", "16000", "7.8", "runs/two/best.safetensors"],
-        ["odd", "unknown", "unknown", "16000", "~11.3", "runs/odd/last.safetensors"],
-        ["kazoo", "41", "50 D3 to 71 B4", "16000", "unknown", "runs/kazoo/best.safetensors"],
+        ["flute", "75", "when asked for", "36 C2 to 96 C7", *shared, "9.0", "runs/two/best.safetensors"],
+        ["cello", "42", "when asked for", "36 C2 to 81 A5", *shared, "7.8 / 5.0", "runs/two/best.safetensors"],
+        ["odd", "unknown", "when asked for", "unknown", *shared, "~11.3", "runs/odd/last.safetensors"],
+        ["kazoo", "41", "41", "50 D3 to 71 B4", *shared, "unknown", "runs/kazoo/best.safetensors"],
     ]
+    violin = next(row for row in table if row[0] == "violin")
+    assert violin[1:7] == ["40", "40", "55 G3 to 100 E7", "harmonic", "0.5 MB", "MIT"]
     told = sorted(shown.err.splitlines())
     assert len(told) == 3
     for line, name in zip(told, ("cut", "folder", "foreign"), strict=True):
@@ -340,7 +360,10 @@ def test_the_table_of_instruments(run: Run, tmp_path: Path) -> None:
     everyone = json.loads(run("instruments", "--json").out)
     assert [who["name"] for who in everyone if who["shipped"]] == names
     facts = {who["name"]: who for who in everyone if not who["shipped"]}
-    assert facts["cello"]["rmse_cqt_db"] == 7.75
+    assert (facts["cello"]["rmse_cqt_db"], facts["cello"]["rmse_cqt_50_db"]) == (7.75, 5.0)
+    assert (facts["kazoo"]["plays"], facts["kazoo"]["kind"], facts["kazoo"]["licence"]) == ([41], "synthnet", None)
+    everywhere = sorted(program for who in everyone for program in who["plays"])
+    assert everywhere == list(range(115))  # percussion and effects beyond are the sound font's
     assert facts["cello"]["evaluated"] is True
     assert (facts["odd"]["program"], facts["odd"]["lowest_pitch"], facts["odd"]["evaluated"]) == (None, None, False)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ from synthnet.audio.mulaw import decode_mu_law
 from synthnet.generation import streams as streams_module
 from synthnet.generation.chunks import generate_in_chunks
 from synthnet.generation.library import Seat
-from synthnet.generation.render import Rendering, Settings, _even_blocks, render_score, rendering_samples
+from synthnet.generation.render import Rendering, Settings, render_score, rendering_samples
 from synthnet.generation.streams import Stream, generate
 from synthnet.models import Network, build_model, preset_config
 from synthnet.models.checkpoint import Checkpoint, Voice, arrays_of
+from synthnet.score.controllers import Controls
 from synthnet.score.notes import Note, Score, Track
 from synthnet.score.roll import roll_events
 
@@ -79,7 +80,7 @@ def seat_of(network: Network, rate: int = RATE, **training) -> Seat:
     return Seat(Checkpoint(network.config, rate, ("x",), training, arrays_of(network.state_dict())), Voice("x", None))
 
 
-DRAWN = Settings(RATE, mean=False, n_chunks=1)
+DRAWN = Settings(RATE, mean=False, n_chunks=1, mono=True)
 
 
 def render(
@@ -131,7 +132,8 @@ def test_mix_is_the_sum_of_the_stems_turned_down_only_if_it_would_clip(tmp_path:
         stems = [read_audio(tmp_path / "stems" / name).samples for name in names]
         assert len(mix) == rendering.n_samples == round((0.15 + 0.5) * RATE)
         np.testing.assert_allclose(stems, level * rendering.gain, atol=1e-4)
-        np.testing.assert_allclose(mix, min(2 * level, 0.99), atol=2e-4)
+        np.testing.assert_allclose(mix, 2 * level * rendering.gain, atol=2e-4)
+        assert 2 * level * rendering.gain < 10 ** (-1 / 20)
         assert (rendering.gain < 1) == turned_down
         assert rendering.silent_tracks == ()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mix.wav", "stems"]
@@ -146,7 +148,7 @@ def test_silence_while_notes_sound_is_noticed(tmp_path: Path) -> None:
 def test_interrupted_rendering_leaves_playable_audio_under_another_name(tmp_path: Path) -> None:
     calls = []
 
-    def interrupt(n: int) -> None:
+    def interrupt(n: int, numbers: object) -> None:
         calls.append(n)
         if len(calls) == 2:
             raise KeyboardInterrupt
@@ -170,9 +172,9 @@ def test_tracks_on_two_networks_are_what_each_network_plays_alone(tmp_path: Path
             [one, other, one],
             score,
             tmp_path / "mix.wav",
-            Settings(RATE, seed=4, mean=False, n_chunks=chunks),
+            Settings(RATE, seed=4, mean=False, n_chunks=chunks, mono=True),
             stems=together,
-            progress=done.append,
+            progress=lambda n, numbers, done=done: done.append(n),
         )
         assert sum(done) == 3 * rendering.n_samples
         stems = [read_audio(together / name).samples for name in ("01 a.wav", "02 b.wav", "03 c.wav")]
@@ -191,28 +193,11 @@ def test_tracks_on_two_networks_are_what_each_network_plays_alone(tmp_path: Path
                 np.testing.assert_allclose(stems[number], alone[row] * rendering.gain, atol=2 / 32_768)
 
 
-def test_even_blocks_are_the_same_audio_and_are_read_no_further_than_needed() -> None:
-    audio, taken = np.arange(40.0).reshape(2, 20), 0
-
-    def blocks() -> Iterator[np.ndarray]:
-        nonlocal taken
-        for length in (7, 0, 1, 12):
-            yield audio[:, taken : taken + length]
-            taken += length
-
-    made = []
-    for block in _even_blocks(blocks(), 3):
-        made.append(block)
-        assert taken <= 3 * len(made)
-    assert [block.shape[1] for block in made] == [3] * 6 + [2]
-    np.testing.assert_array_equal(np.concatenate(made, axis=1), audio)
-
-
 def test_a_network_of_another_rate_is_resampled_into_the_mix(tmp_path: Path) -> None:
     """A constant stays one, at the length asked for, but for the filter's ringing at its ends."""
     seats = [seat_of(one_class_network(178), RATE // 2)] * 2
     n_samples = len(rendering_samples(TWO_TRACKS, seats, Settings(RATE)))
-    render_score(seats, TWO_TRACKS, tmp_path / "mix.wav", Settings(RATE, n_chunks=1))
+    render_score(seats, TWO_TRACKS, tmp_path / "mix.wav", Settings(RATE, n_chunks=1, mono=True))
     mix = read_audio(tmp_path / "mix.wav").samples
     assert len(mix) == n_samples == round(0.65 * RATE)
     np.testing.assert_allclose(mix[500:-500], 2 * float(decode_mu_law(np.array(178))), atol=1e-3)
@@ -220,5 +205,14 @@ def test_a_network_of_another_rate_is_resampled_into_the_mix(tmp_path: Path) -> 
 
 def test_the_gain_of_a_corpus_is_divided_out(tmp_path: Path) -> None:
     seat = seat_of(one_class_network(178), corpora=[{"gain": 4.0}])
-    rendering = render([seat, seat], TWO_TRACKS, tmp_path / "mix.wav")
-    assert rendering.peak == pytest.approx(2 * float(decode_mu_law(np.array(178))) / 4, rel=1e-4)
+    render([seat, seat], TWO_TRACKS, tmp_path / "mix.wav")
+    middle = read_audio(tmp_path / "mix.wav").samples[1_000:-1_000]
+    np.testing.assert_allclose(middle, 2 * float(decode_mu_law(np.array(178))) / 4, atol=1e-4)
+
+
+def test_the_mixer_gives_networks_the_volume_of_their_channel(tmp_path: Path) -> None:
+    halved = Score(tuple(replace(track, controls=Controls(gain=((0.0, 0.5),))) for track in TWO_TRACKS.tracks))
+    for score, factor in ((TWO_TRACKS, 1), (halved, 0.5)):
+        render(one_class_network(178), score, tmp_path / "mix.wav")
+        middle = read_audio(tmp_path / "mix.wav").samples[1_000:-1_000]
+        np.testing.assert_allclose(middle, factor * 2 * float(decode_mu_law(np.array(178))), atol=1e-4)

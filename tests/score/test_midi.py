@@ -1,86 +1,19 @@
-"""Reading MIDI files: bytes built by hand for each property of files in the wild, other readers, mutated files.
-
-Hand-built files have 500 ticks a beat: at the default tempo of 120 beats a minute a tick is a millisecond.
-"""
+"""Reading MIDI files: bytes built by hand for each property, and other readers."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
 import random
-import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import mido
 import pretty_midi
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from handmade import END, MS_100, MS_200, MS_500, assert_same_notes, delta, pitches_and_times, smf
 
-from synthnet.files import InputError
 from synthnet.score.controllers import Controls
-from synthnet.score.midi import read_score, write_midi
+from synthnet.score.midi import read_score
 from synthnet.score.notes import Note, Score, Track
-
-END = "00 FF2F00"
-
-
-def smf(*tracks: str, division: int = 500, smf_type: int = 1) -> bytes:
-    """A MIDI file from tracks in hexadecimal."""
-    chunks = b"".join(b"MTrk" + len(body).to_bytes(4, "big") + body for body in map(bytes.fromhex, tracks))
-    return b"MThd" + bytes.fromhex(f"00000006 {smf_type:04X} {len(tracks):04X} {division & 0xFFFF:04X}") + chunks
-
-
-def delta(ticks: int) -> str:
-    """A variable-length quantity in hexadecimal."""
-    groups = [ticks & 0x7F]
-    while ticks := ticks >> 7:
-        groups.append(ticks & 0x7F | 0x80)
-    return bytes(reversed(groups)).hex()
-
-
-MS_100, MS_200, MS_500 = delta(100), delta(200), delta(500)
-
-
-@pytest.fixture
-def read(tmp_path: Path):
-    """Reads a file of the given bytes."""
-
-    def read_bytes(data: bytes) -> Score:
-        path = tmp_path / "score.mid"
-        path.write_bytes(data)
-        return read_score(path)
-
-    return read_bytes
-
-
-@pytest.fixture
-def refusal(tmp_path: Path):
-    """The short line with which a file of the given bytes is refused, without the path that it must begin with."""
-
-    def refuse(data: bytes) -> str:
-        path = tmp_path / "score.mid"
-        path.write_bytes(data)
-        with pytest.raises(InputError) as caught:
-            read_score(path)
-        message = str(caught.value)
-        assert "\n" not in message
-        assert message.startswith(f"{path}: ")
-        assert len(message) < len(f"{path}: ") + 120
-        return message.removeprefix(f"{path}: ")
-
-    return refuse
-
-
-def assert_same_notes(track: Track, other: Track, within_s: float = 1e-9) -> None:
-    assert [(n.pitch, n.velocity) for n in track.notes] == [(n.pitch, n.velocity) for n in other.notes]
-    for note, same in zip(track.notes, other.notes, strict=True):
-        assert (note.start_s, note.end_s) == pytest.approx((same.start_s, same.end_s), abs=within_s)
-
-
-def pitches_and_times(score: Score) -> list[tuple[int, float, float]]:
-    return [(note.pitch, note.start_s, note.end_s) for note in score.notes]
-
 
 # ------------------------------------------------------------------------------------------ notes and pedals
 
@@ -309,10 +242,18 @@ def test_tracks_of_a_channel_share_its_controls(read) -> None:
     assert other.controls == Controls()
 
 
-def test_controllers_of_the_drums_are_no_one_s(read) -> None:
-    score = read(smf(f"00 E9 00 60 00 B9 07 20 00 90 3C 50 {MS_100} 80 3C 00 {END}"))
-    assert score.tracks[0].controls == Controls()
-    assert score.left_out_line(score.tracks) is None
+def test_drums_are_parts_with_controllers_and_kits_whose_keys_no_tuning_moves(read) -> None:
+    tuned = "00 B9 65 00 00 B9 64 02 00 B9 06 4C"  # an octave up
+    drums = f"00 C9 19 00 B9 0A 00 {tuned} 00 99 24 50 {MS_100} 89 24 00"
+    score = read(smf(f"00 E8 00 60 00 B8 07 20 {drums} 00 90 3C 50 {MS_100} 80 3C 00 {END}"))
+    assert score.tracks == (Track((Note(60, 80, 0.1, 0.2),)),)
+    assert score.drums == (Track((Note(36, 80, 0.0, 0.1),), 25, "", Controls(pan=((0.0, 0.0),)), True),)
+    assert score.parts == score.tracks + score.drums
+    (cut,) = score.excerpt(0.05, 0.04).parts
+    assert replace(cut, notes=()) == replace(score.drums[0], notes=())
+    assert [note.end_s for note in cut.notes] == pytest.approx([0.04])
+    assert score.left_out_line(score.tracks) == "left out: 1 drum note"
+    assert score.left_out_line(score.tracks, unplayed=()) is None
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -349,166 +290,22 @@ def test_everything_left_out_is_counted_by_kind(read) -> None:
         )
     )
     assert pitches_and_times(score) == [(60, 0.1, 0.2)]
-    assert dict(score.left_out) == {"drum notes": 2, "aftertouch changes": 2, "zero-length notes": 1}
+    assert [(note.pitch, note.start_s) for drums in score.drums for note in drums.notes] == [(36, 0.0), (38, 0.0)]
+    assert dict(score.left_out) == {"aftertouch changes": 2, "zero-length notes": 1}
     assert score.left_out_line() == "left out: 2 drum notes, 2 aftertouch changes, 1 zero-length note"
 
 
 def test_controls_are_left_out_of_the_tracks_that_are_played_without_them(read) -> None:
     bend = "00 E0 00 50"
     note = f"00 90 3C 50 {MS_100} 80 3C 00"
-    score = read(smf(f"{bend} {note} 00 C0 2A {note} 00 B1 07 20 00 91 3C 50 {MS_100} FF2F00"))
+    score = read(smf(f"{bend} {note} 00 C0 2A {note} 00 B1 01 20 00 B1 07 20 00 B1 0A 20 00 91 3C 50 {MS_100} FF2F00"))
     first, second, other = score.tracks
     assert set(score.left_out) <= {"system-exclusive messages"}
     assert score.left_out_line([first]) == "left out: 1 pitch bend"
     assert score.left_out_line([first, second]) == "left out: 1 pitch bend"  # of one channel: counted once
-    assert score.left_out_line([other]) == "left out: 1 volume change"
+    assert score.left_out_line([other]) == "left out: 1 modulation change"
     for whole in (score, score.excerpt(0.05)):
-        assert whole.left_out_line(whole.tracks) == "left out: 1 pitch bend, 1 volume change"
-
-
-# ------------------------------------------------------------------------------------------ damaged files
-
-
-@pytest.mark.parametrize(
-    "meta",
-    [
-        "60 01 61",  # unknown to mido, as are the next two
-        "08 00",
-        "FE 02 FFFF",
-        "59 02 2A07",  # a key of 42 sharps
-        "59 00",
-        "58 04 04FF1808",  # a time signature of 4/2^255
-        "58 01 04",
-        "54 05 FF7FFFFFFF",  # a SMPTE offset of no frame rate
-        "54 05 00FFFFFFFF",
-        "20 00",
-        "00 01 05",
-        "7F 03 00FFFF",
-    ],
-)
-def test_meta_events_of_no_use_keep_their_time_and_may_hold_anything(read, meta: str) -> None:
-    score = read(smf(f"{MS_100} FF {meta} {MS_100} 90 3C 50 {MS_100} 80 3C 00 {END}"))
-    assert pitches_and_times(score) == [(60, 0.2, 0.3)]
-
-
-def test_data_above_127_count_as_127(read) -> None:
-    score = read(smf(f"00 C0 A0 00 90 BC 50 {MS_100} 80 BC 00 00 90 3C D0 {MS_100} 80 3C 00 {END}"))
-    assert score == Score((Track((Note(127, 80, 0.0, 0.1), Note(60, 127, 0.1, 0.2)), 127),))
-
-
-def test_longer_headers_and_chunks_after_the_last_track_are_passed_over(read) -> None:
-    data = smf(f"00 90 3C 50 {MS_100} 80 3C 00 {END}")
-    assert read(data[:4] + (9).to_bytes(4, "big") + data[8:14] + b"abc" + data[14:] + b"XFIH\0\0\0\2ab") == read(data)
-
-
-def test_events_after_the_end_of_a_track_are_not_read(read) -> None:
-    assert read(smf(f"00 90 3C 50 {MS_100} 80 3C 00 {END} 00 90 40 50 {MS_100} 80 40 00")).end_s == 0.1
-
-
-@pytest.mark.parametrize(
-    ("data", "error"),
-    [
-        (b"", "not a MIDI file"),
-        (b"RIFF\0\0\0\0WAVEfmt ", "not a MIDI file"),
-        (b"MThd\0\0\0\4\0\1\0\1", "not a MIDI file"),
-        (smf(END, division=0), "no ticks"),
-        (smf(END, division=0xE700), "no ticks"),
-        (smf(END, smf_type=3), "type 3"),
-        (smf(END, END, smf_type=2), "2 independent patterns"),
-        (smf(f"00 3C 50 {END}"), "before the first status byte"),
-        (smf(f"{'FF' * 3000}7F 90 3C 50 {END}"), "more than four bytes"),
-        (smf(f"00 FF 01 {'FF' * 3000}7F 41 {END}"), "more than four bytes"),
-        (smf("FF" * 1_000_000), "more than four bytes"),
-        (smf(f"00 FF 01 FFFFFF7F 41 {END}"), "cut short"),
-        (smf(f"00 F0 FFFFFF7F 41 {END}"), "cut short"),
-        (smf(f"FFFFFF7F 90 3C 50 {END}"), "longer than 24 hours"),
-        (b"MThd\xff\xff\xff\xff" + smf(END)[8:], "no track"),
-        (smf(f"00 90 3C 50 {MS_100} 80 3C 00 {END}")[:-6], "cut short"),
-    ],
-)
-def test_damaged_files_are_refused_in_one_line_and_little_memory(refusal, data: bytes, error: str) -> None:
-    tracemalloc.start()
-    try:
-        assert error in refusal(data)
-        assert tracemalloc.get_traced_memory()[1] < 10 << 20
-    finally:
-        tracemalloc.stop()
-
-
-def test_every_truncation_of_a_file_is_refused(refusal) -> None:
-    data = smf(f"00 FF 51 03 0F4240 {END}", f"00 90 3C 50 {MS_100} 80 3C 00 {END}")
-    for length in range(len(data)):
-        assert refusal(data[:length])
-
-
-def test_missing_files_folders_and_impossible_names_are_refused(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.mid", tmp_path, tmp_path / ("a" * 300)):
-        with pytest.raises(InputError) as caught:
-            read_score(path)
-        assert str(caught.value).startswith(f"{path}: ")
-        assert "\n" not in str(caught.value)
-
-
-def test_a_file_without_permission_is_refused(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    path = tmp_path / "secret.mid"
-    path.write_bytes(smf(END))
-    path.chmod(0)
-    request.getfixturevalue("ordinary_user")
-    with pytest.raises(InputError, match=r"secret\.mid: Permission denied$"):
-        read_score(path)
-
-
-def ordinary_file(rng: random.Random) -> bytes:
-    """A file with all that the reader looks at: several tracks, tempi, pedals, programs, drums, names, SysEx."""
-    tracks = [f"00 FF 51 03 07A120 {delta(rng.randrange(2000))} FF 51 03 0B71B0 {END}"]
-    for channel in (0, 1, 9):
-        events = f"00 FF 03 03 {rng.randbytes(3).hex()} 00 C{channel} {rng.randrange(128):02X} 00 F0 03 4301F7"
-        for _ in range(12):
-            key, velocity = rng.randrange(128), rng.randrange(1, 128)
-            events += f"{delta(rng.randrange(300))} 9{channel} {key:02X} {velocity:02X}"
-            events += f"{delta(rng.randrange(100))} B{channel} 40 {rng.choice((0, 127)):02X}"
-            events += f"{delta(rng.randrange(300))} 8{channel} {key:02X} 40"
-        tracks.append(events + END)
-    return smf(*tracks, division=rng.choice((96, 480, 960)))
-
-
-def mutated(data: bytes, rng: random.Random) -> bytes:
-    """The file with a bit flipped, cut off, with bytes put in or with bytes taken out, one to three times."""
-    changed = bytearray(data)
-    for _ in range(rng.randint(1, 3)):
-        position = rng.randrange(len(changed) + 1)
-        match rng.choice(("flip", "flip", "cut", "insert", "delete")):
-            case "flip" if position < len(changed):
-                changed[position] ^= 1 << rng.randrange(8)
-            case "cut" if rng.random() < 0.2:
-                del changed[position:]
-            case "insert":
-                changed[position:position] = rng.choice((rng.randbytes(3), b"\xff" * 40, bytes(5)))
-            case "delete":
-                del changed[position : position + rng.randint(1, 6)]
-    return bytes(changed)
-
-
-def test_mutated_files_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
-    rng = random.Random(1007)
-    scores = sorted((Path(__file__).parents[2] / "data" / "scores").glob("*.mid"))
-    originals = [ordinary_file(rng) for _ in range(20)] + [path.read_bytes() for path in scores]
-    path = tmp_path / "mutated.mid"
-    notes, refusals = [], []
-    for index in range(500):
-        path.write_bytes(mutated(originals[index % len(originals)], rng))
-        try:
-            notes += read_score(path).notes
-        except InputError as error:
-            refusals.append(str(error))
-    assert 50 < len(refusals) < 450  # both happen often, or the mutations would test nothing
-    for refusal in refusals:
-        assert refusal.startswith(f"{path}: ")
-        assert "\n" not in refusal
-    for note in notes:
-        assert 0 <= note.pitch <= 127
-        assert 1 <= note.velocity <= 127
-        assert 0.0 <= note.start_s < note.end_s <= 24 * 3600
+        assert whole.left_out_line(whole.tracks) == "left out: 1 pitch bend, 1 modulation change"
 
 
 # ------------------------------------------------------------------------------------------ other readers
@@ -561,124 +358,3 @@ def test_times_agree_with_mido_when_the_tempi_are_on_a_later_track(tmp_path: Pat
     assert len(notes) == 120
     assert [note.start_s for note in notes] == pytest.approx(times["note_on"], abs=1e-9)
     assert sorted(note.end_s for note in notes) == pytest.approx(times["note_off"], abs=1e-9)
-
-
-# ------------------------------------------------------------------------------------------ writing
-
-
-@st.composite
-def scores(draw: st.DrawFn) -> Score:
-    """Tracks of notes on a grid of 1 ms, in which notes of one key follow one another with or without a gap."""
-    tracks = []
-    for _ in range(draw(st.integers(1, 20))):
-        notes = []
-        for pitch in draw(st.lists(st.integers(0, 127), min_size=1, max_size=3, unique=True)):
-            now_ms = 0
-            for wait_ms, length_ms in draw(
-                st.lists(st.tuples(st.integers(0, 2000), st.integers(1, 60_000)), min_size=1, max_size=4)
-            ):
-                start_ms = now_ms + wait_ms
-                now_ms = start_ms + length_ms
-                notes.append(Note(pitch, draw(st.integers(1, 127)), start_ms / 1000, now_ms / 1000))
-        notes.sort(key=lambda note: (note.start_s, note.pitch))
-        name = draw(st.sampled_from(("", "Cello", "Prélude", "前奏曲")))
-        tracks.append(Track(tuple(notes), draw(st.integers(0, 127)), name))
-    return Score(tuple(tracks))
-
-
-@settings(max_examples=40, deadline=None)
-@given(score=scores())
-def test_a_written_score_reads_back(tmp_path_factory: pytest.TempPathFactory, score: Score) -> None:
-    path = tmp_path_factory.mktemp("written") / "score.mid"
-    write_midi(score, path)
-    again = read_score(path)
-    assert [(track.name, track.program) for track in again.tracks] == [
-        (track.name, track.program) for track in score.tracks
-    ]
-    for track, original in zip(again.tracks, score.tracks, strict=True):
-        assert_same_notes(track, original)
-
-
-def test_times_off_the_grid_come_back_within_a_tenth_of_a_millisecond(tmp_path: Path) -> None:
-    rng = random.Random(0)
-    starts = sorted(rng.uniform(0.0, 600.0) for _ in range(300))
-    notes = tuple(Note(60, 80, start, stop) for start, stop in zip(starts[::2], starts[1::2], strict=True))
-    write_midi(Score((Track(notes),)), tmp_path / "score.mid")
-    assert_same_notes(read_score(tmp_path / "score.mid").tracks[0], Track(notes), within_s=1e-4)
-
-
-def test_pretty_midi_reads_what_was_written(tmp_path: Path) -> None:
-    score = Score((Track((Note(60, 80, 0.125, 1.5), Note(64, 90, 0.25, 2.0)), 42, "Cello"),))
-    write_midi(score, tmp_path / "score.mid")
-    (part,) = pretty_midi.PrettyMIDI(str(tmp_path / "score.mid")).instruments
-    assert (part.program, part.name, part.is_drum) == (42, "Cello", False)
-    read_notes = {Note(note.pitch, note.velocity, note.start, note.end) for note in part.notes}
-    assert read_notes == set(score.notes)
-
-
-def test_a_file_that_cannot_be_written_is_an_input_error_and_leaves_nothing(tmp_path: Path) -> None:
-    target = tmp_path / "folder.mid"
-    target.mkdir()
-    with pytest.raises(InputError, match=r"folder\.mid: "):
-        write_midi(Score(()), target)
-    assert list(tmp_path.iterdir()) == [target]
-
-
-# ------------------------------------------------------------------------------------------ excerpts
-
-PIECE = Score(
-    (
-        Track((Note(60, 80, 0.0, 2.0), Note(62, 81, 2.0, 4.0)), 42, "Cello"),
-        Track((Note(64, 82, 1.0, 3.0), Note(65, 83, 3.5, 5.0)), 56),
-    ),
-    {"drum notes": 3},
-)
-
-
-def test_the_notes_of_all_tracks_are_merged_in_order() -> None:
-    assert [note.pitch for note in PIECE.notes] == [60, 64, 62, 65]
-    assert PIECE.end_s == 5.0
-
-
-def test_an_excerpt_is_cut_at_both_ends_and_starts_at_zero() -> None:
-    assert PIECE.excerpt(1.5, 1.0) == Score(
-        (
-            Track((Note(60, 80, 0.0, 0.5), Note(62, 81, 0.5, 1.0)), 42, "Cello"),
-            Track((Note(64, 82, 0.0, 1.0),), 56),
-        ),
-        {"drum notes": 3},
-    )
-
-
-def test_notes_that_only_touch_the_window_and_silent_tracks_are_not_in_it() -> None:
-    assert PIECE.excerpt(3.0, 0.5) == Score((Track((Note(62, 81, 0.0, 0.5),), 42, "Cello"),), {"drum notes": 3})
-    assert PIECE.excerpt(4.0).tracks == (Track((Note(65, 83, 0.0, 1.0),), 56),)
-
-
-def test_an_excerpt_of_everything_is_the_score() -> None:
-    assert PIECE.excerpt(0.0) == PIECE
-    assert PIECE.excerpt(0.0, math.inf) == PIECE
-    empty = dataclasses.replace(PIECE, tracks=())
-    assert empty.excerpt(0.0) == empty
-
-
-def test_controls_are_cut_with_the_notes() -> None:
-    controls = Controls(pitch=((0.0, 0.5), (1.0, 1.0), (3.0, 2.0)), vibrato=((4.0, 0.5),), gain=((1.5, 0.25),))
-    score = Score((Track((Note(60, 80, 0.0, 5.0),), controls=controls),))
-    assert score.excerpt(0.0).tracks[0].controls == controls
-    assert score.excerpt(1.5, 2.0).tracks[0].controls == Controls(((0.0, 1.0), (1.5, 2.0)), (), ((0.0, 0.25),))
-
-
-def test_cut_chords_stay_sorted() -> None:
-    score = Score((Track((Note(67, 80, 0.0, 2.0), Note(60, 80, 0.5, 2.0))),))
-    assert [note.pitch for note in score.excerpt(1.0).notes] == [60, 67]
-    assert [note.pitch for note in score.excerpt(1.0).tracks[0].notes] == [60, 67]
-
-
-@pytest.mark.parametrize(
-    ("start_s", "duration_s"),
-    [(-0.1, None), (math.nan, None), (math.inf, None), (5.0, None), (0.0, 0.0), (0.0, -1.0), (0.0, math.nan)],
-)
-def test_windows_that_make_no_sense_are_refused(start_s: float, duration_s: float | None) -> None:
-    with pytest.raises(InputError, match=r"^excerpt: "):
-        PIECE.excerpt(start_s, duration_s)
