@@ -158,16 +158,24 @@ def measure_beside(corpus: Corpus, piece: Piece, n_samples: int) -> dict[str, Di
         gain = corpus.gain / (fact(checkpoint.training, "corpora", 0, "gain") or corpus.gain)
         harmonic = harmonic_play(checkpoint)
         players = {"harmonic": lambda *music: harmonic(*music) * np.float32(gain), **players}
+    rate, figures = corpus.sample_rate_hz, {}
     reference = corpus.read_samples(piece)[:n_samples].astype(np.float32) / FULL_SCALE
-    music = corpus.read_notes(piece), n_samples, corpus.sample_rate_hz
-    return {name: distances(reference, play(*music), corpus.sample_rate_hz) for name, play in players.items()}
+    for name, play in players.items():
+        sound = play(corpus.read_notes(piece), n_samples, rate)
+        figures[name] = distances(piece.measured(reference, rate), piece.measured(sound, rate), rate)
+    return figures
 
 
 def measure_recordings(corpus: Corpus, play: Play) -> dict[str, Distances]:
-    """Distances of a player from the validation recordings of a corpus, by name; needs no teacher."""
+    """Distances of a player from the validation recordings of a corpus, by name; needs no teacher.
+
+    Seconds with something that a piece leaves out do not count.
+    """
+    rate = corpus.sample_rate_hz
     figures = {}
     for piece in corpus.split("valid"):
         reference = corpus.read_samples(piece).astype(np.float32) / FULL_SCALE
-        sound = play(corpus.read_notes(piece), piece.n_samples, corpus.sample_rate_hz)
-        figures[piece.name] = distances(reference, sound, corpus.sample_rate_hz)
+        sound = play(corpus.read_notes(piece), piece.n_samples, rate)
+        theirs, mine = (piece.measured(samples, rate) for samples in (reference, sound))
+        figures[piece.name] = distances(theirs, mine, rate)
     return figures

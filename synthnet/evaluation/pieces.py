@@ -21,6 +21,7 @@ from synthnet.evaluation.free_run import FreeRun, Places, seconds_at, spread_pla
 from synthnet.evaluation.level import collapsed_seconds, level_difference_db, start_burst_db
 from synthnet.evaluation.likelihood import fit, split_floor_nats
 from synthnet.evaluation.pitch import NotePitches, note_pitches
+from synthnet.files import InputError
 from synthnet.generation.chunks import generate_in_chunks
 from synthnet.generation.streams import Stream, generate
 from synthnet.models import Network
@@ -159,6 +160,7 @@ class PieceRun:
     mean: np.ndarray  # float32 [n], their means
     target: np.ndarray  # float32 [n], the clean teacher
     fresh: FreeRun  # seconds of the last third once more, each from silence
+    piece: Piece  # says what is left out
 
     @functools.cached_property
     def teacher(self) -> NotePitches:
@@ -179,21 +181,30 @@ class PieceRun:
     def figures_of(self, test: np.ndarray, fresh: np.ndarray) -> PieceFigures:
         """Figures of the piece as `test` [n] plays it, and `fresh` [N, one second] the seconds from silence."""
         target, events, rate = self.target, self.events, self.events.sample_rate_hz
-        seconds, faint = rmse_cqt_at_floors(target, test, rate)
-        pitches, heard = note_pitches(test, events, self.partials), self.teacher.right
+        theirs, mine = (self.piece.measured(samples, rate) for samples in (target, test))
+        seconds, faint = rmse_cqt_at_floors(theirs, mine, rate)
+        pitches = note_pitches(test, events, self.partials)
+        onsets = to_samples(pitches.start_s, rate).tolist()
+        heard = self.teacher.right & ~np.array([self.piece.leaves_out(at, at + 1) for at in onsets], bool)
         found = zip(*(column.tolist() for column in (pitches.start_s, pitches.expected, pitches.found)), strict=True)
         sounds = rasterise(events, 0, len(target)).max(axis=0) > 0
+        for first, stop in self.piece.left_out:
+            sounds[first:stop] = False
         late = np.stack([test[start : start + rate] for start in self.fresh.starts])
         return PieceFigures(
             *mean_and_ci95(seconds),
             float(faint.mean()),
-            tuple(float(third.mean()) for third in np.array_split(seconds, 3)),
+            tuple(float(third.mean()) if len(third) else math.nan for third in np.array_split(seconds, 3)),
             pitch_share=float(pitches.right[heard].mean()) if heard.any() else math.nan,
             level_db=level_difference_db(target[sounds], test[sounds]),
             start_burst_db=start_burst_db(target, test, int(events.onset.min(initial=0)), rate),
             rmse_cqt_drift_db=float(np.mean(self.fresh.rmse_db(late)[0] - self.fresh.rmse_db(fresh)[0])),
             level_drift_db=level_difference_db(fresh.ravel(), late.ravel()),
-            collapsed_seconds=tuple(collapsed_seconds(target, test, rate).tolist()),
+            collapsed_seconds=tuple(
+                second
+                for second in collapsed_seconds(target, test, rate).tolist()
+                if not self.piece.leaves_out(second * rate, (second + 1) * rate)
+            ),
             wrong_notes=tuple(WrongNote(*note) for note in itertools.compress(found, heard & ~pitches.right)),
         )
 
@@ -292,6 +303,9 @@ def play_piece(
     Args:
         instruments: as for `free_run`.
         progress: called with the samples finished since the last call.
+
+    Raises:
+        InputError: all of the last third's seconds have something that is left out.
     """
     return play_pieces(network, [Part(corpus, piece, n_samples, instruments)], seed=seed, progress=progress)[0]
 
@@ -308,6 +322,9 @@ def play_pieces(
 
     Args:
         n_chunks: in how many chunks to play; 1: in one go, None: as many as pay (`generate_in_chunks`).
+
+    Raises:
+        InputError: all of the last third's seconds have something that is left out.
     """
     streams, longest = [], max(part.n_samples for part in parts)
     for corpus, piece, _, instruments in parts:
@@ -320,13 +337,17 @@ def play_pieces(
     sounds = np.concatenate(list(blocks), axis=1)
     places = []
     for corpus, piece, n, instruments in parts:
-        late = np.linspace(n * 2 // 3, n - corpus.sample_rate_hz, FRESH_SECONDS).astype(int).tolist()
-        places.append(Places(corpus, [(piece, start) for start in late], instruments))
+        rate = corpus.sample_rate_hz
+        spread = np.linspace(n * 2 // 3, n - rate, FRESH_SECONDS).astype(int).tolist()
+        late = [(piece, start) for start in spread if not piece.leaves_out(start, start + rate)]
+        if not late:
+            raise InputError(f"{piece.name}: too much of its last third is left out to measure it")
+        places.append(Places(corpus, late, instruments))
     runs = []
     for number, (part, fresh) in enumerate(zip(parts, seconds_at(network, places, seed), strict=True)):
         corpus, piece, n, _ = part
         target = corpus.read_samples(piece)[:n].astype(np.float32) / FULL_SCALE
         partials, (sample, mean) = partials_of(corpus.instrument), sounds[2 * number : 2 * number + 2, :n]
-        events = streams[2 * number].events
-        runs.append(PieceRun(piece.name, corpus.read_notes(piece), events, partials, sample, mean, target, fresh))
+        notes, events = corpus.read_notes(piece), streams[2 * number].events
+        runs.append(PieceRun(piece.name, notes, events, partials, sample, mean, target, fresh, piece))
     return runs
