@@ -141,9 +141,8 @@ def build(
     scores = {piece.stem: _solo(piece, design.seconds) for piece in pieces}
     if len(scores) < len(pieces):
         raise InputError(f"{pieces[0]}: two pieces have one name")
-    for name, of_instrument in players.items():
-        _program(name, of_instrument)
     soundfont = find_soundfont()
+    teachers = {name: Teacher(soundfont, _program(name), MIX_RATE_HZ) for name in players}
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
@@ -152,8 +151,7 @@ def build(
         places = [(name, piece) for name in players for piece in scores]
         for number, (name, piece) in enumerate(places, 1):
             say(f"{number} of {len(places)}: {piece}, {name}: {', '.join(players[name])}")
-            teacher = Teacher(soundfont, _program(name, players[name]), MIX_RATE_HZ)
-            sounds = {REFERENCE: teacher.play(scores[piece].notes, design.seconds)}
+            sounds = {REFERENCE: teachers[name].play(scores[piece].notes, design.seconds)}
             sounds |= {model: play(piece, scores[piece]) for model, play in players[name].items()}
             distances = {model: _distance(sounds[REFERENCE], sounds[model]) for model in players[name]}
             for trial, of_trial in _trials(sounds, design, f"{piece}, {name}"):
@@ -186,11 +184,12 @@ def _solo(piece: Path, seconds: float) -> Score:
     return Score((Track(notes),))
 
 
-def _program(name: str, of_instrument: Mapping[str, Play]) -> int:
-    known = known_instrument(name)
-    if known is None:
-        raise InputError(f"{name}: played by {', '.join(of_instrument)}, but no instrument that a teacher is known for")
-    return known.program
+def _program(name: str) -> int:
+    """The General MIDI program by which the teacher plays an instrument."""
+    found = known_instrument(name) or read_library().find(name)
+    if found is None or found.program is None:
+        raise InputError(f"{name}: no instrument that a teacher could play")
+    return found.program
 
 
 def _trials(

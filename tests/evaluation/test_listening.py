@@ -128,6 +128,11 @@ def test_mistakes_end_in_one_line_and_leave_nothing(run: Run, folder: Path, word
     assert sorted(folder.rglob("*")) == before
 
 
+def test_an_unknown_instrument_has_no_teacher(run: Run, folder: Path) -> None:
+    (folder / "one" / "trumpet").rename(folder / "one" / "tuba")
+    fault(run(*WORDS, "--audio", "one=one"), "tuba", "teacher")
+
+
 def test_a_missing_sound_leaves_nothing(run: Run, folder: Path) -> None:
     (folder / "two" / "cello" / "piece2.wav").unlink()
     fault(run(*WORDS, *BOTH), "piece2.wav")
@@ -157,8 +162,14 @@ def served(folder: Path, posted: list[bytes]) -> Iterator[str]:
         server.server_close()
 
 
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Any]:
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the browser saves files."""
+    return tmp_path_factory.mktemp("saved")
+
+
+@pytest.fixture(scope="module")
+def browser(saved: Path) -> Iterator[Any]:
     if not (CHROMIUM and DRIVER):
         pytest.skip("no Chromium with its driver here")
     from selenium import webdriver
@@ -168,7 +179,7 @@ def browser(tmp_path: Path) -> Iterator[Any]:
     for word in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=390,800"):
         options.add_argument(word)
     options.add_argument("--autoplay-policy=user-gesture-required")
-    options.add_experimental_option("prefs", {"download.default_directory": str(tmp_path / "saved")})
+    options.add_experimental_option("prefs", {"download.default_directory": str(saved)})
     driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
     try:
         yield driver
@@ -279,33 +290,47 @@ def test_a_session_by_mouse_with_a_reload(run: Run, folder: Path, browser: Any) 
     assert set(json.loads(text)) == {"format", "test", "kind", "listener", "answers"}
 
 
-def test_a_session_of_abx_by_keyboard(run: Run, folder: Path, browser: Any) -> None:
-    assert run(*WORDS, "--audio", "two=two", "--instruments", "trumpet", "--abx").status == 0
+def test_a_session_by_keyboard(run: Run, folder: Path, browser: Any, saved: Path) -> None:
+    assert run(*WORDS, "--audio", "two=two", "--instruments", "trumpet").status == 0
     key = read_key(folder / "test" / "key.json")
     by_keys = Listener(browser, keyboard=True)
     with served(folder / "test" / "page", []) as address:
         by_keys.begin(address)
-        by_keys.hear(0)
-        by_keys.hear(1)
+        by_keys.hear(0)  # the first page by Tab, Space and arrows
         assert not by_keys.next_enabled()
-        by_keys.hear(2)
-        by_keys.rate(0, "b")
+        by_keys.hear(1)
+        by_keys.rate(0, "3")
         by_keys.use(by_keys.all("#next")[0])
-        by_keys.press("a")  # the second page by its letters
+        by_keys.press("n")  # the second by letters and digits; nothing to hand in yet
+        assert "Page 2 of 2" in by_keys.all("#heading")[0].text
         note = "#sounds fieldset .row span"
-        for number, letter in enumerate("abx"):
-            if number:
-                by_keys.press(letter)
+        for number, letter in enumerate("ra"):
+            by_keys.press(letter)
             by_keys.wait.until(lambda _, number=number: "✓" in by_keys.all(note)[number].text)
-        by_keys.press("1")
+        by_keys.press("5")
         by_keys.press("n")
         by_keys.use(by_keys.all("#download")[0])
-        saved = folder / "saved"
-        by_keys.wait.until(lambda _: saved.exists() and list(saved.glob("answers-*.json")))
+        by_keys.wait.until(lambda _: list(saved.glob("answers-*.json")))
     (path,) = saved.glob("answers-*.json")
-    answers = read_answers(path, key)
-    given = [one["answer"] for one in json.loads(path.read_text())["answers"]]
-    assert given == ["b", "a"]
-    for one in json.loads(path.read_text())["answers"]:
-        truth = key["trials"][one["trial"]]["sounds"][one["x"]]["model"] == REFERENCE
-        assert answers.right[one["trial"]] == (truth == (one["answer"] == "a"))
+    assert sorted(read_answers(path, key).ratings.values()) == [3, 5]
+    path.unlink()
+
+
+def test_abx_knows_who_is_right(run: Run, folder: Path, browser: Any) -> None:
+    words = [word if word != "piece1.mid,piece2.mid" else "piece1.mid" for word in WORDS]
+    assert run(*words, "--audio", "two=two", "--instruments", "trumpet", "--abx", "--post", "/answers").status == 0
+    key, posted = read_key(folder / "test" / "key.json"), list[bytes]()
+    by_mouse = Listener(browser, keyboard=False)
+    with served(folder / "test" / "page", posted) as address:
+        by_mouse.begin(address)
+        for number in range(3):
+            by_mouse.hear(number)
+        assert not by_mouse.next_enabled()
+        by_mouse.rate(0, "b")
+        by_mouse.use(by_mouse.all("#next")[0])
+        by_mouse.use(by_mouse.all("#send")[0])
+        by_mouse.wait.until(lambda _: posted)
+    (folder / "answers.json").write_bytes(posted[0])
+    ((name, right),) = read_answers(folder / "answers.json", key).right.items()
+    x = json.loads(posted[0])["answers"][0]["x"]
+    assert right == (key["trials"][name]["sounds"][x]["model"] == "two")
