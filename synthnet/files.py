@@ -21,6 +21,7 @@ class Interrupted(Exception):
     """A signal stopped the work after it was saved; the text says how to go on."""
 
 
+LOCK = "lock"  # the file of `only_one`
 DEEPEST = 40  # levels of a JSON text of ours: far fewer than Python's recursion bears
 
 
@@ -105,7 +106,7 @@ def only_one(folder: Path) -> Iterator[None]:
 
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        lock = FileLock(folder / "lock", is_singleton=True).acquire(timeout=0)
+        lock = FileLock(folder / LOCK, is_singleton=True).acquire(timeout=0)
     except Timeout:
         raise InputError(f"{folder}: another process is at it") from None
     with lock:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,10 +17,11 @@ import torch
 from synthnet import cli
 from synthnet.corpus.build import build_corpus
 from synthnet.corpus.corpus import Corpus
+from synthnet.files import InputError
 from synthnet.models import HarmonicConfig, build_model
 from synthnet.models.checkpoint import arrays_of
 from synthnet.score.general_midi import find_instrument
-from synthnet.score.midi import write_midi
+from synthnet.score.midi import read_score, write_midi
 from synthnet.score.notes import Note, Score, Track
 
 
@@ -79,6 +82,57 @@ def tiny_scores(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_corpus(tiny_scores: Path, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     """The corpus of `tiny_scores`, trumpet at 16 kHz. Tests must not change its files."""
     return build_corpus(tmp_path_factory.mktemp("tiny_corpus"), find_instrument("trumpet"), [tiny_scores])
+
+
+@pytest.fixture
+def scores(tiny_scores: Path, tmp_path: Path) -> Path:
+    """A copy of the two scores, to be changed."""
+    return Path(shutil.copytree(tiny_scores, tmp_path / "scores"))
+
+
+@pytest.fixture
+def built(tiny_corpus: Corpus, tmp_path: Path) -> Path:
+    """A copy of the corpus of `scores`, to be changed."""
+    return Path(shutil.copytree(tiny_corpus.folder, tmp_path / "corpus"))
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Checksums of all files by their place in the folder."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[[bytes], Score]:
+    """Reads a file of the given bytes."""
+
+    def read_bytes(data: bytes) -> Score:
+        path = tmp_path / "score.mid"
+        path.write_bytes(data)
+        return read_score(path)
+
+    return read_bytes
+
+
+@pytest.fixture
+def refusal(tmp_path: Path) -> Callable[[bytes], str]:
+    """The short line with which a file of the given bytes is refused, without the path that it must begin with."""
+
+    def refuse(data: bytes) -> str:
+        path = tmp_path / "score.mid"
+        path.write_bytes(data)
+        with pytest.raises(InputError) as caught:
+            read_score(path)
+        message = str(caught.value)
+        assert "\n" not in message
+        assert message.startswith(f"{path}: ")
+        assert len(message) < len(f"{path}: ") + 120
+        return message.removeprefix(f"{path}: ")
+
+    return refuse
 
 
 @dataclass

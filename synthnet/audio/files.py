@@ -177,6 +177,15 @@ def check_encoding(path: Path, sample_rate_hz: int, bits: int | str = 16) -> Non
     _open_sound(path, io.BytesIO(), sample_rate_hz, bits).close()
 
 
+def check_length(path: Path, n_values: int, bits: int | str) -> None:
+    """Raise InputError for more samples, those of all channels, than a WAV file has room for, 4 GiB."""
+    n_bytes = n_values * (4 if bits == "float" else int(bits) // 8)
+    if Path(path).suffix.lower() == ".wav" and n_bytes > 2**32 - 4096:  # the header needs less
+        raise InputError(
+            f"{path}: {n_bytes / 2**30:.1f} GiB are more than a WAV file can hold, 4; choose .flac with -o"
+        )
+
+
 def made_here(path: Path) -> bool:
     """Whether a file is a sound file that this package wrote."""
     try:

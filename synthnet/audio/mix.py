@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
-from synthnet.audio.files import LOSSY, Audio, check_encoding, encode, made_here, read_blocks
+from synthnet.audio.files import LOSSY, Audio, check_encoding, check_length, encode, made_here, read_blocks
 from synthnet.audio.meters import Loudness, TruePeak
 from synthnet.files import InputError, atomic_write
 from synthnet.score.controllers import Controls
@@ -189,6 +189,7 @@ def write_mix(
     names = [path, *stems.values()]
     partial = [name.with_name(f"{name.stem}.partial{name.suffix}") for name in names]
     _check_outputs([*names, *partial], rate, bits, source, force)
+    check_length(path, channels * len(mixer.samples), bits)
     meters = [TruePeak(rate, channels) for _ in names]
     loudness = None if lufs is None else Loudness(rate, channels)
 

@@ -19,7 +19,7 @@ COMMANDS = {
     "instruments": ("instruments", "List the instruments that can be played."),
     "train": ("train", "Learn an instrument."),
     "learn": ("learn", "Learn an instrument from recordings, without a score."),
-    "corpus": ("corpora", "Build a corpus, recordings and their scores, or look into one."),
+    "corpus": ("corpora", "Build or import a corpus, recordings and their scores, or look into one."),
     "compare": ("measure", "RMSE-CQT of a recording against its reference."),
     "evaluate": ("measure", "All figures of quality, on a corpus's validation pieces."),
     "info": ("measure", "Parameters, receptive field and layers of a network, or of a checkpoint."),

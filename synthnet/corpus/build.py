@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import numpy as np
 
 from synthnet.corpus.corpus import VERSION, Corpus, Piece, has_checksum, read_corpus, write_manifest, write_piece
 from synthnet.corpus.teacher import Teacher, find_soundfont, fluidsynth_version
-from synthnet.files import InputError, sha256
+from synthnet.files import LOCK, InputError, only_one, sha256
 from synthnet.score.dynamics import add_dynamics
 from synthnet.score.etudes import compose_etudes
 from synthnet.score.general_midi import MidiInstrument
@@ -74,7 +74,7 @@ def build_corpus(
 
     Raises InputError, before anything is written, when a score cannot be used (all are listed, a line each; with
     `skip_bad` they are reported and left out, as long as any can be used), when no piece is left to train on, or when
-    the teacher cannot play; and when the folder cannot be written.
+    the teacher cannot play; and when the folder cannot be written, or another process builds there.
     """
     folder = Path(folder)
     made = {folder / ETUDES / f"{name}.mid": score for name, score in (etudes or {}).items()}
@@ -86,30 +86,30 @@ def build_corpus(
     teacher = Teacher(soundfont, instrument.program, sample_rate_hz)
     teaching = (sample_rate_hz, soundfont.name, sha256(soundfont), fluidsynth_version())
     corpus = Corpus(folder, VERSION, instrument.name, instrument.program, *teaching, gain=1.0, pieces=())
-    try:
-        before = read_corpus(folder)
-    except InputError:
-        before = corpus
-    known: dict[str, Piece] = {}  # former pieces of the same source and teacher
-    if replace(before, gain=1.0, pieces=()) == corpus:
-        checksums = {name: source.checksum for name, source in sources.items()}
-        known = {piece.name: piece for piece in before.pieces if piece.source_sha256 == checksums.get(piece.name)}
-    for source in sources.values():
-        _report_unheard(source, instrument, report)
-    peaks = _peaks(sources, teacher, known, report)
-    silent = [name for name, peak in peaks.items() if peak == 0]
-    errors += [f"{sources[name].path}: the sound font has no sound for its notes" for name in silent]
-    if not skip_bad or len(silent) == len(sources):
-        _raise_all(errors, len(sources) + len(errors) - len(silent))
-    for name in silent:
-        del sources[name], peaks[name]
-    _check_split(sources, valid)
-    for error in errors:
-        report(f"left out: {error}")
-    corpus = replace(corpus, gain=PEAK / max(peaks.values()))
+    with _alone(folder):
+        try:
+            before = read_corpus(folder)
+        except InputError:
+            before = corpus
+        known: dict[str, Piece] = {}  # former pieces of the same source and teacher
+        if replace(before, gain=1.0, pieces=()) == corpus:
+            checksums = {name: source.checksum for name, source in sources.items()}
+            known = {piece.name: piece for piece in before.pieces if piece.source_sha256 == checksums.get(piece.name)}
+        for source in sources.values():
+            _report_unheard(source, instrument, report)
+        peaks = _peaks(sources, teacher, known, report)
+        silent = [name for name, peak in peaks.items() if peak == 0]
+        errors += [f"{sources[name].path}: the sound font has no sound for its notes" for name in silent]
+        if not skip_bad or len(silent) == len(sources):
+            _raise_all(errors, len(sources) + len(errors) - len(silent))
+        for name in silent:
+            del sources[name], peaks[name]
+        _check_split(sources, valid)
+        for error in errors:
+            report(f"left out: {error}")
+        corpus = replace(corpus, gain=PEAK / max(peaks.values()))
 
-    pieces = []
-    try:
+        pieces = []
         _write_etudes(folder / ETUDES, sources.values(), made)
         for name, source in sources.items():
             piece = known.get(name)
@@ -126,11 +126,27 @@ def build_corpus(
                 before.audio_path(piece).unlink(missing_ok=True)
                 before.score_path(piece).unlink(missing_ok=True)
                 report(f"{piece.name}: removed, its score is no longer given")
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
     if not corpus.split("valid"):
         report(f"no validation piece: none has {VALIDATION_PIECE!r} in its name")
     return corpus
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Have the folder to oneself; where it is new and an error keeps it empty, it goes again."""
+    new = not folder.exists()
+    try:
+        with only_one(folder):
+            try:
+                yield
+            except InputError:
+                if new:
+                    with contextlib.suppress(OSError):
+                        (folder / LOCK).unlink()
+                        folder.rmdir()
+                raise
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
 
 
 def _read_sources(

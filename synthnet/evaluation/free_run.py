@@ -9,6 +9,7 @@ import numpy as np
 
 from synthnet.corpus.corpus import FULL_SCALE, Corpus, Piece
 from synthnet.evaluation.cqt import rmse_cqt_at_floors
+from synthnet.files import InputError
 from synthnet.generation.streams import Stream, generate
 from synthnet.models import Network
 from synthnet.score.roll import events_from, roll_events
@@ -74,13 +75,22 @@ def seconds_at(
 
 
 def evenly_spread(pieces: Sequence[Piece], n: int, rate: int) -> list[tuple[Piece, int]]:
-    """N places, a piece and a sample each, spread evenly over all pieces; at least a second before the piece's end."""
-    ends = np.cumsum([piece.n_samples for piece in pieces])
+    """N places, a piece and a sample each, spread evenly over all pieces; at least a second before the piece's end.
+
+    The second from there on holds nothing that is left out.
+
+    Raises:
+        InputError: there is no such second.
+    """
+    spans = [(p, *span) for p in pieces for span in p.kept if not p.left_out or span[1] - span[0] >= rate]
+    if not spans:
+        raise InputError(f"{', '.join(p.name for p in pieces)}: less than a second at a time is left to measure")
+    ends = np.cumsum([stop - first for _, first, stop in spans])
     places = []
     for number in range(n):
         position = (2 * number + 1) * int(ends[-1]) // (2 * n)
         index = int(np.searchsorted(ends, position, side="right"))
-        piece = pieces[index]
-        place = position - int(ends[index]) + piece.n_samples
-        places.append((piece, max(0, min(place, piece.n_samples - rate))))
+        piece, first, stop = spans[index]
+        place = position - int(ends[index]) + stop
+        places.append((piece, max(first, min(place, stop - rate))))
     return places

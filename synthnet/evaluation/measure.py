@@ -145,10 +145,15 @@ def measure_instrument(
 
 
 def measure_recordings(corpus: Corpus, play: Play) -> dict[str, Distances]:
-    """Distances of a player from the validation recordings of a corpus, by name; needs no teacher."""
+    """Distances of a player from the validation recordings of a corpus, by name; needs no teacher.
+
+    Seconds with something that a piece leaves out do not count.
+    """
+    rate = corpus.sample_rate_hz
     figures = {}
     for piece in corpus.split("valid"):
         reference = corpus.read_samples(piece).astype(np.float32) / FULL_SCALE
-        sound = play(corpus.read_notes(piece), piece.n_samples, corpus.sample_rate_hz)
-        figures[piece.name] = distances(reference, sound, corpus.sample_rate_hz)
+        sound = play(corpus.read_notes(piece), piece.n_samples, rate)
+        theirs, mine = (piece.measured(samples, rate) for samples in (reference, sound))
+        figures[piece.name] = distances(theirs, mine, rate)
     return figures

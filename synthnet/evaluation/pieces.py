@@ -21,6 +21,7 @@ from synthnet.evaluation.free_run import FreeRun, free_run, seconds_at
 from synthnet.evaluation.level import collapsed_seconds, level_difference_db, start_burst_db
 from synthnet.evaluation.likelihood import fit, split_floor_nats
 from synthnet.evaluation.pitch import NotePitches, note_pitches
+from synthnet.files import InputError
 from synthnet.generation.streams import Stream, generate
 from synthnet.models import Network
 from synthnet.score.general_midi import partials_of, pitch_name
@@ -157,6 +158,7 @@ class PieceRun:
     mean: np.ndarray  # float32 [n], their means
     target: np.ndarray  # float32 [n], the clean teacher
     fresh: FreeRun  # seconds of the last third once more, each from silence
+    piece: Piece  # says what is left out
 
     @functools.cached_property
     def teacher(self) -> NotePitches:
@@ -177,20 +179,29 @@ class PieceRun:
     def figures_of(self, test: np.ndarray, fresh: np.ndarray) -> PieceFigures:
         """Figures of the piece as `test` [n] plays it, and `fresh` [N, one second] the seconds from silence."""
         target, events, rate = self.target, self.events, self.events.sample_rate_hz
-        seconds = rmse_cqt_at_floors(target, test, rate)[0]
-        pitches, heard = note_pitches(test, events, self.partials), self.teacher.right
+        theirs, mine = (self.piece.measured(samples, rate) for samples in (target, test))
+        seconds = rmse_cqt_at_floors(theirs, mine, rate)[0]
+        pitches = note_pitches(test, events, self.partials)
+        onsets = to_samples(pitches.start_s, rate).tolist()
+        heard = self.teacher.right & ~np.array([self.piece.leaves_out(at, at + 1) for at in onsets], bool)
         found = zip(*(column.tolist() for column in (pitches.start_s, pitches.expected, pitches.found)), strict=True)
         sounds = rasterise(events, 0, len(target)).max(axis=0) > 0
+        for first, stop in self.piece.left_out:
+            sounds[first:stop] = False
         late = np.stack([test[start : start + rate] for start in self.fresh.starts])
         return PieceFigures(
             *mean_and_ci95(seconds),
-            tuple(float(third.mean()) for third in np.array_split(seconds, 3)),
+            tuple(float(third.mean()) if len(third) else math.nan for third in np.array_split(seconds, 3)),
             pitch_share=float(pitches.right[heard].mean()) if heard.any() else math.nan,
             level_db=level_difference_db(target[sounds], test[sounds]),
             start_burst_db=start_burst_db(target, test, int(events.onset.min(initial=0)), rate),
             rmse_cqt_drift_db=float(np.mean(self.fresh.rmse_db(late)[0] - self.fresh.rmse_db(fresh)[0])),
             level_drift_db=level_difference_db(fresh.ravel(), late.ravel()),
-            collapsed_seconds=tuple(collapsed_seconds(target, test, rate).tolist()),
+            collapsed_seconds=tuple(
+                second
+                for second in collapsed_seconds(target, test, rate).tolist()
+                if not self.piece.leaves_out(second * rate, (second + 1) * rate)
+            ),
             wrong_notes=tuple(WrongNote(*note) for note in itertools.compress(found, heard & ~pitches.right)),
         )
 
@@ -267,6 +278,9 @@ def play_piece(
     Args:
         instruments: as for `free_run`.
         progress: called with the samples finished since the last call.
+
+    Raises:
+        InputError: all of the last third's seconds have something that is left out.
     """
     rate, notes = corpus.sample_rate_hz, corpus.read_notes(piece)
     events = roll_events(notes, rate)
@@ -276,7 +290,10 @@ def play_piece(
         blocks.append(block)
         progress(block.shape[1])
     target = corpus.read_samples(piece)[:n_samples].astype(np.float32) / FULL_SCALE
-    late = np.linspace(n_samples * 2 // 3, n_samples - rate, FRESH_SECONDS).astype(int).tolist()
-    fresh = seconds_at(network, corpus, [(piece, start) for start in late], seed, instruments)
+    spread = np.linspace(n_samples * 2 // 3, n_samples - rate, FRESH_SECONDS).astype(int).tolist()
+    late = [(piece, start) for start in spread if not piece.leaves_out(start, start + rate)]
+    if not late:
+        raise InputError(f"{piece.name}: too much of its last third is left out to measure it")
+    fresh = seconds_at(network, corpus, late, seed, instruments)
     sample, mean = np.concatenate(blocks, axis=1)
-    return PieceRun(piece.name, notes, events, partials_of(corpus.instrument), sample, mean, target, fresh)
+    return PieceRun(piece.name, notes, events, partials_of(corpus.instrument), sample, mean, target, fresh, piece)

@@ -11,12 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soxr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
-from synthnet.evaluation.cqt import BINS, FLOORS_DB, HOP_S, cqt_decibels, mean_and_ci95, rmse_cqt_at_floors, with_ci95
+from synthnet.corpus.corpus import FULL_SCALE, Corpus
+from synthnet.evaluation.cqt import (
+    BINS,
+    FLOORS_DB,
+    HIGHEST_RATE_HZ,
+    HOP_S,
+    cqt_decibels,
+    mean_and_ci95,
+    rmse_cqt_at_floors,
+    with_ci95,
+)
 from synthnet.evaluation.level import level_db
 from synthnet.evaluation.opinions import ALL, PAPER, Listening
 from synthnet.files import InputError, atomic_write
@@ -25,6 +36,7 @@ from synthnet.score.notes import Note
 LOWEST_PITCH = 24  # C1, the transform's first bin
 WIDTH_IN, DPI = 14, 100  # 1400 pixels
 DIFFERENCE_LIMIT_DB = 40
+MOST_PIECES = 12  # under each other
 LEVEL_WINDOW_S = 0.05
 MOST_LABELS = 24  # figures of single seconds beside each other before they touch
 
@@ -127,6 +139,32 @@ def _draw_spectrogram(axes: Axes, decibels: np.ndarray, title: str, colours: Map
     axes.tick_params(colors=INK, labelsize=10)
     axes.set_title(title, loc="left", **STYLE)
     return image
+
+
+def plot_alignment(path: Path, corpus: Corpus) -> None:
+    """Draw the constant-Q spectrograms of a corpus's pieces, their notes on them, and what is left out hatched.
+
+    Notes that were found are lines of one colour, lost ones of another. At most 12 pieces are drawn.
+    """
+    pieces = corpus.pieces[:MOST_PIECES]
+    figure = _new_figure(1 + 2.6 * len(pieces), f"{corpus.instrument}: notes found and lost, hatched: left out")
+    sounds = {"cmap": "Greys", "vmin": FLOORS_DB[0], "vmax": 0}
+    panels = figure.subplots(len(pieces), squeeze=False)[:, 0]
+    for axes, piece in zip(panels, pieces, strict=True):
+        rate = min(corpus.sample_rate_hz, HIGHEST_RATE_HZ)
+        samples = corpus.read_samples(piece).astype(np.float32) / FULL_SCALE
+        sound = soxr.resample(samples, corpus.sample_rate_hz, rate)
+        _draw_spectrogram(axes, cqt_decibels(sound, sound, rate)[0], f"{piece.name} ({piece.split})", sounds)
+        notes, found = corpus.read_notes(piece), corpus.read_found(piece)
+        for there, colour, label in ((True, BLUE, "found"), (False, ORANGE, "not found")):
+            drawn = [note for note, one in zip(notes, found, strict=True) if one == there]
+            at = ([n.pitch for n in drawn], [n.start_s for n in drawn], [n.end_s for n in drawn])
+            axes.hlines(*at, colors=colour, linewidth=1.6, label=label)
+        for start, stop in piece.left_out:
+            axes.axvspan(start / corpus.sample_rate_hz, stop / corpus.sample_rate_hz, hatch="//", fill=False, color=INK)
+        axes.set_xlim(0, piece.n_samples / corpus.sample_rate_hz)
+    panels[-1].set_xlabel("seconds", **STYLE)
+    _save_with_legend(figure, panels, path, 2)
 
 
 # Panels of the picture of a training, by title: figure, label, colour and options of each curve.

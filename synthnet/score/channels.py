@@ -3,13 +3,14 @@
 Where a file leaves room:
 
 - a port has sixteen channels; a message acts on its channel whatever track it comes from;
-- a note-off ends the oldest open note of its key, on its own track and channel; one that ends nothing is passed over;
-  notes still open at the end of the file end there;
+- a note-off ends the oldest open note of its key and channel, one of its own track first; one that ends nothing is
+  passed over; notes still open at the end of the file end there;
 - pedals are down from value 64. Under the sustain pedal, a note whose key is let go sounds on until the pedal comes up
   or the key is struck again; the sostenuto pedal does this only to notes whose keys are down when it goes down. Notes
   struck under the soft pedal get 2/3 of their velocity;
 - all notes off (controllers 123 to 127) lets every key go, all sound off (120) ends every note;
-- tuning in whole semitones moves the keys of the notes struck from then on; the rest of it bends them (`Controls`);
+- tuning in whole semitones, of a channel, a part or all, moves the keys of the notes struck from then on; the rest of
+  it bends them (`Controls`); notes that it moves beyond the keys 0 to 127 are left out;
 - channel 10 plays drums, and so do parts that Roland's GS, Yamaha's XG or General MIDI 2 make drum parts;
 - tuning does not move the keys of drums;
 - each track, channel and program makes a `Track`.
@@ -27,14 +28,14 @@ from typing import NamedTuple
 from synthnet.files import InputError
 from synthnet.score.controllers import RESET_ALL_CONTROLLERS, ChannelControllers
 from synthnet.score.notes import Note, Score, Track, in_order
-from synthnet.score.smf import META, SYSEX, MidiFile
+from synthnet.score.smf import LONGEST_SCORE_S, META, SYSEX, MidiFile
 
 DRUM_CHANNEL = 9  # counted from 0; musicians call it channel 10
 MOST_NOTES, MOST_PARTS = 1_000_000, 512
 SHORTEST_DRUM_S = 0.01  # a drum sounds whenever it is let go, be it at once
 
 PEDALS = SUSTAIN, SOSTENUTO, SOFT = 64, 66, 67
-BANK_MSB, ALL_SOUND_OFF, ALL_NOTES_OFF = 0, 120, range(123, 128)
+BANK_MSB, ALL_SOUND_OFF, LOCAL_CONTROL, ALL_NOTES_OFF = 0, 120, 122, range(123, 128)
 DRUM_BANKS = {"XG": (126, 127), "GM2": (120,)}  # values of BANK_MSB
 # Controllers that no instrument plays: name of the count, and the value that changes nothing.
 UNHEARD = {
@@ -92,6 +93,8 @@ class Song:
         """Turn strikes into notes that end now."""
         for strike in strikes:
             end_s = max(now_s, strike.start_s + SHORTEST_DRUM_S) if strike.part.drums else now_s
+            if end_s > LONGEST_SCORE_S:
+                raise InputError(f"lasts longer than {LONGEST_SCORE_S // 3600} hours, probably damaged")
             if end_s <= strike.start_s:
                 self.left_out["zero-length notes"] += 1
                 continue
@@ -107,28 +110,43 @@ class Song:
                 self.reset("GM2" if mode == 3 else "GM", port, now_s)
             case (0x41, _, 0x42, 0x12, 0x40 | 0x00, 0x00, 0x7F, _, _):  # GS reset, system mode
                 self.reset("GS", port, now_s)
-            case (0x43, _, 0x4C, 0x00, 0x00, 0x7E, _):
+            case (0x43, _, 0x4C, 0x00, 0x00, 0x7E | 0x7F, _):
                 self.reset("XG", port, now_s)
             case (0x41, _, 0x42, 0x12, 0x40, part, 0x15, value, _) if part & 0xF0 == 0x10:  # GS: use for rhythm part
-                order = part & 0x0F  # part 10 comes first
-                self.channel(port, DRUM_CHANNEL if order == 0 else order - (order < 10)).drums = value > 0
+                self.gs_part(port, part).drums = value > 0
             case (0x43, _, 0x4C, 0x08, part, 0x07, value) if part < 16:  # XG: part mode
                 self.channel(port, part).drums = value > 0
+            case (0x41, _, 0x42, 0x12, 0x40, part, 0x16, value, _) if part & 0xF0 == 0x10:  # GS: pitch key shift
+                self.gs_part(port, part).controllers.set_master(now_s, part=value - 64)
+            case (0x43, _, 0x4C, 0x08, part, 0x08, value) if part < 16:  # XG: note shift
+                self.channel(port, part).controllers.set_master(now_s, part=value - 64)
             case (0x7F, _, 0x04, 0x01, lsb, msb):
                 self.tune(port, now_s, volume=(msb * 128 + lsb) / 16_383)
+            case (0x41, _, 0x42, 0x12, 0x40, 0x00, 0x04, value, _) | (0x43, _, 0x4C, 0x00, 0x00, 0x04, value):
+                self.tune(port, now_s, volume=value / 127)
             case (0x7F, _, 0x04, 0x03, lsb, msb):
                 self.tune(port, now_s, fine=(msb * 128 + lsb - 8192) / 8192)
             case (0x7F, _, 0x04, 0x04, _, msb):
                 self.tune(port, now_s, coarse=msb - 64)
+            case (0x41, _, 0x42, 0x12, 0x40, 0x00, 0x00, a, b, c, d, _) | (0x43, _, 0x4C, 0x00, 0x00, 0x00, a, b, c, d):
+                tenth_cents = (a & 15) << 12 | (b & 15) << 8 | (c & 15) << 4 | d & 15
+                self.tune(port, now_s, fine=(tenth_cents - 1024) / 1000)
             case (0x41, _, 0x42, 0x12, 0x40, 0x00, 0x05, value, _) | (0x43, _, 0x4C, 0x00, 0x00, 0x06, value):
                 self.tune(port, now_s, coarse=value - 64)
             case _:
                 self.left_out["system-exclusive messages"] += 1
 
+    def gs_part(self, port: int, part: int) -> Channel:
+        """The channel of a part of Roland's GS, whose tenth part is number 0."""
+        order = part & 0x0F
+        return self.channel(port, DRUM_CHANNEL if order == 0 else order - (order < 10))
+
     def reset(self, system: str, port: int, now_s: float) -> None:
         """Switch a sound module on anew."""
         self.system = system
         for channel in self.on_port(port):
+            channel.end_all(now_s)
+            channel.down.clear()
             channel.program, channel.bank, channel.drums = 0, None, channel.number == DRUM_CHANNEL
             channel.controllers.switch_on(now_s)
 
@@ -148,7 +166,8 @@ class Channel:
         self.drums = number == DRUM_CHANNEL
         self.controllers = ChannelControllers()
         self.n_strikes = 0
-        self.held: defaultdict[tuple[int, int], deque[Strike]] = defaultdict(deque)  # by track and key
+        # Open notes by key and track; an entry without notes goes.
+        self.held: defaultdict[int, dict[int, deque[Strike]]] = defaultdict(dict)
         self.down: dict[int, int] = {}  # pedals that are down -> number of strikes before
         # Notes whose key was let go and which a pedal holds, by pedal and key.
         self.ringing: defaultdict[int, defaultdict[int, list[Strike]]] = defaultdict(lambda: defaultdict(list))
@@ -168,7 +187,7 @@ class Channel:
                     self.drums = self.bank in banks
             case 0xE0:
                 self.controllers.bend(data[0] + 128 * data[1] - 8192, now_s)
-            case _:
+            case _ if data[-1] and not self.drums:
                 self.song.left_out["aftertouch changes"] += 1
 
     def strike(self, track: int, key: int, velocity: int, now_s: float) -> None:
@@ -176,19 +195,25 @@ class Channel:
             self.song.end(self.ringing[pedal].pop(key, ()), now_s)
         if SOFT in self.down:
             velocity = max(1, round(velocity * 2 / 3))
-        pitch = key if self.drums else min(max(key + self.controllers.shift, 0), 127)
+        pitch = key if self.drums else key + self.controllers.shift
+        if not 0 <= pitch <= 127:
+            self.song.left_out["out-of-range notes"] += 1
+            return
         part = Part(track, self.port, self.number, self.program, self.drums)
-        self.held[track, key].append(Strike(part, pitch, velocity, now_s, self.n_strikes))
+        self.held[key].setdefault(track, deque()).append(Strike(part, pitch, velocity, now_s, self.n_strikes))
         self.n_strikes += 1
 
     def let_go(self, track: int, key: int, now_s: float) -> None:
-        held = self.held[track, key]
-        if not held:
+        tracks = self.held[key]
+        if not tracks:
             return
-        strike = held.popleft()
-        if held:  # the key was struck again
+        track = track if track in tracks else next(iter(tracks))
+        strike = tracks[track].popleft()
+        if tracks[track]:  # the key was struck again
             self.song.end((strike,), now_s)
-        elif strike.number < self.down.get(SOSTENUTO, 0):
+            return
+        del tracks[track]
+        if strike.number < self.down.get(SOSTENUTO, 0):
             self.ringing[SOSTENUTO][key].append(strike)
         elif SUSTAIN in self.down:
             self.ringing[SUSTAIN][key].append(strike)
@@ -201,14 +226,14 @@ class Channel:
         elif control == ALL_SOUND_OFF:
             self.end_all(now_s)
         elif control in ALL_NOTES_OFF:
-            for track, key in list(self.held):
-                while self.held[track, key]:
-                    self.let_go(track, key, now_s)
+            for key, tracks in self.held.items():
+                while tracks:
+                    self.let_go(next(iter(tracks)), key, now_s)
         elif control == RESET_ALL_CONTROLLERS:
             for pedal in PEDALS:
                 self.pedal(pedal, False, now_s)
             self.controllers.receive(control, value, now_s)
-        elif not self.controllers.receive(control, value, now_s):
+        elif control != LOCAL_CONTROL and not self.controllers.receive(control, value, now_s):
             if control == BANK_MSB:
                 self.bank = value
             name, neutral = UNHEARD.get(control, ("other controller changes", 0))
@@ -228,8 +253,12 @@ class Channel:
 
     def end_all(self, now_s: float) -> None:
         """End everything that sounds."""
-        for strikes in (*(s for ringing in self.ringing.values() for s in ringing.values()), *self.held.values()):
-            self.song.end(strikes, now_s)
+        for ringing in self.ringing.values():
+            for strikes in ringing.values():
+                self.song.end(strikes, now_s)
+        for tracks in self.held.values():
+            for held in tracks.values():
+                self.song.end(held, now_s)
         self.ringing.clear()
         self.held.clear()
 

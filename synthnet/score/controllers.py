@@ -30,6 +30,7 @@ RESET_ALL_CONTROLLERS = 121
 
 # Registered parameters by number, (MSB, LSB).
 BEND_RANGE, FINE_TUNING, COARSE_TUNING, NO_PARAMETER = (0, 0), (0, 1), (0, 2), (127, 127)
+UNREGISTERED = (-1, -1)  # stands for all others
 PARAMETER_DEFAULTS = {BEND_RANGE: (2, 0), FINE_TUNING: (64, 0), COARSE_TUNING: (64, 0)}
 
 FULL_VOLUME, FULL_EXPRESSION = 100, 127  # the defaults, 0 dB
@@ -102,7 +103,6 @@ class ChannelControllers:
     """Follows the controllers of a channel, message by message in order of time."""
 
     def __init__(self) -> None:
-        self._master = {"volume": 1.0, "fine": 0.0, "coarse": 0.0}
         self._curves: dict[str, list[tuple[float, float]]] = {kind: [] for kind in DEFAULTS | COUNTED_DEFAULTS}
         self.switch_on(0.0)
 
@@ -116,19 +116,20 @@ class ChannelControllers:
         """Semitones above equal temperament."""
         _, (fine_msb, fine_lsb), (coarse, _) = self._parameters.values()
         channel = coarse - 64 + (fine_msb * 128 + fine_lsb - 8192) / 8192
-        return channel + self._master["coarse"] + self._master["fine"]
+        return channel + self._master["coarse"] + self._master["fine"] + self._master["part"]
 
     def switch_on(self, now_s: float) -> None:
         """Begin anew, as a sound module that is switched on."""
         self._wheel = 0
+        self._master = {"volume": 1.0, "fine": 0.0, "coarse": 0.0, "part": 0.0}
         self._levels = dict(LEVEL_DEFAULTS)
         self._parameters = dict(PARAMETER_DEFAULTS)
         self._selected = NO_PARAMETER
         self._keep(now_s)
 
-    def set_master(self, now_s: float, **master: float) -> None:
-        """Set the `volume` of the whole port, 0 to 1, or its `fine` or `coarse` tuning in semitones."""
-        self._master |= master
+    def set_master(self, now_s: float, **values: float) -> None:
+        """Set the `volume` of the whole port, 0 to 1, its `fine` or `coarse` tuning, or the `part`'s, in semitones."""
+        self._master |= values
         self._keep(now_s)
 
     def bend(self, wheel: int, now_s: float) -> None:
@@ -146,14 +147,14 @@ class ChannelControllers:
         elif control == RPN_LSB:
             self._selected = (self._selected[0], value)
         elif control in (NRPN_MSB, NRPN_LSB):
-            self._selected = NO_PARAMETER
+            self._selected = NO_PARAMETER if value == 127 else UNREGISTERED
         elif control == RESET_ALL_CONTROLLERS:  # but not volume, pan, bend range and tuning
             self._wheel, self._selected = 0, NO_PARAMETER
             self._levels |= {MODULATION: 0, EXPRESSION: FULL_EXPRESSION}
         elif control in DATA_ENTRY and self._selected in self._parameters:
             self._enter(control, value)
         else:
-            known = False
+            known = control in DATA_ENTRY and self._selected == NO_PARAMETER  # it has no effect anywhere
         self._keep(now_s)
         return known
 

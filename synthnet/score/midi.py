@@ -37,8 +37,8 @@ def read_score(path: Path, *, drums: bool = False) -> Score:
             data = sys.stdin.buffer.read()
         else:
             with open(path, "rb") as file:
-                data = file.read(4)
-                data += file.read() if data in (b"MThd", b"RIFF") else b""
+                data = file.read(12)  # what is none may be large
+                data += file.read() if data[:4] == b"MThd" or data[8:] == b"RMID" else b""
         score = to_score(parse_midi(data))
         if not (score.parts if drums else score.tracks):
             line = score.left_out_line()

@@ -160,8 +160,8 @@ def training_rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def training_samples(corpora: Sequence[Corpus]) -> int:
-    """Samples of an epoch: those in the training split of all corpora."""
-    return sum(piece.n_samples for corpus in corpora for piece in corpus.split("train"))
+    """Samples of an epoch: those in the training split of all corpora that are not left out."""
+    return sum(b - a for corpus in corpora for piece in corpus.split("train") for a, b in piece.kept)
 
 
 def provenance(corpora: Sequence[Corpus]) -> dict[str, Any]:
@@ -180,6 +180,7 @@ def provenance(corpora: Sequence[Corpus]) -> dict[str, Any]:
         ],
         # Not among the facts of the corpora, by which a resumed run, perhaps an older one, recognises them.
         "ranges": [{"lowest_pitch": min(heard), "highest_pitch": max(heard)} for heard in pitches],
+        "credits": [corpus.credit for corpus in corpora],
     }
 
 

@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 DEFAULT_MODEL, DEFAULT_PRESET = "synthnet", "cpu"
 PAPER_EPOCHS = 200
 LEARNING_RATE_END = 0.05  # share of the learning rate left when annealing ends
-FOLLOWING = {"model", "styles", "longest_s", "anneal_minutes"}  # fields that follow from options and corpora
+FOLLOWING = {
+    "model",
+    "styles",
+    "longest_s",
+    "vibrato_hz",
+    "vibrato_cents",
+    "anneal_minutes",
+}  # fields that follow from options and corpora
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,12 @@ import copy
 import dataclasses
 import json
 import math
+import sys
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
@@ -21,6 +23,19 @@ from synthnet.models import Model, build_model
 from synthnet.models.checkpoint import Checkpoint, arrays_of, load_tensors, save_checkpoint, save_tensors
 from synthnet.training.muon import Muon
 from synthnet.training.settings import Span, TrainingConfig
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+
+def tensorboard_writer(folder: Path) -> SummaryWriter:
+    """A writer of TensorBoard logs. It does without TensorFlow, which is slow to load and may be broken."""
+    sys.modules.setdefault(
+        "tensorboard.compat.notf", ModuleType("notf")
+    )  # what TensorBoard's own builds without it have
+    from torch.utils.tensorboard import SummaryWriter  # slow
+
+    return SummaryWriter(str(folder))
 
 
 class RunState:
@@ -81,11 +96,9 @@ class RunState:
         if matrices:
             self.optimisers["muon"] = Muon(matrices, training.learning_rate, training.matrix_decay)
         self.step, self.elapsed_s, self.best = 0, 0.0, math.inf
-        self.board = None
+        self.board: SummaryWriter | None = None
         if self.rank == 0:
-            from torch.utils.tensorboard import SummaryWriter  # slow, and tells much where tensorflow is installed
-
-            self.board = SummaryWriter(str(folder / "tensorboard"))
+            self.board = tensorboard_writer(folder / "tensorboard")
         if resume:
             self.load()
 

@@ -12,6 +12,7 @@ import pytest
 import soundfile
 import torch
 from conftest import SMALL, Run, fault, small_weights
+from fuzz import damaged_bytes
 
 from synthnet.audio.files import write_audio
 from synthnet.corpus.corpus import Corpus
@@ -132,31 +133,14 @@ def test_errors_of_compare(run: Run, tmp_path: Path) -> None:
     fault(run("compare", "good.wav", "good.wav", "--plot", "p.jpg"), "p.jpg")
 
 
-def mutated(data: bytes, rng: random.Random) -> bytes:
-    """The data with bits flipped, bytes inserted, cut out or cut off."""
-    changed = bytearray(data)
-    for _ in range(rng.randrange(1, 5)):
-        place = rng.randrange(len(changed) or 1)
-        kind = rng.randrange(4)
-        if kind == 0 and changed:
-            changed[min(place, len(changed) - 1)] ^= 1 << rng.randrange(8)
-        elif kind == 1:
-            changed[place:place] = rng.randbytes(rng.randrange(1, 5))
-        elif kind == 2:
-            del changed[place : place + rng.randrange(1, 9)]
-        elif rng.random() < 0.2:
-            del changed[place:]
-    return bytes(changed)
-
-
 def test_mutated_wav_files_compare_or_are_refused(run: Run, tmp_path: Path) -> None:
     rng, outcomes = random.Random(0), set()
     write_audio(tmp_path / "good.wav", 0.1 * np.sin(np.arange(RATE // 8)).astype(np.float32), RATE)
     original = (tmp_path / "good.wav").read_bytes()
     for number in range(100):
         # Most damage goes to the header, where it can do harm.
-        head = mutated(original[:44], rng) if number % 4 else original[:44]
-        (tmp_path / "bad.wav").write_bytes(head + (original[44:] if number % 4 else mutated(original[44:], rng)))
+        head = damaged_bytes(original[:44], rng) if number % 4 else original[:44]
+        (tmp_path / "bad.wav").write_bytes(head + (original[44:] if number % 4 else damaged_bytes(original[44:], rng)))
         result = run("compare", "good.wav", "bad.wav", "--json")
         outcomes.add(result.status)
         if result.status:

@@ -17,6 +17,7 @@ import pytest
 import soundfile
 import torch
 from conftest import SMALL, Run, fault, small_weights
+from fuzz import damaged_bytes
 
 from synthnet.audio.files import read_audio
 from synthnet.generation.library import read_library
@@ -189,6 +190,15 @@ def test_files_are_not_overwritten_by_mistake(run: Run, harmonic: Path, song: Pa
     assert not list(tmp_path.rglob("*part*"))
 
 
+def test_what_a_wav_file_cannot_hold_is_refused_before_work(run: Run, harmonic: Path, tmp_path: Path) -> None:
+    write_midi(Score((Track((Note(60, 90, 0.0, 0.1), Note(60, 90, 86_000.0, 86_000.1))),)), tmp_path / "day.mid")
+    render = ["render", "day.mid", "--checkpoint", harmonic, "--mono", "-o"]
+    fault(run(*render, "day.wav"), "day.wav: 7.1 GiB", ".flac")
+    fault(run("render", "day.mid", "--checkpoint", harmonic), "day.wav: 14.1 GiB")
+    fault(run(*render, "day.wav", "--rate", 16_000, "--bits", "float"), "day.wav: 5.1 GiB")
+    assert sorted(os.listdir(tmp_path)) == ["day.mid", "kazoo.safetensors"]
+
+
 def test_several_songs_go_on_after_an_error(run: Run, harmonic: Path, song: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.mid").write_text("not MIDI")
     (tmp_path / "last.mid").write_bytes(song.read_bytes())
@@ -349,25 +359,11 @@ def test_a_full_disk_is_one_line(run: Run, song: Path, network: Path, tmp_path: 
     assert not (tmp_path / "big.wav").exists()
 
 
-def mutated(data: bytes, rng: random.Random) -> bytes:
-    """The data with bits flipped, bytes inserted, cut out or cut off."""
-    for _ in range(rng.randrange(1, 5)):
-        at = rng.randrange(len(data) or 1)
-        changes = {
-            "flip": bytes(byte ^ 1 << rng.randrange(8) for byte in data[at : at + 1]) + data[at + 1 :],
-            "insert": rng.randbytes(rng.randrange(1, 5)) + data[at:],
-            "cut out": data[at + rng.randrange(1, 9) :],
-            "cut off": b"",
-        }
-        data = data[:at] + changes[rng.choice(["flip", "insert", "cut out"] * 6 + ["cut off"])]
-    return data
-
-
 def test_mutated_midi_files_render_or_are_refused(run: Run, song: Path, network: Path, tmp_path: Path) -> None:
     rng, outcomes = random.Random(0), set()
     original = song.read_bytes()
     for number in range(200):
-        song.write_bytes(mutated(original, rng))
+        song.write_bytes(damaged_bytes(original, rng))
         result = run("render", song, "--checkpoint", network, "--duration", 0.002, "-o", "o.wav")
         outcomes.add(result.status)
         if result.status:

@@ -19,6 +19,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
+import synthnet
 from synthnet.corpus.corpus import Corpus
 from synthnet.corpus.slices import SliceDataset
 from synthnet.files import InputError, append_line, only_one
@@ -314,3 +315,17 @@ def test_a_folder_is_one_process_s(tmp_path: Path) -> None:
         other.kill()
     with only_one(tmp_path), only_one(tmp_path):  # the lock of a dead process is nobody's
         pass
+
+
+def test_tensorflow_is_not_loaded_and_may_be_broken(tmp_path: Path) -> None:
+    (tmp_path / "tensorflow").mkdir()
+    (tmp_path / "tensorflow" / "__init__.py").write_text("print('loaded')")
+    script = "from pathlib import Path; from synthnet.training.state import tensorboard_writer\n"
+    script += "with tensorboard_writer(Path('log')) as board: board.add_scalar('loss', 1.0, 1)"
+    path = os.pathsep.join([str(Path(synthnet.__file__).parents[1]), str(tmp_path)])
+    words = [sys.executable, "-P", "-c", script]
+    done = subprocess.run(
+        words, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == ""
+    assert len(list((tmp_path / "log").iterdir())) == 1
