@@ -24,6 +24,7 @@ COMMANDS = {
     "compare": ("measure", "RMSE-CQT of a recording against its reference."),
     "evaluate": ("measure", "All figures of quality, on a corpus's validation pieces."),
     "info": ("measure", "Parameters, receptive field and layers of a network, or of a checkpoint."),
+    "listen": ("listen", "A listening test as a web page, and its results."),
     "recipe": ("recipe", "Run an experiment from a folder with a recipe.toml."),
 }
 
