@@ -93,11 +93,12 @@ def train(
     import torch.distributed as dist
 
     from synthnet.corpus.corpus import read_corpus
+    from synthnet.generation.engine import choose_device
     from synthnet.training import run, settings
 
     rank, world = run.join_processes(device_name)
     report = say if rank == 0 else lambda line: None
-    device = run.choose_device(device_name)
+    device = choose_device(device_name)
     asked = model, preset
     like = None  # the network whose kind and sample rate the run takes
     method = None  # the recipe, if it is not the preset's

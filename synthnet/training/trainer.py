@@ -45,6 +45,7 @@ class Trainer(RunState):
         on_step: Callable[[float, float, float], None],
         validate: Callable[[Any], dict[str, float]],
         validate_now: Callable[[int, float], bool],
+        stop_now: Callable[[], bool] = lambda: False,
     ) -> None:
         """Train until a step or a time (of the whole run, resumed parts included) is reached.
 
@@ -54,9 +55,10 @@ class Trainer(RunState):
             validate: figures of the averaged model; the lowest "rmse_cqt_db" among them is the best checkpoint.
                 Rank 0 alone calls it, and once more at the end.
             validate_now: whether to validate after (step, elapsed seconds).
+            stop_now: whether to stop before the next step, as after a signal.
 
         Raises:
-            Interrupted: SIGINT or SIGTERM came; the state is saved.
+            Interrupted: SIGINT or SIGTERM came, or `stop_now` said so; the state is saved.
             InputError: the loss is not finite; the checkpoints saved before stay as they were.
         """
         module = self.prepare()
@@ -66,7 +68,7 @@ class Trainer(RunState):
             for batch in self.batches():
                 self.elapsed_s = time.monotonic() - begun
                 share = max(self.step / until_step if until_step else 0.0, self.elapsed_s / until_s if until_s else 0.0)
-                finish, interrupted, elapsed_s = self.agree(share >= 1.0, stopped(), self.elapsed_s)
+                finish, interrupted, elapsed_s = self.agree(share >= 1.0, stopped() or stop_now(), self.elapsed_s)
                 if finish or interrupted:
                     break
                 loss, error = self.train_step(module, batch, elapsed_s)
@@ -140,6 +142,10 @@ class Trainer(RunState):
             updates = (self.step + 1) // EMA_EVERY_STEPS
             decay = min(self.training.ema_decay, (1 + updates) / (10 + updates))  # follows closely at first
             torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
+
+    @property
+    def precision(self) -> str:
+        return "bfloat16" if self.device.type == "cuda" else "float32"
 
     def agree(self, finish: bool, interrupted: bool, elapsed_s: float) -> tuple[bool, bool, float]:
         """Rank 0's decision and clock, so that all processes do the same."""
