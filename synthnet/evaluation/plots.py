@@ -29,6 +29,7 @@ from synthnet.evaluation.cqt import (
     with_ci95,
 )
 from synthnet.evaluation.level import level_db
+from synthnet.evaluation.opinions import ALL, PAPER, Listening
 from synthnet.files import InputError, atomic_write
 from synthnet.score.notes import Note
 
@@ -301,6 +302,43 @@ def plot_players(
         _label(axes, f"floor at {floor:g} dB")
         axes.set_xticks(range(len(figures)), list(figures), rotation=30 if len(figures) > 8 else 0)
     _save_with_legend(figure, panels[:1], path, len(players))
+
+
+def plot_listening(path: Path, found: Listening) -> None:
+    """Draw a listening test: mean opinion scores beside the paper's and over RMSE-CQT; of ABX, the shares."""
+    if found.identified:
+        figure = _new_figure(4.5, f"ABX, {found.listeners} listeners")
+        axes = figure.subplots()
+        bars = {f"{model}, {instrument}": one for (model, instrument), one in found.identified.items()}
+        shares = np.array([[one.share, one.share - one.low, one.high - one.share] for one in bars.values()]).T
+        axes.errorbar(range(len(bars)), shares[0], yerr=shares[1:], fmt="o", color=BLUE, capsize=4)
+        axes.set_xticks(range(len(bars)), list(bars), rotation=30, ha="right")
+        axes.axhline(0.5, color=GREY, linewidth=0.8, linestyle=":")
+        axes.set_ylim(0, 1.02)
+        _label(axes, "Share of X known from the teacher, with its 95% interval; dotted: chance")
+        save(figure, path)
+        return
+    figure = _new_figure(5, f"Listening test, {found.listeners} listeners")
+    left, right = figure.subplots(1, 2)
+    totals = {model: (one.mos, one.ci95) for (model, instrument), one in found.opinions.items() if instrument == ALL}
+    paper = {f"paper: {name}": figures for name, figures in PAPER.items()}
+    for place, (name, (mos, ci95)) in enumerate((totals | paper).items()):
+        left.barh(place, mos, xerr=ci95 or 0.0, color=BLUE if name in totals else "#b8b8b8", ecolor=INK)
+    left.set_yticks(range(len(totals | paper)), [*totals, *paper])
+    left.invert_yaxis()
+    left.set_xlim(1, 5.1)
+    _label(left, "Mean opinion score, all instruments", "1 bad to 5 excellent", grid=False)
+    for place, model in enumerate(totals):
+        of_model = {name: one for (who, name), one in found.opinions.items() if who == model and name != ALL}
+        points = [(one.rmse_cqt_db, one.mos, name) for name, one in of_model.items() if one.rmse_cqt_db is not None]
+        for x, y, name in points:
+            right.annotate(name, (x, y), xytext=(4, 3), textcoords="offset points", fontsize=8, color=GREY)
+        if points:
+            right.plot(*zip(*(point[:2] for point in points), strict=True), "o", color=COLOURS[place % 10], label=model)
+            right.legend(frameon=False, fontsize=10)
+    _label(right, "By model and instrument", "RMSE-CQT, dB (floor at -80 dB)")
+    right.set_ylim(0.9, 5.1)
+    save(figure, path)
 
 
 def _label(axes: Axes, title: str, x_label: str = "", grid: bool = True) -> None:

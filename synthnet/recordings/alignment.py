@@ -18,7 +18,7 @@ import soxr
 from synthnet.files import InputError
 from synthnet.kernels import CACHE
 from synthnet.recordings.averaging import EARLIER_S, average_onsets
-from synthnet.recordings.notes import fall_end_s, note_level_db, velocities_of
+from synthnet.recordings.notes import fall_end_s
 from synthnet.score.notes import Note
 from synthnet.score.roll import RESTRIKE_GAP_S
 
@@ -43,7 +43,7 @@ class Aligned:
     """What `align` found: n notes, those of the score, sorted by onset, then key.
 
     Attributes:
-        notes: seconds in the recording, with measured velocities.
+        notes: seconds in the recording, with the velocities given.
         found: bool [n], whether the note was found in the sound.
         confidence: float [n], -1 to 1: correlation of its onset with its neighbours'.
         left_out: spans in seconds that must not be trained on, and why.
@@ -112,10 +112,6 @@ def align(
     progress("finding each end")
     ends_s = [_end_s(i, notes, start_s, end_s, x, cents) for i in range(len(notes))]
     moved = [replace(n, start_s=float(a), end_s=float(b)) for n, a, b in zip(notes, start_s, ends_s, strict=True)]
-    if len({note.velocity for note in notes}) == 1 or labels == "score":
-        levels = np.array([note_level_db(x, RATE_HZ, note, cents) for note in moved])
-        velocities = velocities_of(pitch, levels)
-        moved = [replace(note, velocity=int(v)) for note, v in zip(moved, velocities, strict=True)]
     order = sorted(range(len(moved)), key=lambda i: (moved[i].start_s, moved[i].pitch))
     return Aligned(
         tuple(moved[i] for i in order),

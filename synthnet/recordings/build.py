@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,7 @@ from synthnet.models.config import HARMONIC_RATE_HZ
 from synthnet.models.envelopes import notes_of
 from synthnet.models.measuring import find_peaks, measure_frequencies
 from synthnet.recordings.alignment import Aligned, align
-from synthnet.recordings.notes import check_notes, note_level_db, velocities_of
+from synthnet.recordings.notes import check_notes, note_levels_db, with_velocities
 from synthnet.recordings.pairs import EXACT, HEARD, PERFORMED, SCORE, Take
 from synthnet.recordings.report import (
     HEARD_SHARE,
@@ -77,6 +78,7 @@ class Found:
     take: Take
     labels: Aligned
     report: TakeReport
+    level_db: np.ndarray | None  # of each note, where velocities are not known
 
     @property
     def notes(self) -> tuple[Note, ...]:
@@ -106,7 +108,9 @@ def corpus_from_recordings(
     folder, options = Path(folder), options or Options()
     _check_names(takes, options)
     before = _former(folder)
-    found = tuple(_find(takes, options, report))
+    found = _with_velocities(tuple(_find(takes, options, report)), options)
+    for one in found:
+        report(one.report.text())
     used = [one for one in found if one.report.used]
     seconds, n_notes = sum(_span_s(one.notes) for one in used), sum(len(one.notes) for one in used)
     given = ", ".join(str(take.path) for take in takes[:3]) + (", ..." if len(takes) > 3 else "")
@@ -202,15 +206,14 @@ def _find(takes: Sequence[Take], options: Options, report: Callable[[str], None]
                 labels = align(notes, *_sound(recording), take.labels, take.anchors)
             except InputError as error:
                 raise InputError(f"{take.path}: {error}") from None
-            labels = replace(labels, notes=_with_velocities(take, notes, labels, recording))
         if not labels.notes:
             report(f"{take.path}: no notes were found; it is left out")
             continue
         spans = ((max(0.0, a), min(b, seconds), why) for a, b, why in (*labels.left_out, *recording.left_out))
         labels = replace(labels, left_out=tuple(sorted(span for span in spans if span[0] < span[1])))
-        one = Found(take, labels, _describe(take, notes, recording, labels, dropped))
-        report(one.report.text())
-        yield one
+        known = take.labels in (PERFORMED, EXACT) and len({note.velocity for note in labels.notes}) > 1
+        level_db = None if known else note_levels_db(*_sound(recording), labels.notes, labels.tuning_cents)
+        yield Found(take, labels, _describe(take, notes, recording, labels, dropped), level_db)
 
 
 def _sound(recording: Recording) -> tuple[np.ndarray, int]:
@@ -233,17 +236,24 @@ def _fitting(take: Take, seconds: float) -> tuple[Note, ...]:
     return tuple(note for note in inside if note.start_s < note.end_s)
 
 
-def _with_velocities(take: Take, given: Sequence[Note], labels: Aligned, recording: Recording) -> tuple[Note, ...]:
-    """The notes with the velocities that were given, or measured where all are one, which stands for none."""
-    notes = labels.notes
-    if take.labels != SCORE and len({note.velocity for note in given}) > 1:
-        velocities = [note.velocity for note in _in_step(given, notes)]
-    elif len({note.velocity for note in notes}) > 1:
-        return notes
-    else:
-        level = np.array([note_level_db(*_sound(recording), note, labels.tuning_cents) for note in notes])
-        velocities = velocities_of(np.array([note.pitch for note in notes]), level).tolist()
-    return tuple(replace(note, velocity=v) for note, v in zip(notes, velocities, strict=True))
+def _with_velocities(found: Sequence[Found], options: Options) -> tuple[Found, ...]:
+    """The takes with the velocities that were given; those measured are relative to the notes of all takes together.
+
+    One player's soft piece is soft beside a loud one, unless each recording is brought to the same level.
+    """
+    unknown = [one for one in found if one.level_db is not None]
+    notes = [note for one in unknown for note in one.notes]
+    levels = [one.level_db for one in unknown if one.level_db is not None]
+    of_take = np.concatenate([np.zeros(0), *(np.full(len(level), np.median(level)) for level in levels)])
+    louder_db = of_take - np.median(of_take) if unknown and not options.level_each else 0.0
+    measured = iter(with_velocities(notes, np.concatenate([np.zeros(0), *levels]) - of_take, louder_db))
+    told = []
+    for one in found:
+        new = one.notes if one.level_db is None else tuple(itertools.islice(measured, len(one.notes)))
+        low, middle, high = (round(v) for v in np.percentile([note.velocity for note in new], HEARD_SHARE))
+        labels, report = replace(one.labels, notes=new), replace(one.report, velocities=(low, middle, high))
+        told.append(replace(one, labels=labels, report=report))
+    return tuple(told)
 
 
 def _in_step(given: Sequence[Note], notes: Sequence[Note]) -> list[Note]:
@@ -267,7 +277,6 @@ def _describe(
     take: Take, given: Sequence[Note], recording: Recording, labels: Aligned, dropped: dict[str, int]
 ) -> TakeReport:
     notes, rate = labels.notes, recording.sample_rate_hz
-    low, middle, high = (round(v) for v in np.percentile([note.velocity for note in notes], HEARD_SHARE))
     first_s, last_s = _kept_s(notes, len(recording.samples) / rate)
     kept = recording.samples[round(first_s * rate) : round(last_s * rate)]
     level_dbfs, peak_dbfs, floor_db = levels(kept, notes, rate, first_s)
@@ -289,7 +298,7 @@ def _describe(
         dropped=dropped,
         left_out=labels.left_out,
         keys={str(key): n for key, n in sorted(Counter(note.pitch for note in notes).items())},
-        velocities=(low, middle, high),
+        velocities=(0, 0, 0),  # see `_with_velocities`
         a4_hz=440 * 2 ** (labels.tuning_cents / 1200),
         level_dbfs=level_dbfs,
         peak_dbfs=peak_dbfs,

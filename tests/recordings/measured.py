@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from synthnet.recordings.alignment import Aligned
+from synthnet.recordings.notes import note_levels_db, with_velocities
 from tests.recordings.standin import StandIn
 
 
@@ -36,8 +37,9 @@ class Measured:
 
 def measured(stand_in: StandIn, aligned: Aligned) -> Measured:
     """Notes of a key are compared in their order."""
+    levels = note_levels_db(stand_in.samples, stand_in.sample_rate_hz, aligned.notes, aligned.tuning_cents)
     mine = defaultdict(list)
-    for note, found in zip(aligned.notes, aligned.found, strict=True):
+    for note, found in zip(with_velocities(aligned.notes, levels), aligned.found, strict=True):
         mine[note.pitch].append((note, bool(found)))
     rows, reported = [], []
     for note, truth in zip(stand_in.score, stand_in.truth, strict=True):

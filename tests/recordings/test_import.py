@@ -105,6 +105,19 @@ def test_the_last_fifth_of_the_longest_validates_and_equal_levels(takes, tmp_pat
     assert min(peaks) > 0.95 * max(peaks)
 
 
+def test_velocities_of_all_recordings_are_relative_to_the_same_level(takes, tmp_path, run, unmoved):
+    def velocities():
+        corpus = read_corpus(tmp_path / "corpus")
+        return [np.median([note.velocity for note in corpus.read_notes(piece)]) for piece in corpus.pieces]
+
+    run(*IMPORT, "--valid", "b")
+    loud, soft = velocities()
+    assert soft / loud == pytest.approx(10 ** (-20 / 40), abs=0.02)  # it is 20 dB softer
+    run(*IMPORT, "--valid", "b", "--level", "each")
+    loud, soft = velocities()
+    assert soft / loud == pytest.approx(1, abs=0.02)
+
+
 def test_a_prelude_validates(takes, tmp_path, run, unmoved):
     for path in takes.glob("b.*"):
         path.rename(path.with_stem("Prelude 2"))
