@@ -16,6 +16,7 @@ from synthnet.files import InputError, Interrupted
 # Module and help of each command. A module, which may load much, is imported when its command runs.
 COMMANDS = {
     "render": ("render", "Play a MIDI file."),
+    "live": ("live", "Play an instrument from a MIDI keyboard, as it sounds."),
     "instruments": ("instruments", "List the instruments that can be played."),
     "train": ("train", "Learn an instrument."),
     "learn": ("learn", "Learn an instrument from recordings, without a score."),

@@ -22,6 +22,7 @@ from synthnet.evaluation.pieces import PieceRun, piece_lengths, play_piece
 from synthnet.evaluation.pieces import evaluate as evaluate_network
 from synthnet.evaluation.plots import plot_comparison
 from synthnet.files import InputError
+from synthnet.generation.engine import choose_device
 from synthnet.models import MODELS, PRESETS, build_model, preset_config, preset_rate_hz
 from synthnet.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from synthnet.score.general_midi import plain_name
@@ -82,6 +83,7 @@ def compare(reference: Path, test: Path, plot_path: Path | None, print_json: boo
     help="Play only the beginning of each validation piece in one go; 0: none.  [default: all of it]",
 )
 @click.option("--seed", default=0, type=click.IntRange(min=0), help="Random seed.")
+@click.option("--device", "device_name", default="auto", help="cpu, cuda, or auto: a GPU if there is one.")
 @click.option("--plot", "plot_path", type=path_type, help="A PNG of the first piece: teacher, network, difference.")
 @click.option("--keep", is_flag=True, help="Write the figures into the checkpoint, for synthnet instruments.")
 @click.option("--json", "print_json", is_flag=True, help="Print JSON.")
@@ -92,6 +94,7 @@ def evaluate(
     seconds: int,
     piece_seconds: float | None,
     seed: int,
+    device_name: str,
     plot_path: Path | None,
     keep: bool,
     print_json: bool,
@@ -124,7 +127,7 @@ def evaluate(
         raise InputError("no piece to play in one go: it takes 3 s (--piece-seconds)")
     if plot_path and plot_path.suffix.lower() != ".png":  # reported before the piece is played
         raise InputError(f"{plot_path}: the name of a figure must end in .png")
-    network = checkpoint.build()
+    network = checkpoint.build(choose_device(device_name))
     figures = evaluate_network(network, corpus, seconds, seed=seed, instruments=voice.style)
     runs: list[PieceRun] = []
     for piece, n_samples in lengths:

@@ -25,7 +25,7 @@ COLD_START_SHARE = 0.02  # of the slices begin in the silence before a piece
 
 
 @dataclass(frozen=True)
-class _Recording:
+class Recording:
     """A piece in memory: int16 [n_samples], shared with forked workers, its events and the index of its corpus.
 
     `starts` are the ranges [first, stop) of samples at which a slice may begin, and a cold start begins before `cold`.
@@ -74,7 +74,7 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
             raise InputError(f"corpora of different sample rates: {', '.join(map(str, sorted(rates)))} Hz")
         self.n_predicted, self.n_context, self.seed = n_predicted, n_context, seed
         self.cold_start_share, self.dithered, self.velocity = cold_start_share, dithered, velocity
-        self._recordings = []
+        self.recordings = []
         for index, corpus in enumerate(corpora):
             pieces = corpus.split(split)
             if not pieces:
@@ -85,10 +85,10 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
                 kept = ((first, stop - n_predicted + 1) for first, stop in zip(edges[::2], edges[1::2], strict=True))
                 starts = tuple((first, stop) for first, stop in kept if first < stop)
                 cold = min(1, edges[1] - n_predicted + 1) if piece.left_out else 1
-                self._recordings.append(_Recording(corpus.read_samples(piece), events, index, starts, cold))
+                self.recordings.append(Recording(corpus.read_samples(piece), events, index, starts, cold))
         # The starts of all recordings numbered one after another, range by range; each range's last number, plus 1.
-        self._ranges = [(recording, *span) for recording in self._recordings for span in recording.starts]
-        self._numbered = np.cumsum([stop - first for _, first, stop in self._ranges])
+        self.ranges = [(place, *span) for place, recording in enumerate(self.recordings) for span in recording.starts]
+        self.numbered = np.cumsum([stop - first for _, first, stop in self.ranges])
 
     def __getitem__(self, i: int) -> dict[str, Tensor]:
         """Slice i, with C = `n_context`.
@@ -98,10 +98,11 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
         [T] and "target_roll" uint8 [128, T], 0 or 1.
         """
         rng = np.random.default_rng((self.seed, i))
-        number = int(rng.integers(self._numbered[-1]))
-        index = int(np.searchsorted(self._numbered, number, side="right"))
-        recording, _, stop = self._ranges[index]
-        start = stop - int(self._numbered[index]) + number
+        number = int(rng.integers(self.numbered[-1]))
+        index = int(np.searchsorted(self.numbered, number, side="right"))
+        place, _, stop = self.ranges[index]
+        recording = self.recordings[place]
+        start = stop - int(self.numbered[index]) + number
         if rng.random() < self.cold_start_share:
             start = int(rng.integers(-self.n_predicted, recording.cold))
         begin, end = start - 1 - self.n_context, start + self.n_predicted

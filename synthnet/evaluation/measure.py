@@ -13,14 +13,17 @@ from typing import Any
 import numpy as np
 
 from synthnet.corpus.build import DEFAULT_SCORES
-from synthnet.corpus.corpus import FULL_SCALE, Corpus
+from synthnet.corpus.corpus import FULL_SCALE, Corpus, Piece
 from synthnet.corpus.teacher import Teacher, find_soundfont
-from synthnet.evaluation.baselines import Play
+from synthnet.evaluation.baselines import Play, Sampler, harmonic_play
 from synthnet.evaluation.compose import PIECE_S, compose_piece
 from synthnet.evaluation.cqt import rmse_cqt_at_floors
 from synthnet.evaluation.level import level_difference_db
 from synthnet.evaluation.notes import HeldNotes, NoteLevels, held_notes, note_levels, tried_keys
 from synthnet.evaluation.spectral import log_spectral_distance_db
+from synthnet.generation.library import SHIPPED
+from synthnet.models import HarmonicConfig
+from synthnet.models.checkpoint import fact, load_checkpoint
 from synthnet.score.dynamics import add_dynamics
 from synthnet.score.general_midi import MidiInstrument
 from synthnet.score.midi import read_score
@@ -142,6 +145,25 @@ def measure_instrument(
         levels, held = note_levels(play, play_teacher, keys, rate), held_notes(play, play_teacher, keys, rate)
         figures.append(PlayerFigures(name, prelude_distances, pieces, levels, held))
     return InstrumentFigures(instrument.name, rate, tuple(figures))
+
+
+def measure_beside(corpus: Corpus, piece: Piece, n_samples: int) -> dict[str, Distances]:
+    """Distances of others from the first samples of a piece: the shipped harmonic instrument of the corpus, a sampler.
+
+    The harmonic instrument is left out where none of the name ships.
+    """
+    players = {"sampler": Sampler.from_corpus(corpus).play}
+    file = SHIPPED / f"{corpus.instrument}.safetensors"
+    if file.exists() and isinstance((checkpoint := load_checkpoint(file)).config, HarmonicConfig):
+        gain = corpus.gain / (fact(checkpoint.training, "corpora", 0, "gain") or corpus.gain)
+        harmonic = harmonic_play(checkpoint)
+        players = {"harmonic": lambda *music: harmonic(*music) * np.float32(gain), **players}
+    rate, figures = corpus.sample_rate_hz, {}
+    reference = corpus.read_samples(piece)[:n_samples].astype(np.float32) / FULL_SCALE
+    for name, play in players.items():
+        sound = play(corpus.read_notes(piece), n_samples, rate)
+        figures[name] = distances(piece.measured(reference, rate), piece.measured(sound, rate), rate)
+    return figures
 
 
 def measure_recordings(corpus: Corpus, play: Play) -> dict[str, Distances]:

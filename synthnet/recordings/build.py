@@ -202,7 +202,10 @@ def _find(takes: Sequence[Take], options: Options, report: Callable[[str], None]
             notes, dropped, ones = checked.notes, dict(checked.left_out), np.ones(len(checked.notes))
             labels = Aligned(notes, ones > 0, ones, (), _tuning_cents(recording, notes), 0.0, 0.0, False)
         else:
-            labels = align(notes, *_sound(recording), take.labels, take.anchors)
+            try:
+                labels = align(notes, *_sound(recording), take.labels, take.anchors)
+            except InputError as error:
+                raise InputError(f"{take.path}: {error}") from None
         if not labels.notes:
             report(f"{take.path}: no notes were found; it is left out")
             continue

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from synthnet.corpus.corpus import FULL_SCALE, Corpus
 from synthnet.corpus.slices import NoteSlices, SliceDataset, piece_notes, recordings_of
 from synthnet.evaluation.cqt import rmse_cqt_at_floors
-from synthnet.evaluation.free_run import free_run
+from synthnet.evaluation.free_run import seconds_at, spread_places
 from synthnet.evaluation.likelihood import fit, split_floor_nats
 from synthnet.files import InputError
 from synthnet.generation.harmonic import HarmonicPlayer, Part
@@ -66,10 +66,8 @@ def autoregressive_task(
     def validate(network: Network) -> Validation:
         found = fit(network, corpora, n_slices=16)
         one_hot = np.eye(len(corpora)) if config.styles else [None]
-        runs = [
-            free_run(network, corpus, evaluation_seconds, instruments=style)
-            for corpus, style in zip(corpora, one_hot, strict=True)
-        ]
+        played = zip(corpora, one_hot, strict=True)
+        runs = seconds_at(network, [spread_places(corpus, evaluation_seconds, style) for corpus, style in played])
         figures = {
             "valid_nll": found.nll,
             "dither_floor": floor["valid"],
