@@ -79,9 +79,7 @@ class ResidentSlices:
         self.audio, self.runs, self.windows = put(audio, torch.int16), put(runs, torch.int32), put(windows, torch.uint8)
         self.numbered = put(dataset.numbered)
         spans = zip(dataset.ranges, dataset.numbered, strict=True)
-        self.shifts = put(
-            [zeros[place] + stop - last for (place, _, stop), last in spans]
-        )  # of numbers to places
+        self.shifts = put([zeros[place] + stop - last for (place, _, stop), last in spans])  # of numbers to places
         owners = [recordings[place] for place, _, _ in dataset.ranges]
         self.zeros = put([zeros[place] for place, _, _ in dataset.ranges])
         self.cold, self.instruments = put([one.cold for one in owners]), put([one.instrument for one in owners])
