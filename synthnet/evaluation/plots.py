@@ -1,7 +1,7 @@
-"""Figures as PNG files: a sound beside its reference, how trainings went, and networks beside each other.
+"""Figures as PNG or SVG files: a sound beside its reference, how trainings went, and networks beside each other.
 
 They are drawn without pyplot, so that nothing global is touched and no display is needed. All raise InputError for a
-name that does not end in .png.
+name that ends in neither .png nor .svg.
 """
 
 from __future__ import annotations
@@ -17,19 +17,23 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
 from synthnet.evaluation.cqt import BINS, FLOORS_DB, HOP_S, cqt_decibels, mean_and_ci95, rmse_cqt_at_floors, with_ci95
+from synthnet.evaluation.layers import KeyAnswers, LayerDistances, Point
 from synthnet.evaluation.level import level_db
 from synthnet.files import InputError, atomic_write
+from synthnet.score.general_midi import pitch_name
 from synthnet.score.notes import Note
 
 LOWEST_PITCH = 24  # C1, the transform's first bin
 WIDTH_IN, DPI = 14, 100  # 1400 pixels
 DIFFERENCE_LIMIT_DB = 40
 LEVEL_WINDOW_S = 0.05
+FORMATS = (".png", ".svg")
 MOST_LABELS = 24  # figures of single seconds beside each other before they touch
 
 INK, GREY = "#222222", "#8a8a8a"
 BLUE, ORANGE, GREEN = "#2a6fbb", "#d9702b", "#3d8f5f"
 COLOURS = (BLUE, ORANGE, GREEN, "#8a5fb0", "#c04a6b", "#a98a1f", "#3aa0a8", "#6b6b6b", "#20406b", "#000000")
+MARKERS = "osD^vP*Xhp"
 STYLE: dict[str, Any] = {"fontsize": 11, "color": INK}
 
 
@@ -39,25 +43,30 @@ def plot_comparison(
     test: np.ndarray,
     sample_rate_hz: int,
     title: str = "",
-    notes: Iterable[Note] = (),
+    notes: Sequence[Note] = (),
+    names: tuple[str, str] = ("Reference", "Test"),
+    floor_db: float = FLOORS_DB[0],
 ) -> None:
-    """Draw the constant-Q spectrograms of samples [n] and [n], and their difference, one below the other.
+    """Draw the constant-Q spectrograms of samples [n] and [n], their difference and their levels, one below the other.
 
     Decibels are relative to the reference's maximum over the whole passage. RMSE-CQT is relative to that of each
-    second; its mean is in the heading, each second's figure above the difference. `notes` are lines at their
-    fundamentals in the difference. Raises InputError as `rmse_cqt_at_floors` does, too.
+    second; its mean is in the heading, each second's figure above the difference. `notes` are outlines in the
+    spectrograms and lines at their fundamentals in the difference. `floor_db` is one of `FLOORS_DB`. Raises InputError
+    as `rmse_cqt_at_floors` does, too.
     """
-    rmse_db = rmse_cqt_at_floors(reference, test, sample_rate_hz)[0]
-    reference_db, test_db = cqt_decibels(reference, test, sample_rate_hz)
+    rmse_db = rmse_cqt_at_floors(reference, test, sample_rate_hz)[FLOORS_DB.index(floor_db)]
+    reference_db, test_db = (x.clip(floor_db) for x in cqt_decibels(reference, test, sample_rate_hz))
     heading = f"RMSE-CQT {with_ci95(*mean_and_ci95(rmse_db))} dB"
-    figure = _new_figure(9, f"{title}   ·   {heading}" if title else heading)
-    panels = figure.subplots(3, sharex=True, sharey=True)
+    heading += "" if floor_db == FLOORS_DB[0] else f", floor at {floor_db:g} dB"
+    figure = _new_figure(11, f"{title}   ·   {heading}" if title else heading)
+    *panels, strip = figure.subplots(4, sharex=True, height_ratios=(3, 3, 3, 2))
     below = panels[2]
-    sounds = {"cmap": "magma", "vmin": FLOORS_DB[0], "vmax": 0}
+    sounds = {"cmap": "magma", "vmin": floor_db, "vmax": 0}
     limits = {"cmap": "RdBu_r", "vmin": -DIFFERENCE_LIMIT_DB, "vmax": DIFFERENCE_LIMIT_DB}
-    _draw_spectrogram(panels[0], reference_db, "Reference", sounds)
-    image = _draw_spectrogram(panels[1], test_db, "Test", sounds)
-    figure.colorbar(image, ax=list(panels[:2]), label="dB, 0 at the reference's maximum", pad=0.01, aspect=40)
+    for axes, decibels, name in zip(panels, (reference_db, test_db), names, strict=False):
+        image = _draw_spectrogram(axes, decibels, name, sounds)
+        draw_outlines(axes, notes)
+    figure.colorbar(image, ax=panels[:2], label="dB, 0 at the reference's maximum", pad=0.01, aspect=40)
     image = _draw_spectrogram(below, test_db - reference_db, "Test minus reference", limits)
     figure.colorbar(image, ax=below, label="dB", pad=0.01, extend="both")
     for note in notes:
@@ -69,8 +78,61 @@ def plot_comparison(
         above.set_xticks(seconds + 0.5, [f"{figure_db:.1f}" for figure_db in rmse_db])
         above.tick_params(length=0, pad=1, labelsize=9, labelcolor=INK)
         below.set_title("RMSE-CQT of each second, dB", loc="right", **STYLE)
-    below.set_xlim(0, len(reference) / sample_rate_hz)
-    below.set_xlabel("seconds", **STYLE)
+    for samples, name, colour in zip((reference, test), names, (ORANGE, BLUE), strict=True):
+        draw_level(strip, samples, sample_rate_hz, name, colour)
+    _label(strip, "Level, dB of full scale", "seconds")
+    strip.legend(frameon=False, fontsize=10, ncols=2, loc="lower right")
+    strip.set_xlim(0, len(reference) / sample_rate_hz)
+    save(figure, path)
+
+
+def plot_triptych(
+    path: Path,
+    sounds: Mapping[str, np.ndarray],
+    sample_rate_hz: int,
+    title: str = "",
+    notes: Sequence[Note] = (),
+) -> None:
+    """Draw sounds [n] side by side, by name, the reference first: the waveform above the constant-Q spectrogram.
+
+    Decibels are relative to the reference's maximum. Captions have RMSE-CQT at both floors; that of silence stands
+    under the reference. The score lies over the spectrograms. Raises InputError as `rmse_cqt_at_floors` does, too.
+    """
+    figure = _new_figure(7, title)
+    above, below = figure.subplots(2, len(sounds), sharex=True, sharey="row", height_ratios=(1, 3), squeeze=False)
+    reference = next(iter(sounds.values()))
+    for number, (name, samples) in enumerate(sounds.items()):
+        time_s = np.arange(len(samples)) / sample_rate_hz
+        above[0, number].plot(time_s, samples, color=BLUE if number else ORANGE, linewidth=0.5)
+        _label(above[0, number], name, grid=False)
+        decibels = cqt_decibels(reference, samples, sample_rate_hz)[1]
+        colours = {"cmap": "magma", "vmin": FLOORS_DB[0], "vmax": 0}
+        image = _draw_spectrogram(below[0, number], decibels, "", colours)
+        draw_outlines(below[0, number], notes)
+        test = samples if number else np.zeros_like(samples)
+        at_80, at_50 = rmse_cqt_at_floors(reference, test, sample_rate_hz).mean(axis=1)
+        caption = f"RMSE-CQT {at_80:.2f} / {at_50:.2f} dB"
+        below[0, number].set_xlabel(f"seconds\n{caption if number else f'silence: {caption}'}", **STYLE)
+    below[0, 0].set_xlim(0, len(reference) / sample_rate_hz)
+    figure.colorbar(image, ax=list(below[0]), label="dB, 0 at the reference's maximum", pad=0.01, aspect=40)
+    save(figure, path)
+
+
+def plot_roll(path: Path, notes: Sequence[Note], title: str = "") -> None:
+    """Draw notes as a piano roll, those of high velocity darker, and their velocities below."""
+    figure = _new_figure(7, title)
+    above, below = figure.subplots(2, sharex=True, height_ratios=(4, 1))
+    draw_notes(above, notes, BLUE)
+    pitches = [note.pitch for note in notes]
+    low, high = min(pitches) - 2, max(pitches) + 3
+    ticks = range(low, high) if high - low < 13 else range(low + -low % 12, high, 12)
+    above.set_yticks(ticks, [pitch_name(key) for key in ticks])
+    above.set_ylim(low, high)
+    _label(above, f"{len(notes)} notes")
+    below.vlines([note.start_s for note in notes], 0, [note.velocity for note in notes], colors=BLUE, linewidth=1.2)
+    below.set_ylim(0, 127)
+    _label(below, "Velocity", "seconds")
+    below.set_xlim(0, max(note.end_s for note in notes))
     save(figure, path)
 
 
@@ -107,6 +169,13 @@ def draw_notes(axes: Axes, notes: Iterable[Note], colour: str) -> None:
     for note in notes:
         box = (note.start_s, note.pitch - 0.4), note.end_s - note.start_s, 0.8
         axes.add_patch(Rectangle(*box, facecolor=colour, alpha=0.25 + 0.5 * note.velocity / 127, linewidth=0))
+
+
+def draw_outlines(axes: Axes, notes: Iterable[Note]) -> None:
+    """Draw notes as outlines over a dark spectrogram."""
+    for note in notes:
+        box = (note.start_s, note.pitch - 0.5), note.end_s - note.start_s, 1.0
+        axes.add_patch(Rectangle(*box, fill=False, edgecolor="#ffffff", alpha=0.8, linewidth=0.8))
 
 
 def draw_level(axes: Axes, samples: np.ndarray, sample_rate_hz: int, label: str, colour: str) -> None:
@@ -265,6 +334,52 @@ def plot_players(
     _save_with_legend(figure, panels[:1], path, len(players))
 
 
+def plot_key_answers(path: Path, found: KeyAnswers, title: str = "") -> None:
+    """Draw the channels' answers to keys, sorted by their strongest key, and their similarity by interval."""
+    figure = _new_figure(7, title)
+    left, right = figure.subplots(1, 2)
+    strongest = np.abs(found.answers).argmax(axis=1)
+    signs = np.sign(found.answers[np.arange(len(strongest)), strongest])
+    rows = (signs[:, None] * found.answers)[np.argsort(strongest, kind="stable")]
+    extent = (found.keys[0] - 0.5, found.keys[-1] + 0.5, len(rows), 0)
+    colours = {"cmap": "RdBu_r", "vmin": -1, "vmax": 1}
+    image = left.imshow(rows, aspect="auto", interpolation="nearest", extent=extent, **colours)
+    figure.colorbar(image, ax=left, label="answer; norm of a channel 1", pad=0.01)
+    _label(left, f"{len(rows)} channels by their strongest key", "MIDI key", grid=False)
+    intervals = np.arange(1, len(found.similarity) + 1)
+    right.fill_between(intervals, *found.chance, color="#dddddd", label="95% of shuffled keys")
+    right.plot(intervals, found.similarity, marker="o", markersize=4, color=BLUE, label="answers to two keys")
+    right.set_xticks([3 * k for k in range(9)])
+    for octave in (12, 24):
+        right.axvline(octave, color=GREY, linewidth=0.8, linestyle=":")
+    _label(right, "Mean cosine by interval", "semitones between the keys")
+    right.legend(frameon=False, fontsize=10)
+    save(figure, path)
+
+
+def plot_grams(path: Path, points: Sequence[Point], plane: np.ndarray, rows: Sequence[LayerDistances]) -> None:
+    """Draw Gram matrices [N, 2] in the plane, layers in colour, timbres as shapes, and the distances by layer."""
+    figure = _new_figure(7, "Gram matrices of the layers' outputs")
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    for number, timbre in enumerate(dict.fromkeys(point.timbre for point in points)):
+        mine = [n for n, point in enumerate(points) if point.timbre == timbre]
+        layers = [points[n].layer for n in mine]
+        style = {"marker": MARKERS[number % len(MARKERS)], "cmap": "viridis", "vmin": 1, "vmax": len(rows), "s": 42}
+        image = left.scatter(*plane[mine].T, c=layers, label=timbre, edgecolors=INK, linewidths=0.4, **style)
+    figure.colorbar(image, ax=left, label="layer", pad=0.01)
+    left.legend(frameon=False, fontsize=10)
+    _label(left, "t-SNE, all layers and timbres at once", grid=False)
+    kinds = (("between", "timbres", BLUE), ("retrained", "trainings of one timbre", GREEN))
+    for name, label, colour in (*kinds, ("within", "slices of one network", GREY)):
+        heights = [getattr(row, name) for row in rows]
+        if not np.isnan(heights).all():
+            right.plot([row.layer for row in rows], heights, marker="o", markersize=4, color=colour, label=label)
+    right.set_ylim(bottom=0)
+    _label(right, "Mean distance of Gram matrices of norm 1", "layer")
+    right.legend(frameon=False, fontsize=10)
+    save(figure, path)
+
+
 def _label(axes: Axes, title: str, x_label: str = "", grid: bool = True) -> None:
     axes.set_title(title, loc="left", **STYLE)
     axes.set_xlabel(x_label, **STYLE)
@@ -292,9 +407,15 @@ def _save_with_legend(figure: Figure, panels: Iterable[Axes], path: Path, column
     save(figure, path)
 
 
+def check_picture(path: Path) -> None:
+    """Raise InputError for a name that ends in neither .png nor .svg."""
+    if Path(path).suffix.lower() not in FORMATS:
+        raise InputError(f"{path}: the name of a figure must end in {' or '.join(FORMATS)}")
+
+
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG with an atomic write."""
-    if Path(path).suffix.lower() != ".png":
-        raise InputError(f"{path}: the name of a figure must end in .png")
+    """Write a figure with an atomic write, in the format that its name's ending tells."""
+    check_picture(path)
+    form = Path(path).suffix.lower()[1:]
     with atomic_write(path) as beside:
-        figure.savefig(beside, format="png")
+        figure.savefig(beside, format=form, metadata={"Date": None} if form == "svg" else None)

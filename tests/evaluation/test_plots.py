@@ -55,7 +55,7 @@ class TestPlotComparison:
     def test_writes_a_png_for_a_readme(self, tmp_path: Path) -> None:
         path = tmp_path / "made" / "a.png"
         plot_comparison(path, tone(2), tone(2, 445), RATE, "Title", [Note(69, 64, 0.0, 2.0)])
-        assert png_size(path) == (1400, 900)
+        assert png_size(path) == (1400, 1100)
         assert [file.name for file in path.parent.iterdir()] == ["a.png"]
 
     def test_shows_both_sounds_and_their_difference(self, drawn: list[Figure]) -> None:
