@@ -55,12 +55,14 @@ def first_layer(path: Path, keys: str | None, plot_path: Path, print_json: bool)
     if print_json:
         show(as_json({name: np.asarray(value).tolist() for name, value in asdict(found).items() if name != "answers"}))
         return
-    show(f"channels that answer alike to octaves  {found.octave_channels:6.1%}  (by chance 5%)")
-    show(
-        f"octave excess of all channels          {found.octave_excess:+6.3f}  (shuffled keys give as much: {found.p:.1%})"
-    )
-    show(f"similarity an octave apart             {found.similarity[11]:+6.3f}")
-    show(f"answer that is to one key alone        {found.peak:6.1%}  (before training {found.fresh_peak:.1%})")
+    lines = {
+        "channels that answer alike to octaves": f"{found.octave_channels:6.1%}  (by chance 5%)",
+        "octave excess of all channels": f"{found.octave_excess:+6.3f}  (shuffled keys give as much: {found.p:.1%})",
+        "similarity an octave apart": f"{found.similarity[11]:+6.3f}",
+        "answer that is to one key alone": f"{found.peak:6.1%}  (before training {found.fresh_peak:.1%})",
+    }
+    for label, line in lines.items():
+        show(f"{label:38} {line}")
 
 
 def learned_keys(checkpoint: Checkpoint, keys: str | None) -> tuple[int, int]:
@@ -120,13 +122,9 @@ def gram(models: tuple[str, ...], piece: str | None, folders: tuple[Path, ...], 
     plot_grams(out / "gram.png", points, plane, rows)
     show("layer  between timbres  other training  within a network  between / within  between, t-SNE")
     for row in rows:
-        ratio = row.between / row.within
-        show(
-            f"{row.layer:5} {row.between:16.3f} {row.retrained:15.3f} {row.within:17.3f} {ratio:17.2f} {row.plane:15.2f}"
-        )
-    show(
-        f"depth and between / within: Spearman's correlation {depth_correlation(rows):+.2f}; 1: each layer separates more"
-    )
+        cells = f"{row.layer:5} {row.between:16.3f} {row.retrained:15.3f} {row.within:17.3f}"
+        show(f"{cells} {row.between / row.within:17.2f} {row.plane:15.2f}")
+    show(f"Spearman's correlation of depth with between / within: {depth_correlation(rows):+.2f} (1: it always rises)")
     say(f"{out}: gram.png, points.csv, distances.csv")
 
 

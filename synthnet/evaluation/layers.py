@@ -182,7 +182,7 @@ def tsne(points: Sequence[Point], seed: int = 0) -> np.ndarray:
     try:
         from sklearn.manifold import TSNE
     except ImportError as error:
-        raise InputError("t-SNE needs scikit-learn: pip install scikit-learn") from error
+        raise InputError("t-SNE needs scikit-learn: pip install 'synthnet[inspect]'") from error
     if len(points) < 4:
         raise InputError("t-SNE needs at least four Gram matrices")
     plane = TSNE(perplexity=min(30.0, (len(points) - 1) / 3), init="pca", random_state=seed)

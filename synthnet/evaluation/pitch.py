@@ -31,8 +31,8 @@ WEAKENED_TO = 0.1  # 0 would take the shared partials from the other notes
 class NotePitches:
     """The notes that are long enough to be judged, [M] each, in the order of the score.
 
-    `found` is the MIDI pitch of the strongest fundamental, between bins by a parabola; in a chord, of the strongest ones
-    that nearest to the score; nan in silence.
+    `found` is the MIDI pitch of the strongest fundamental, between bins by a parabola; in a chord, of the strongest
+    ones that nearest to the score; nan in silence.
     """
 
     start_s: np.ndarray
