@@ -1,10 +1,10 @@
 """Forecast hourly electricity demand with a SynthNet: the series is the audio, its calendar the score.
 
-python examples/timeseries.py --steps 1500
+python examples/timeseries.py --steps 300
 
-The paper closes by saying that its network suits other time series. The data, 150 days of Victoria, Australia, ship with
-statsmodels. Hour of the day and day of the week are keys of the roll. A forecast is the median of paths drawn hour by
-hour, beside the week before (seasonal naive) and exponential smoothing with a season of a week (statsmodels).
+The paper closes by saying that its network suits other time series. The data, 150 days of Victoria, Australia, ship
+with statsmodels. Hour of the day and day of the week are keys of the roll. A forecast is the median of paths drawn hour
+by hour, beside the week before (seasonal naive) and exponential smoothing with a season of a week (statsmodels).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from synthnet.models import ModelConfig, Network, build_model
 DATA = Path(statsmodels.__file__).parent / "tsa" / "stl" / "tests" / "results" / "mstl_elec_vic.csv"
 WEEK, LEVELS, PREDICTED, BATCH = 168, 64, 336, 8
 DITHER = 1.0  # levels, standard deviation: drawn anew for each slice, or the network learns 3,000 hours by heart
-CONFIG = ModelConfig("synthnet", filter_width=2, blocks=1, dilations=8, channels=32, dither=False)
+CONFIG = ModelConfig("synthnet", filter_width=2, blocks=1, dilations=8, channels=16, dither=False)
 CONTEXT = CONFIG.receptive_field - 1  # 256 hours
 
 
@@ -50,7 +50,7 @@ def train(x: torch.Tensor, roll: torch.Tensor, steps: int) -> Network:
         losses.total.backward()
         optimiser.step()
         schedule.step()
-        if (step + 1) % 250 == 0:
+        if (step + 1) % 100 == 0:
             print(f"step {step + 1}: {losses.audio.item():.2f} nats an hour")
     return network.eval()
 
@@ -73,8 +73,8 @@ def paths(network: Network, x: torch.Tensor, roll: torch.Tensor, start: int, n_p
 def main() -> None:
     """Train on all but the last weeks, forecast each of these, and print the errors."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=1500, help="of training")
-    parser.add_argument("--paths", type=int, default=100, help="drawn for a forecast")
+    parser.add_argument("--steps", type=int, default=300, help="of training")
+    parser.add_argument("--paths", type=int, default=50, help="drawn for a forecast")
     parser.add_argument("--weeks", type=int, default=4, help="to forecast, each from the end of the week before")
     parser.add_argument("--leave-out", type=int, default=0, help="weeks at the end; to try settings out")
     arguments = parser.parse_args()

@@ -50,7 +50,7 @@ def rmse_cqt_at_floors(reference: np.ndarray, test: np.ndarray, sample_rate_hz: 
     loudest = max(float(theirs.max()) for theirs, _ in spectra)
     figures = []
     for pair in spectra:
-        theirs, mine = _decibels(*pair, rate, loudest)
+        theirs, mine = _decibels(pair[0], pair[1], rate, loudest)
         figures.append([np.sqrt(np.mean((theirs.clip(low) - mine.clip(low)) ** 2)) for low in FLOORS_DB])
     return np.array(figures).T
 
@@ -61,7 +61,8 @@ def cqt_decibels(reference: np.ndarray, test: np.ndarray, sample_rate_hz: int) -
     For a reference without sound (below -90 dB of a full-scale C1), 0 dB is that full-scale C1, so that silence against
     silence is 0 dB apart and a faint hiss costs little.
     """
-    return _decibels(*(cqt_magnitudes(samples, sample_rate_hz) for samples in (reference, test)), sample_rate_hz)
+    theirs, mine = (cqt_magnitudes(samples, sample_rate_hz) for samples in (reference, test))
+    return _decibels(theirs, mine, sample_rate_hz)
 
 
 def _decibels(
