@@ -13,13 +13,14 @@ import numpy as np
 
 from synthnet.cli.corpora import corpora_for
 from synthnet.cli.options import FiniteRange, as_json, path_type, progress_bar, say, show
-from synthnet.corpus.corpus import FULL_SCALE, Corpus
+from synthnet.corpus.corpus import FULL_SCALE, Corpus, Piece
 from synthnet.evaluation.baselines import harmonic_players
 from synthnet.evaluation.pieces import PieceRun, piece_lengths, play_piece
 from synthnet.evaluation.pieces import evaluate as evaluate_network
 from synthnet.evaluation.plots import check_picture, plot_comparison
 from synthnet.evaluation.systems import SystemFigures, over_trainings, read_playing, system_figures, table
 from synthnet.files import InputError
+from synthnet.generation.engine import choose_device
 from synthnet.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from synthnet.score.general_midi import partials_of, plain_name
 from synthnet.score.notes import Note
@@ -36,6 +37,7 @@ from synthnet.score.notes import Note
     help="Play only the beginning of each validation piece in one go; 0: none.  [default: all of it]",
 )
 @click.option("--seed", default=0, type=click.IntRange(min=0), help="Random seed.")
+@click.option("--device", "device_name", default="auto", help="cpu, cuda, or auto: a GPU if there is one.")
 @click.option("--plot", "plot_path", type=path_type, help="A PNG of the first piece: teacher, network, difference.")
 @click.option(
     "--audio",
@@ -52,6 +54,7 @@ def evaluate(
     seconds: int,
     piece_seconds: float | None,
     seed: int,
+    device_name: str,
     plot_path: Path | None,
     audio: tuple[str, ...],
     keep: bool,
@@ -88,7 +91,7 @@ def evaluate(
         raise InputError("no piece to play in one go: it takes 3 s (--piece-seconds)")
     if plot_path:
         check_picture(plot_path)  # reported before the piece is played
-    network = checkpoint.build()
+    network = checkpoint.build(choose_device(device_name))
     figures = evaluate_network(network, corpus, seconds, seed=seed, instruments=voice.style)
     runs: list[PieceRun] = []
     for piece, n_samples in lengths:
@@ -104,7 +107,7 @@ def evaluate(
         keep_figures(checkpoint_path, checkpoint, voice.name, plain)
     systems: Systems = {}
     if audio:
-        heard = [Heard(run.name, run.target, run.notes, {"sample": run.sample, "mean": run.mean}) for run in runs]
+        heard = [Heard(run.piece, run.target, run.notes, {"sample": run.sample, "mean": run.mean}) for run in runs]
         systems = measure_systems(heard, folders_by_name, rate, partials_of(corpus.instrument))
         plain["systems"] = plain_systems(systems)
     if print_json:
@@ -121,7 +124,7 @@ def evaluate_harmonic(checkpoint: Checkpoint, corpus: Corpus, folders: dict[str,
     for piece in corpus.split("valid"):
         target, notes = corpus.read_samples(piece).astype(np.float32) / FULL_SCALE, corpus.read_notes(piece)
         sounds = {player: play(notes, piece.n_samples, rate) for player, play in players.items()}
-        heard.append(Heard(piece.name, target, notes, sounds))
+        heard.append(Heard(piece, target, notes, sounds))
     systems = measure_systems(heard, folders, rate, partials_of(corpus.instrument))
     show(as_json(plain_systems(systems)) if print_json else table(systems))
 
@@ -129,7 +132,7 @@ def evaluate_harmonic(checkpoint: Checkpoint, corpus: Corpus, folders: dict[str,
 class Heard(NamedTuple):
     """A piece: the reference [n], its notes, and sounds [n] by the name of the system."""
 
-    name: str
+    piece: Piece
     target: np.ndarray
     notes: tuple[Note, ...]
     sounds: dict[str, np.ndarray]
@@ -154,16 +157,16 @@ def measure_systems(
 ) -> Systems:
     """The figures of all systems; the reference itself comes last, as what the measures of notes can reach."""
     systems: Systems = {}
-    for piece in pieces:
+    for piece, target, notes, own in pieces:
         others = {
-            name: [read_playing(folder, piece.name, piece.target, rate) for folder in several]
+            name: [read_playing(folder, piece.name, target, rate) for folder in several]
             for name, several in folders.items()
         }
-        sounds = {name: [sound] for name, sound in piece.sounds.items()} | others | {"reference": [piece.target]}
+        sounds = {name: [sound] for name, sound in own.items()} | others | {"reference": [target]}
         for name, several in sounds.items():
             trainings = systems.setdefault(name, [{} for _ in several])
             for training, sound in zip(trainings, several, strict=True):
-                training[piece.name] = system_figures(piece.target, sound, piece.notes, rate, partials)
+                training[piece.name] = system_figures(target, sound, notes, rate, partials, piece)
     return systems
 
 

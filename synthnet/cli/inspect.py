@@ -22,7 +22,8 @@ from synthnet.evaluation.layers import (
     layer_distances,
     tsne,
 )
-from synthnet.evaluation.plots import check_picture, plot_grams, plot_key_answers
+from synthnet.evaluation.pictures import plot_grams, plot_key_answers
+from synthnet.evaluation.plots import check_picture
 from synthnet.files import InputError, atomic_write
 from synthnet.models.checkpoint import Checkpoint, fact, load_checkpoint
 from synthnet.score.general_midi import plain_name

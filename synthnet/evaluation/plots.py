@@ -11,21 +11,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soxr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
-from synthnet.evaluation.cqt import BINS, FLOORS_DB, HOP_S, cqt_decibels, mean_and_ci95, rmse_cqt_at_floors, with_ci95
-from synthnet.evaluation.layers import KeyAnswers, LayerDistances, Point
+from synthnet.corpus.corpus import FULL_SCALE, Corpus
+from synthnet.evaluation.cqt import (
+    BINS,
+    FLOORS_DB,
+    HIGHEST_RATE_HZ,
+    HOP_S,
+    cqt_decibels,
+    mean_and_ci95,
+    rmse_cqt_at_floors,
+    with_ci95,
+)
 from synthnet.evaluation.level import level_db
+from synthnet.evaluation.opinions import ALL, PAPER, Listening
 from synthnet.files import InputError, atomic_write
-from synthnet.score.general_midi import pitch_name
 from synthnet.score.notes import Note
 
 LOWEST_PITCH = 24  # C1, the transform's first bin
 WIDTH_IN, DPI = 14, 100  # 1400 pixels
 DIFFERENCE_LIMIT_DB = 40
+MOST_PIECES = 12  # under each other
 LEVEL_WINDOW_S = 0.05
 FORMATS = (".png", ".svg")
 MOST_LABELS = 24  # figures of single seconds beside each other before they touch
@@ -33,7 +44,6 @@ MOST_LABELS = 24  # figures of single seconds beside each other before they touc
 INK, GREY = "#222222", "#8a8a8a"
 BLUE, ORANGE, GREEN = "#2a6fbb", "#d9702b", "#3d8f5f"
 COLOURS = (BLUE, ORANGE, GREEN, "#8a5fb0", "#c04a6b", "#a98a1f", "#3aa0a8", "#6b6b6b", "#20406b", "#000000")
-MARKERS = "osD^vP*Xhp"
 STYLE: dict[str, Any] = {"fontsize": 11, "color": INK}
 
 
@@ -58,16 +68,16 @@ def plot_comparison(
     reference_db, test_db = (x.clip(floor_db) for x in cqt_decibels(reference, test, sample_rate_hz))
     heading = f"RMSE-CQT {with_ci95(*mean_and_ci95(rmse_db))} dB"
     heading += "" if floor_db == FLOORS_DB[0] else f", floor at {floor_db:g} dB"
-    figure = _new_figure(11, f"{title}   ·   {heading}" if title else heading)
+    figure = new_figure(11, f"{title}   ·   {heading}" if title else heading)
     *panels, strip = figure.subplots(4, sharex=True, height_ratios=(3, 3, 3, 2))
     below = panels[2]
     sounds = {"cmap": "magma", "vmin": floor_db, "vmax": 0}
     limits = {"cmap": "RdBu_r", "vmin": -DIFFERENCE_LIMIT_DB, "vmax": DIFFERENCE_LIMIT_DB}
     for axes, decibels, name in zip(panels, (reference_db, test_db), names, strict=False):
-        image = _draw_spectrogram(axes, decibels, name, sounds)
+        image = draw_spectrogram(axes, decibels, name, sounds)
         draw_outlines(axes, notes)
     figure.colorbar(image, ax=panels[:2], label="dB, 0 at the reference's maximum", pad=0.01, aspect=40)
-    image = _draw_spectrogram(below, test_db - reference_db, "Test minus reference", limits)
+    image = draw_spectrogram(below, test_db - reference_db, "Test minus reference", limits)
     figure.colorbar(image, ax=below, label="dB", pad=0.01, extend="both")
     for note in notes:
         below.hlines(note.pitch, note.start_s, note.end_s, colors=INK, linewidth=1.2)
@@ -80,59 +90,9 @@ def plot_comparison(
         below.set_title("RMSE-CQT of each second, dB", loc="right", **STYLE)
     for samples, name, colour in zip((reference, test), names, (ORANGE, BLUE), strict=True):
         draw_level(strip, samples, sample_rate_hz, name, colour)
-    _label(strip, "Level, dB of full scale", "seconds")
+    label_axes(strip, "Level, dB of full scale", "seconds")
     strip.legend(frameon=False, fontsize=10, ncols=2, loc="lower right")
     strip.set_xlim(0, len(reference) / sample_rate_hz)
-    save(figure, path)
-
-
-def plot_triptych(
-    path: Path,
-    sounds: Mapping[str, np.ndarray],
-    sample_rate_hz: int,
-    title: str = "",
-    notes: Sequence[Note] = (),
-) -> None:
-    """Draw sounds [n] side by side, by name, the reference first: the waveform above the constant-Q spectrogram.
-
-    Decibels are relative to the reference's maximum. Captions have RMSE-CQT at both floors; that of silence stands
-    under the reference. The score lies over the spectrograms. Raises InputError as `rmse_cqt_at_floors` does, too.
-    """
-    figure = _new_figure(7, title)
-    above, below = figure.subplots(2, len(sounds), sharex=True, sharey="row", height_ratios=(1, 3), squeeze=False)
-    reference = next(iter(sounds.values()))
-    for number, (name, samples) in enumerate(sounds.items()):
-        time_s = np.arange(len(samples)) / sample_rate_hz
-        above[0, number].plot(time_s, samples, color=BLUE if number else ORANGE, linewidth=0.5)
-        _label(above[0, number], name, grid=False)
-        decibels = cqt_decibels(reference, samples, sample_rate_hz)[1]
-        colours = {"cmap": "magma", "vmin": FLOORS_DB[0], "vmax": 0}
-        image = _draw_spectrogram(below[0, number], decibels, "", colours)
-        draw_outlines(below[0, number], notes)
-        test = samples if number else np.zeros_like(samples)
-        at_80, at_50 = rmse_cqt_at_floors(reference, test, sample_rate_hz).mean(axis=1)
-        caption = f"RMSE-CQT {at_80:.2f} / {at_50:.2f} dB"
-        below[0, number].set_xlabel(f"seconds\n{caption if number else f'silence: {caption}'}", **STYLE)
-    below[0, 0].set_xlim(0, len(reference) / sample_rate_hz)
-    figure.colorbar(image, ax=list(below[0]), label="dB, 0 at the reference's maximum", pad=0.01, aspect=40)
-    save(figure, path)
-
-
-def plot_roll(path: Path, notes: Sequence[Note], title: str = "") -> None:
-    """Draw notes as a piano roll, those of high velocity darker, and their velocities below."""
-    figure = _new_figure(7, title)
-    above, below = figure.subplots(2, sharex=True, height_ratios=(4, 1))
-    draw_notes(above, notes, BLUE)
-    pitches = [note.pitch for note in notes]
-    low, high = min(pitches) - 2, max(pitches) + 3
-    ticks = range(low, high) if high - low < 13 else range(low + -low % 12, high, 12)
-    above.set_yticks(ticks, [pitch_name(key) for key in ticks])
-    above.set_ylim(low, high)
-    _label(above, f"{len(notes)} notes")
-    below.vlines([note.start_s for note in notes], 0, [note.velocity for note in notes], colors=BLUE, linewidth=1.2)
-    below.set_ylim(0, 127)
-    _label(below, "Velocity", "seconds")
-    below.set_xlim(0, max(note.end_s for note in notes))
     save(figure, path)
 
 
@@ -148,17 +108,17 @@ def plot_song(
 
     Decibels are relative to the maximum. Each part has a colour. The level of a `reference` [n] is drawn, too.
     """
-    figure = _new_figure(8, title)
+    figure = new_figure(8, title)
     above, below = figure.subplots(2, sharex=True, height_ratios=(4, 1))
     decibels = cqt_decibels(samples, samples, sample_rate_hz)[0]
-    image = _draw_spectrogram(above, decibels, "Score over spectrogram", {"cmap": "gray_r", "vmin": -80, "vmax": 0})
+    image = draw_spectrogram(above, decibels, "Score over spectrogram", {"cmap": "gray_r", "vmin": -80, "vmax": 0})
     figure.colorbar(image, ax=above, label="dB, 0 at the maximum", pad=0.01, aspect=40)
     for number, notes in enumerate(parts):
         draw_notes(above, notes, COLOURS[number % len(COLOURS)])
     levels = {"this": (samples, BLUE)} | ({} if reference is None else {"reference": (reference, ORANGE)})
     for label, (sound, colour) in levels.items():
         draw_level(below, sound, sample_rate_hz, label, colour)
-    _label(below, "Level, dB of full scale", "seconds")
+    label_axes(below, "Level, dB of full scale", "seconds")
     below.legend(frameon=False, fontsize=10, ncols=2, loc="lower right")
     below.set_xlim(0, len(samples) / sample_rate_hz)
     save(figure, path)
@@ -185,7 +145,7 @@ def draw_level(axes: Axes, samples: np.ndarray, sample_rate_hz: int, label: str,
     axes.plot((np.arange(len(levels_db)) + 0.5) * LEVEL_WINDOW_S, levels_db, color=colour, linewidth=1.2, label=label)
 
 
-def _draw_spectrogram(axes: Axes, decibels: np.ndarray, title: str, colours: Mapping[str, Any]) -> AxesImage:
+def draw_spectrogram(axes: Axes, decibels: np.ndarray, title: str, colours: Mapping[str, Any]) -> AxesImage:
     """Draw decibels [84, frames] over seconds and MIDI pitch, the octaves named."""
     left, right = -HOP_S / 2, (decibels.shape[1] - 0.5) * HOP_S  # a frame is drawn around its centre
     extent = (left, right, LOWEST_PITCH - 0.5, LOWEST_PITCH + BINS - 0.5)
@@ -195,6 +155,32 @@ def _draw_spectrogram(axes: Axes, decibels: np.ndarray, title: str, colours: Map
     axes.tick_params(colors=INK, labelsize=10)
     axes.set_title(title, loc="left", **STYLE)
     return image
+
+
+def plot_alignment(path: Path, corpus: Corpus) -> None:
+    """Draw the constant-Q spectrograms of a corpus's pieces, their notes on them, and what is left out hatched.
+
+    Notes that were found are lines of one colour, lost ones of another. At most 12 pieces are drawn.
+    """
+    pieces = corpus.pieces[:MOST_PIECES]
+    figure = new_figure(1 + 2.6 * len(pieces), f"{corpus.instrument}: notes found and lost, hatched: left out")
+    sounds = {"cmap": "Greys", "vmin": FLOORS_DB[0], "vmax": 0}
+    panels = figure.subplots(len(pieces), squeeze=False)[:, 0]
+    for axes, piece in zip(panels, pieces, strict=True):
+        rate = min(corpus.sample_rate_hz, HIGHEST_RATE_HZ)
+        samples = corpus.read_samples(piece).astype(np.float32) / FULL_SCALE
+        sound = soxr.resample(samples, corpus.sample_rate_hz, rate)
+        draw_spectrogram(axes, cqt_decibels(sound, sound, rate)[0], f"{piece.name} ({piece.split})", sounds)
+        notes, found = corpus.read_notes(piece), corpus.read_found(piece)
+        for there, colour, label in ((True, BLUE, "found"), (False, ORANGE, "not found")):
+            drawn = [note for note, one in zip(notes, found, strict=True) if one == there]
+            at = ([n.pitch for n in drawn], [n.start_s for n in drawn], [n.end_s for n in drawn])
+            axes.hlines(*at, colors=colour, linewidth=1.6, label=label)
+        for start, stop in piece.left_out:
+            axes.axvspan(start / corpus.sample_rate_hz, stop / corpus.sample_rate_hz, hatch="//", fill=False, color=INK)
+        axes.set_xlim(0, piece.n_samples / corpus.sample_rate_hz)
+    panels[-1].set_xlabel("seconds", **STYLE)
+    _save_with_legend(figure, panels, path, 2)
 
 
 # Panels of the picture of a training, by title: figure, label, colour and options of each curve.
@@ -226,14 +212,14 @@ def plot_training(path: Path, rows: Sequence[Mapping[str, Any]], title: str = ""
     found = {name for row in rows for name, value in row.items() if value is not None}
     panels = {name: [curve for curve in curves if curve[0] in found] for name, curves in TRAINING_PANELS.items()}
     panels = {name: curves for name, curves in panels.items() if curves}
-    figure = _new_figure(4.6, title)
+    figure = new_figure(4.6, title)
     all_axes = np.atleast_1d(figure.subplots(1, max(1, len(panels))))
     for axes, (heading, curves) in zip(all_axes, panels.items(), strict=False):
         for name, label, colour, options in curves:
             points = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
             line = {"marker": "o", "markersize": 3.5, "linewidth": 1.8, **options}
             axes.plot(*zip(*points, strict=True), color=colour, label=label, **line)
-        _label(axes, heading, "step")
+        label_axes(axes, heading, "step")
         axes.set_yscale("log" if heading == SPECTRA else "linear")
         if heading != SPECTRA:
             axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]) if heading == DISTANCE else None)
@@ -252,7 +238,7 @@ def plot_networks(
     """
     by_place = {(run["network"], run["instrument"]): run for run in runs}
     networks, instruments = (list(dict.fromkeys(column)) for column in zip(*by_place, strict=True))
-    figure = _new_figure(1.2 + len(instruments) * (0.9 + 0.36 * len(networks)), title)
+    figure = new_figure(1.2 + len(instruments) * (0.9 + 0.36 * len(networks)), title)
     panels = figure.subplots(len(instruments), squeeze=False)[:, 0]
     height = 0.8 / 3
     for axes, instrument in zip(panels, instruments, strict=True):
@@ -267,7 +253,7 @@ def plot_networks(
             for number, (length, width, colour, label) in enumerate(bars):
                 at = place + (number - 1) * height
                 axes.barh(at, length, height * 0.92, xerr=width, color=colour, ecolor=INK, label=label)
-        _label(axes, f"{instrument}: RMSE-CQT, dB (below 10 is a sample of reasonable quality)", grid=False)
+        label_axes(axes, f"{instrument}: RMSE-CQT, dB (below 10 is a sample of reasonable quality)", grid=False)
         axes.set_yticks(range(len(networks)), networks)
         axes.invert_yaxis()
         axes.axvline(10, color=GREY, linewidth=0.8, linestyle=":")
@@ -284,7 +270,7 @@ def plot_learning(path: Path, runs: Sequence[Mapping[str, Any]], title: str = ""
     """
     instruments = list(dict.fromkeys(run["instrument"] for run in runs))
     networks = list(dict.fromkeys(run["network"] for run in runs))
-    figure = _new_figure(0.9 + 3.6 * len(instruments), title)
+    figure = new_figure(0.9 + 3.6 * len(instruments), title)
     grid = figure.subplots(len(instruments), 4, squeeze=False)
     for run in runs:
         panels = grid[instruments.index(run["instrument"])]
@@ -304,7 +290,7 @@ def plot_learning(path: Path, runs: Sequence[Mapping[str, Any]], title: str = ""
     names = ("NLL, nats (faint: training)", "score gain, nats", "RMSE-CQT, dB", "RMSE-CQT, dB, by time")
     for panels, instrument in zip(grid, instruments, strict=True):
         for number, (axes, name) in enumerate(zip(panels, names, strict=True)):
-            _label(axes, f"{instrument}: {name}", "minutes of training" if number == 3 else "epochs")
+            label_axes(axes, f"{instrument}: {name}", "minutes of training" if number == 3 else "epochs")
         for axes in panels[2:]:
             axes.axhline(10, color=GREY, linewidth=0.8, linestyle=":")
     _save_with_legend(figure, grid[0, :1], path, 5)
@@ -320,7 +306,7 @@ def plot_players(
 
     `figures` has by instrument and player {"prelude": {"rmse_cqt_db": ..., "rmse_cqt_50_db": ...}}.
     """
-    figure = _new_figure(7, title)
+    figure = new_figure(7, title)
     panels = figure.subplots(2, sharex=True)
     width = 0.84 / len(players)
     for axes, key, floor in zip(panels, ("rmse_cqt_db", "rmse_cqt_50_db"), FLOORS_DB, strict=True):
@@ -329,58 +315,49 @@ def plot_players(
             at = np.array(list(places)) + (number - (len(players) - 1) / 2) * width
             colour = BLUE if number == 0 else ("#b8c7d9", "#d8b48f", "#8a8a8a")[(number - 1) % 3]
             axes.bar(at, list(places.values()), 0.92 * width, color=colour, label=player)
-        _label(axes, f"floor at {floor:g} dB")
+        label_axes(axes, f"floor at {floor:g} dB")
         axes.set_xticks(range(len(figures)), list(figures), rotation=30 if len(figures) > 8 else 0)
     _save_with_legend(figure, panels[:1], path, len(players))
 
 
-def plot_key_answers(path: Path, found: KeyAnswers, title: str = "") -> None:
-    """Draw the channels' answers to keys, sorted by their strongest key, and their similarity by interval."""
-    figure = _new_figure(7, title)
+def plot_listening(path: Path, found: Listening) -> None:
+    """Draw a listening test: mean opinion scores beside the paper's and over RMSE-CQT; of ABX, the shares."""
+    if found.identified:
+        figure = new_figure(4.5, f"ABX, {found.listeners} listeners")
+        axes = figure.subplots()
+        bars = {f"{model}, {instrument}": one for (model, instrument), one in found.identified.items()}
+        shares = np.array([[one.share, one.share - one.low, one.high - one.share] for one in bars.values()]).T
+        axes.errorbar(range(len(bars)), shares[0], yerr=shares[1:], fmt="o", color=BLUE, capsize=4)
+        axes.set_xticks(range(len(bars)), list(bars), rotation=30, ha="right")
+        axes.axhline(0.5, color=GREY, linewidth=0.8, linestyle=":")
+        axes.set_ylim(0, 1.02)
+        label_axes(axes, "Share of X known from the teacher, with its 95% interval; dotted: chance")
+        save(figure, path)
+        return
+    figure = new_figure(5, f"Listening test, {found.listeners} listeners")
     left, right = figure.subplots(1, 2)
-    strongest = np.abs(found.answers).argmax(axis=1)
-    signs = np.sign(found.answers[np.arange(len(strongest)), strongest])
-    rows = (signs[:, None] * found.answers)[np.argsort(strongest, kind="stable")]
-    extent = (found.keys[0] - 0.5, found.keys[-1] + 0.5, len(rows), 0)
-    colours = {"cmap": "RdBu_r", "vmin": -1, "vmax": 1}
-    image = left.imshow(rows, aspect="auto", interpolation="nearest", extent=extent, **colours)
-    figure.colorbar(image, ax=left, label="answer; norm of a channel 1", pad=0.01)
-    _label(left, f"{len(rows)} channels by their strongest key", "MIDI key", grid=False)
-    intervals = np.arange(1, len(found.similarity) + 1)
-    right.fill_between(intervals, *found.chance, color="#dddddd", label="95% of shuffled keys")
-    right.plot(intervals, found.similarity, marker="o", markersize=4, color=BLUE, label="answers to two keys")
-    right.set_xticks([3 * k for k in range(9)])
-    for octave in (12, 24):
-        right.axvline(octave, color=GREY, linewidth=0.8, linestyle=":")
-    _label(right, "Mean cosine by interval", "semitones between the keys")
-    right.legend(frameon=False, fontsize=10)
+    totals = {model: (one.mos, one.ci95) for (model, instrument), one in found.opinions.items() if instrument == ALL}
+    paper = {f"paper: {name}": figures for name, figures in PAPER.items()}
+    for place, (name, (mos, ci95)) in enumerate((totals | paper).items()):
+        left.barh(place, mos, xerr=ci95 or 0.0, color=BLUE if name in totals else "#b8b8b8", ecolor=INK)
+    left.set_yticks(range(len(totals | paper)), [*totals, *paper])
+    left.invert_yaxis()
+    left.set_xlim(1, 5.1)
+    label_axes(left, "Mean opinion score, all instruments", "1 bad to 5 excellent", grid=False)
+    for place, model in enumerate(totals):
+        of_model = {name: one for (who, name), one in found.opinions.items() if who == model and name != ALL}
+        points = [(one.rmse_cqt_db, one.mos, name) for name, one in of_model.items() if one.rmse_cqt_db is not None]
+        for x, y, name in points:
+            right.annotate(name, (x, y), xytext=(4, 3), textcoords="offset points", fontsize=8, color=GREY)
+        if points:
+            right.plot(*zip(*(point[:2] for point in points), strict=True), "o", color=COLOURS[place % 10], label=model)
+            right.legend(frameon=False, fontsize=10)
+    label_axes(right, "By model and instrument", "RMSE-CQT, dB (floor at -80 dB)")
+    right.set_ylim(0.9, 5.1)
     save(figure, path)
 
 
-def plot_grams(path: Path, points: Sequence[Point], plane: np.ndarray, rows: Sequence[LayerDistances]) -> None:
-    """Draw Gram matrices [N, 2] in the plane, layers in colour, timbres as shapes, and the distances by layer."""
-    figure = _new_figure(7, "Gram matrices of the layers' outputs")
-    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-    for number, timbre in enumerate(dict.fromkeys(point.timbre for point in points)):
-        mine = [n for n, point in enumerate(points) if point.timbre == timbre]
-        layers = [points[n].layer for n in mine]
-        style = {"marker": MARKERS[number % len(MARKERS)], "cmap": "viridis", "vmin": 1, "vmax": len(rows), "s": 42}
-        image = left.scatter(*plane[mine].T, c=layers, label=timbre, edgecolors=INK, linewidths=0.4, **style)
-    figure.colorbar(image, ax=left, label="layer", pad=0.01)
-    left.legend(frameon=False, fontsize=10)
-    _label(left, "t-SNE, all layers and timbres at once", grid=False)
-    kinds = (("between", "timbres", BLUE), ("retrained", "trainings of one timbre", GREEN))
-    for name, label, colour in (*kinds, ("within", "slices of one network", GREY)):
-        heights = [getattr(row, name) for row in rows]
-        if not np.isnan(heights).all():
-            right.plot([row.layer for row in rows], heights, marker="o", markersize=4, color=colour, label=label)
-    right.set_ylim(bottom=0)
-    _label(right, "Mean distance of Gram matrices of norm 1", "layer")
-    right.legend(frameon=False, fontsize=10)
-    save(figure, path)
-
-
-def _label(axes: Axes, title: str, x_label: str = "", grid: bool = True) -> None:
+def label_axes(axes: Axes, title: str, x_label: str = "", grid: bool = True) -> None:
     axes.set_title(title, loc="left", **STYLE)
     axes.set_xlabel(x_label, **STYLE)
     axes.spines[["top", "right"]].set_visible(False)
@@ -390,7 +367,7 @@ def _label(axes: Axes, title: str, x_label: str = "", grid: bool = True) -> None
         axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)
 
 
-def _new_figure(height_in: float, heading: str) -> Figure:
+def new_figure(height_in: float, heading: str) -> Figure:
     figure = Figure(figsize=(WIDTH_IN, height_in), dpi=DPI)
     figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.1)
     figure.suptitle(heading, fontsize=15, color=INK, weight="bold")

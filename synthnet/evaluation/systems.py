@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from synthnet.audio.files import read_audio
+from synthnet.corpus.corpus import Piece
 from synthnet.evaluation.cqt import mean_and_ci95
 from synthnet.evaluation.level import fitted_level, level_db
 from synthnet.evaluation.measure import Distances, distances
@@ -25,7 +26,7 @@ from synthnet.files import InputError
 from synthnet.recordings.transcribe import transcribe
 from synthnet.score.general_midi import HARMONICS
 from synthnet.score.notes import Note
-from synthnet.score.roll import roll_events
+from synthnet.score.roll import roll_events, to_samples
 
 WINDOW_S, COUNTED_DB = 0.05, -50.0
 ONSET_S = 0.05  # within which a note is right
@@ -59,18 +60,30 @@ def system_figures(
     notes: Sequence[Note],
     sample_rate_hz: int,
     partials: Sequence[float] = HARMONICS,
+    piece: Piece | None = None,
 ) -> SystemFigures:
-    """All figures of samples [n] against reference samples [n] and the score; raises InputError as each metric."""
+    """All figures of samples [n] against reference samples [n] and the score; raises InputError as each metric.
+
+    What a piece leaves out does not count: seconds of it, and notes that begin there.
+    """
     events = roll_events(notes, sample_rate_hz)
     theirs, mine = (note_pitches(samples, events, partials) for samples in (reference, test))
-    heard, found = theirs.right, theirs.right & ~np.isnan(mine.found)
+    counted = np.array([_counts(piece, start_s, sample_rate_hz) for start_s in theirs.start_s.tolist()], bool)
+    heard = theirs.right & counted
+    found = heard & ~np.isnan(mine.found)
+    sounds = [piece.measured(x, sample_rate_hz) if piece else x for x in (reference, test)]
     return SystemFigures(
-        **asdict(distances(reference, test, sample_rate_hz)),
+        **asdict(distances(*sounds, sample_rate_hz)),
         right_pitch=float(mine.right[heard].mean()) if heard.any() else math.nan,
         f0_cents=100 * float(np.abs(mine.found - theirs.found)[found].mean()) if found.any() else math.nan,
-        loudness_db=loudness_error_db(reference, test, sample_rate_hz),
-        note_f1=note_f1(test, notes, sample_rate_hz),
+        loudness_db=loudness_error_db(*sounds, sample_rate_hz),
+        note_f1=note_f1(test, notes, sample_rate_hz, piece),
     )
+
+
+def _counts(piece: Piece | None, time_s: float, rate: int) -> bool:
+    at = int(to_samples(time_s, rate))
+    return not (piece and piece.leaves_out(at, at + 1))
 
 
 def loudness_error_db(reference: np.ndarray, test: np.ndarray, sample_rate_hz: int) -> float:
@@ -81,12 +94,16 @@ def loudness_error_db(reference: np.ndarray, test: np.ndarray, sample_rate_hz: i
     return float(np.abs(theirs - mine)[counted].mean()) if counted.any() else math.nan
 
 
-def note_f1(samples: np.ndarray, notes: Sequence[Note], sample_rate_hz: int) -> float:
+def note_f1(samples: np.ndarray, notes: Sequence[Note], sample_rate_hz: int, piece: Piece | None = None) -> float:
     """F1 of the notes heard in samples [n] against those of the score that begin there; nan without onnxruntime."""
     if not importlib.util.find_spec("onnxruntime"):
         return math.nan
-    wanted = [(note.pitch, note.start_s) for note in notes if note.start_s < len(samples) / sample_rate_hz]
-    return f1([(note.pitch, note.start_s) for note in transcribe(samples, sample_rate_hz)], wanted)
+    end_s = len(samples) / sample_rate_hz
+    found, wanted = (
+        [(n.pitch, n.start_s) for n in group if n.start_s < end_s and _counts(piece, n.start_s, sample_rate_hz)]
+        for group in (transcribe(samples, sample_rate_hz), notes)
+    )
+    return f1(found, wanted)
 
 
 def f1(found: Iterable[tuple[int, float]], wanted: Iterable[tuple[int, float]]) -> float:

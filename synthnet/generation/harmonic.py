@@ -5,7 +5,8 @@ rounding of 32-bit floats. Nothing is carried from block to block, so that memor
 same computation on short blocks. Silence costs nothing; partials below -100 dB are not computed.
 
 Controllers act on sounding notes: `pitch` (bends and tuning) and `vibrato` (5.5 Hz, up to 50 cents) on the frequencies,
-every 5 ms; `gain` on the amplitude, smoothed over 10 ms.
+every 5 ms; `gain` on the amplitude, smoothed over 10 ms. The vibrato of the instrument's player comes on top in notes
+held for more than 0.05 s, and is full at 0.2 s.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from synthnet.score.controllers import Controls
 
 BLOCK_S = 1.0  # longer stretches are made of blocks
 PITCH_STEP_S = 0.005
-VIBRATO_HZ, VIBRATO_SEMITONES = 5.5, 0.5
+VIBRATO_HZ, VIBRATO_SEMITONES = 5.5, 0.5  # of the modulation wheel
+VIBRATO_FROM_S, VIBRATO_FULL_S = 0.05, 0.2  # after the onset: the player's begins, and is as deep as it gets
 KEY_STRIDE = 102_931  # samples of noise from key to key, so that two keys do not have the same
 
 SMALLEST_SHARED = 16_384  # samples of all notes: below it threads cost more than they gain, above all on a busy machine
@@ -96,31 +98,40 @@ class HarmonicPlayer(EnvelopeNetwork):
 
     def _add(self, notes: Notes, controls: Controls, begin: int, out: NDArray[np.float32]) -> None:
         """Add notes, whose times count from sample `begin`, to the block that begins there."""
-        n, rate = len(out), self.sample_rate_hz
+        sounds = self._sounds(notes, controls, begin, len(out))
+        out += sounds.sum(axis=0) * controls.smoothed("gain", begin, len(out), self.sample_rate_hz)
+
+    def _sounds(self, notes: Notes, controls: Controls, begin: int, n: int) -> NDArray[np.float32]:
+        """Each of N notes alone, without the channel's gain, [N, n]."""
+        rate = self.sample_rate_hz
         positions = (self.first_noise + begin + KEY_STRIDE * notes.pitch) % TABLE_SAMPLES
         amplitudes, voices = self.voices(notes, n, rate, positions)
-        if controls.pitch or controls.vibrato:
-            amplitudes, voices = self._bend(amplitudes, voices, controls, begin, n)
+        if controls.pitch or controls.vibrato or self.config.vibrato_cents:
+            held = notes.release - notes.onset
+            amplitudes, voices = self._bend(amplitudes, voices, held, controls, begin, n)
         tones, noise_magnitudes = map(np.ascontiguousarray, np.split(amplitudes, [self.config.partials], axis=-1))
         sounds = np.zeros((len(notes.pitch), n), np.float32)
         with numba_threads(1 if sounds.size < SMALLEST_SHARED else None):
             add_voices(sounds, tones, noise_magnitudes, voices)
-        out += sounds.sum(axis=0) * controls.smoothed("gain", begin, n, rate)
+        return sounds
 
     def _bend(
-        self, amplitudes: NDArray, voices: Voices, controls: Controls, begin: int, n: int
+        self, amplitudes: NDArray, voices: Voices, held: NDArray, controls: Controls, begin: int, n: int
     ) -> tuple[NDArray, Voices]:
         """Amplitudes [N, K', H + B] and voices with the breakpoints K' that moving frequencies need.
 
-        The frequency is constant within cells of 5 ms on each note's clock; phases are summed from the onset.
+        The frequency is constant within cells of 5 ms on each note's clock; phases are summed from the onset. Notes are
+        `held` [N] samples long.
         """
         rate, cell = self.sample_rate_hz, round(PITCH_STEP_S * self.sample_rate_hz)
-        rows, columns = [], (voices.onset.tolist(), voices.breakpoints, amplitudes, voices.cycles[:, 0])
-        for onset, points, levels, unbent in zip(*columns, strict=True):
+        rows, columns = [], (voices.onset.tolist(), held / rate, voices.breakpoints, amplitudes, voices.cycles[:, 0])
+        for onset, held_s, points, levels, unbent in zip(*columns, strict=True):
             n_cells = max(n - onset, 1) // cell + 1
-            time_s = (begin + onset + cell * np.arange(n_cells)) / rate
+            since = cell * np.arange(n_cells)
+            time_s = (begin + onset + since) / rate
             vibrato = controls.value_at("vibrato", time_s) * np.sin(2 * np.pi * VIBRATO_HZ * time_s)
-            bent = unbent * 2.0 ** ((controls.value_at("pitch", time_s) + VIBRATO_SEMITONES * vibrato) / 12)
+            semitones = controls.value_at("pitch", time_s) + VIBRATO_SEMITONES * vibrato
+            bent = unbent * 2.0 ** ((semitones + self._players_vibrato(since / rate, held_s)) / 12)
             phase = np.concatenate([[0.0], np.cumsum(bent * cell)])
             edges = cell * np.arange(points[0] // cell + 1, min(points[-1], n - onset) // cell + 1)
             fine = np.union1d(points, edges)
@@ -138,3 +149,9 @@ class HarmonicPlayer(EnvelopeNetwork):
             for columns in zip(*rows, strict=True)
         )
         return moved, voices._replace(breakpoints=at, phases=phases, cycles=cycles)
+
+    def _players_vibrato(self, since_s: NDArray, held_s: float | NDArray) -> NDArray:
+        """Semitones at times since the onset of a note held for some time; it grows no deeper after the release."""
+        growth = (np.minimum(since_s, held_s) - VIBRATO_FROM_S) / (VIBRATO_FULL_S - VIBRATO_FROM_S)
+        sine = np.sin(2 * np.pi * self.config.vibrato_hz * (since_s - VIBRATO_FROM_S))
+        return self.config.vibrato_cents / 100 * np.clip(growth, 0, 1) * sine

@@ -195,6 +195,13 @@ def _header(path: Path, facts: Mapping[str, Any]) -> CheckpointHeader:
     return header
 
 
+def credit_of(header: CheckpointHeader) -> str:
+    """Whom to name where an instrument is heard: the players and licences of its recordings, "" if there are none."""
+    given = fact(header.training, "credits")
+    found = [text for text in given if isinstance(text, str) and text] if isinstance(given, list) else []
+    return "; ".join(dict.fromkeys(found))
+
+
 def fact(facts: Any, *keys: str | int) -> Any:
     """A value deep within plain values that anyone may have written; None if it is not there."""
     for key in keys:

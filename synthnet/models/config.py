@@ -123,6 +123,7 @@ class HarmonicConfig(Checked):
         embedding: size of a key's embedding.
         longest_s: length in seconds of the longest note that it learned. Beyond it envelopes go on as they tend; its
             last 2 s go on for ever.
+        vibrato_hz, vibrato_cents: the player's vibrato in held notes, to either side; 0 cents: none.
     """
 
     kind: ClassVar[str] = "harmonic"
@@ -137,6 +138,13 @@ class HarmonicConfig(Checked):
     width: int = within(4, 4096, 256)
     embedding: int = within(1, 1024, 64)
     longest_s: float = within(2, 3600, 12.0)
+    vibrato_hz: float = within(1, 20, 6.0)
+    vibrato_cents: float = within(0, 100, 0.0)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON; those of the vibrato only where there is one."""
+        plain = super().as_dict()
+        return plain if self.vibrato_cents else {name: plain[name] for name in plain if "vibrato" not in name}
 
     def facts(self, sample_rate_hz: int) -> dict[str, Any]:
         """No more than the config has."""

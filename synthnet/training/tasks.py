@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from synthnet.corpus.corpus import FULL_SCALE, Corpus
 from synthnet.corpus.slices import NoteSlices, SliceDataset, piece_notes, recordings_of
 from synthnet.evaluation.cqt import rmse_cqt_at_floors
-from synthnet.evaluation.free_run import free_run
+from synthnet.evaluation.free_run import seconds_at, spread_places
 from synthnet.evaluation.likelihood import fit, split_floor_nats
 from synthnet.files import InputError
 from synthnet.generation.harmonic import HarmonicPlayer, Part
@@ -22,6 +22,7 @@ from synthnet.models import HarmonicConfig, ModelConfig, Network
 from synthnet.models.checkpoint import arrays_of
 from synthnet.models.losses import spectral_distance
 from synthnet.models.measuring import measure
+from synthnet.models.vibrato import measure_vibrato
 from synthnet.training.settings import TrainingConfig
 
 VALIDATED_S = 24  # seconds of the validation piece that a harmonic instrument plays
@@ -65,10 +66,8 @@ def autoregressive_task(
     def validate(network: Network) -> Validation:
         found = fit(network, corpora, n_slices=16)
         one_hot = np.eye(len(corpora)) if config.styles else [None]
-        runs = [
-            free_run(network, corpus, evaluation_seconds, instruments=style)
-            for corpus, style in zip(corpora, one_hot, strict=True)
-        ]
+        played = zip(corpora, one_hot, strict=True)
+        runs = seconds_at(network, [spread_places(corpus, evaluation_seconds, style) for corpus, style in played])
         figures = {
             "valid_nll": found.nll,
             "dither_floor": floor["valid"],
@@ -104,13 +103,18 @@ def harmonic_task(
             f"n_predicted: slices of {training.n_predicted} samples are too short for the spectra of a harmonic "
             f"instrument at {rate} Hz; at least {shortest}"
         )
-    config, measured = measure(recordings_of(corpus, "train"), rate, config)
+    recordings = recordings_of(corpus, "train")
+    config, measured = measure(recordings, rate, config)
+    played = [] if corpus.soundfont else recordings  # by a person; a teacher's vibrato is in its envelopes
+    vibrato_hz, vibrato_cents = measure_vibrato(played, measured["cents"], rate)
+    config = replace(config, vibrato_hz=vibrato_hz, vibrato_cents=vibrato_cents)
     reference = corpus.read_samples(piece)[: VALIDATED_S * rate].astype(np.float32) / FULL_SCALE
     part = Part(piece_notes(corpus, piece, rate))
 
     def validate(network: torch.nn.Module) -> Validation:
         sound = HarmonicPlayer(config, arrays_of(network.state_dict()), rate).play(part, 0, len(reference))
-        at_80, at_50 = rmse_cqt_at_floors(reference, sound, rate).mean(axis=1).tolist()
+        theirs, mine = (piece.measured(samples, rate) for samples in (reference, sound))
+        at_80, at_50 = rmse_cqt_at_floors(theirs, mine, rate).mean(axis=1).tolist()
         line = f"{piece.name}: RMSE-CQT {at_80:.2f} dB, {at_50:.2f} dB with the floor at -50 dB"
         return Validation({"rmse_cqt_db": at_80, "rmse_cqt_50_db": at_50}, line)
 

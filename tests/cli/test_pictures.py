@@ -14,7 +14,7 @@ from conftest import SMALL, Run, fault, small_weights
 
 from synthnet.audio.files import write_audio
 from synthnet.corpus.corpus import Corpus
-from synthnet.evaluation import plots
+from synthnet.evaluation import pictures
 from synthnet.models import build_model, preset_config
 from synthnet.models.checkpoint import Checkpoint, arrays_of, save_checkpoint
 from synthnet.score.midi import write_midi
@@ -59,17 +59,17 @@ def test_triptych_shows_seconds_and_figures(
     run: Run, sounds: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saved = []
-    monkeypatch.setattr(plots, "save", lambda figure, path: saved.append(figure))
+    monkeypatch.setattr(pictures, "save", lambda figure, path: saved.append(figure))
     done = run("compare", *sounds, "--triptych", "t.png", "--score", "song.mid", "--start", 0.5)
     assert done.status == 0, done.err
     assert done.out.count("floor at -50 dB") == 2
     columns = len(sounds)
-    waves, pictures = saved[0].axes[:columns], saved[0].axes[columns : 2 * columns]
+    waves, below = saved[0].axes[:columns], saved[0].axes[columns : 2 * columns]
     assert [axes.get_title(loc="left") for axes in waves] == ["ref.wav", "1 a.wav", "2 b.wav"]
     assert [len(axes.lines[0].get_xdata()) for axes in waves] == [RATE] * 3
-    boxes = [[(box.get_x(), box.get_y() + 0.5, box.get_width()) for box in axes.patches] for axes in pictures]
+    boxes = [[(box.get_x(), box.get_y() + 0.5, box.get_width()) for box in axes.patches] for axes in below]
     assert boxes == [[(0, 69, 1.0), (0.5, 45, 0.5)]] * 3
-    captions = [axes.get_xlabel() for axes in pictures]
+    captions = [axes.get_xlabel() for axes in below]
     assert captions[0].startswith("seconds\nsilence: RMSE-CQT ")
     figures = [float(caption.split("RMSE-CQT ")[1].split(" / ")[0]) for caption in captions]
     assert figures[1] < figures[2] < figures[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,13 @@ import torch
 from conftest import SMALL, small_weights
 from scipy.signal import hilbert
 
-from synthnet.generation.harmonic import KEY_STRIDE, HarmonicPlayer, Part
+from synthnet.generation.harmonic import (
+    KEY_STRIDE,
+    VIBRATO_FROM_S,
+    VIBRATO_FULL_S,
+    HarmonicPlayer,
+    Part,
+)
 from synthnet.kernels.voices import TABLE_SAMPLES, Breakpoints
 from synthnet.models import HarmonicInstrument, build_model
 from synthnet.models.envelopes import (
@@ -190,6 +197,46 @@ def test_vibrato() -> None:
     assert spectrum[1:60].argmax() + 1 == 11
     assert spectrum[11] == pytest.approx(50, abs=1)
     assert moved.mean() == pytest.approx(0, abs=1)
+
+
+def vibrating(rate: int, hz: float = 6.0, depth: float = 30.0) -> HarmonicPlayer:
+    mine = pure(rate)
+    mine.config = replace(SMALL, vibrato_hz=hz, vibrato_cents=depth)
+    return mine
+
+
+def test_held_notes_have_the_players_vibrato() -> None:
+    rate = 16_000
+    one = Part(notes((81, 100, 0.5, 3.0), rate=rate))
+    audio = vibrating(rate).play(one, 0, 3 * rate)[rate // 2 :]
+    phase = np.unwrap(np.angle(hilbert(audio.astype(np.float64))))[: 2 * rate]
+    moved = 1200 / np.log(2) * (np.diff(phase) * rate / (2 * np.pi) / 880 - 1)
+    time_s = np.arange(len(moved)) / rate
+    growth = np.clip((time_s - VIBRATO_FROM_S) / (VIBRATO_FULL_S - VIBRATO_FROM_S), 0, 1)
+    expected = 30 * growth * np.sin(2 * np.pi * 6 * (time_s - VIBRATO_FROM_S))
+    inside = slice(rate // 50, -rate // 50)
+    smooth = np.convolve(moved, np.full(80, 1 / 80), "same")  # over a step of 5 ms
+    np.testing.assert_allclose(smooth[inside], expected[inside], atol=4)
+
+
+def test_a_release_ends_the_growth_of_a_vibrato_and_no_note_changes_before_it() -> None:
+    part, longer = (Part(notes((69, 100, 0.1, end_s))) for end_s in (0.24, 2.0))
+    short, held = (vibrating(RATE_HZ).play(one, 0, RATE_HZ) for one in (part, longer))
+    np.testing.assert_allclose(short[: round(0.24 * RATE_HZ)], held[: round(0.24 * RATE_HZ)], atol=1e-6)
+    brief = Part(notes((69, 100, 0.0, 0.05), (72, 100, 0.2, 0.25)))
+    still, moving = (player.play(brief, 0, RATE_HZ) for player in (pure(), vibrating(RATE_HZ)))
+    np.testing.assert_allclose(moving, still, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [137, 3_001])
+def test_blocks_of_a_vibrato_are_the_whole(size: int) -> None:
+    mine = player()
+    mine.config = replace(SMALL, vibrato_cents=25.0)
+    for controls in (Controls(), MOVING):
+        whole = mine.play(Part(MUSIC, controls), 0, 12_000)
+        blocks = [mine.play(Part(MUSIC, controls), at, min(at + size, 12_000)) for at in range(0, 12_000, size)]
+        np.testing.assert_allclose(np.concatenate(blocks), whole, atol=1e-5)
+        assert np.abs(whole - player().play(Part(MUSIC, controls), 0, 12_000)).max() > 1e-2
 
 
 def controls_of(*changes: tuple[int, int]) -> Controls:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ def test_the_config_knows_the_shapes_of_the_weights(config: HarmonicConfig) -> N
 
 def test_a_config_is_its_plain_values() -> None:
     assert config_from("harmonic", SMALL.as_dict()) == SMALL
+    vibrating = replace(SMALL, vibrato_hz=6.3, vibrato_cents=14.7)
+    assert config_from("harmonic", vibrating.as_dict()) == vibrating
+    assert vibrating.as_dict().keys() - SMALL.as_dict().keys() == {"vibrato_hz", "vibrato_cents"}
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from synthnet.corpus.slices import NoteSlices
 from synthnet.files import InputError
 from synthnet.models import HarmonicConfig, build_model
 from synthnet.models.checkpoint import Checkpoint, load_checkpoint, load_tensors
+from synthnet.training import tasks
 from synthnet.training.settings import training_config
 from synthnet.training.tasks import harmonic_task
 from synthnet.training.trainer import LossModule, Trainer
@@ -39,6 +40,13 @@ def run(trainer: Trainer, steps: int) -> None:
         validate=lambda network: {"rmse_cqt_db": 1.0},
         validate_now=lambda step, elapsed_s: False,
     )
+
+
+def test_only_a_person_has_a_vibrato(tiny_corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "measure_vibrato", lambda played, cents, rate: (6.2, 14.0 if played else 0.0))
+    recorded = replace(tiny_corpus, soundfont="")
+    teacher, person = (harmonic_task([corpus], TRAINED, TINY, 4).config for corpus in (tiny_corpus, recorded))
+    assert (teacher.vibrato_cents, person.vibrato_cents, person.vibrato_hz) == (0, 14, 6.2)
 
 
 def test_thirty_steps_lower_the_distance_of_other_slices(tmp_path: Path, tiny_corpus: Corpus) -> None:
