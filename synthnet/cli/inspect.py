@@ -91,7 +91,8 @@ def gram(models: tuple[str, ...], piece: str | None, folders: tuple[Path, ...], 
     if folders and len(folders) != len(models):
         raise InputError(f"{len(folders)} --corpus for {len(models)} --model: give one for each, or none")
     read, points = [read_model(word) for word in models], []
-    shapes = {(one.checkpoint.config.channels, one.checkpoint.config.layers) for one in read}
+    configs: list[Any] = [one.checkpoint.config for one in read]
+    shapes = {(config.channels, config.layers) for config in configs}
     if len(shapes) > 1:
         raise InputError("--model: all networks must have the same channels and layers")
     with progress_bar(len(read) * slices, 1) as advance:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -69,8 +69,8 @@ def key_answers(network: Network, lowest: int, highest: int, seed: int = 0) -> K
     if highest - lowest < 2 * OCTAVE:
         raise InputError(f"keys {lowest} to {highest}: at least two octaves are needed")
     torch.manual_seed(seed)
-    answers = _answers(network, lowest, highest)
-    fresh = _answers(build_model(network.config), lowest, highest)
+    answers = _answers(network.score, lowest, highest)
+    fresh = _answers(cast(FirstLayerScore, build_model(network.config).score), lowest, highest)
     similarity, octaves = _similarities(answers)
     rng = np.random.default_rng(seed)
     shuffled = [_similarities(rng.permutation(answers, axis=1)) for _ in range(PERMUTATIONS)]
@@ -90,8 +90,7 @@ def key_answers(network: Network, lowest: int, highest: int, seed: int = 0) -> K
 
 
 @torch.no_grad()
-def _answers(network: Network, lowest: int, highest: int) -> np.ndarray:
-    score = network.score
+def _answers(score: FirstLayerScore, lowest: int, highest: int) -> np.ndarray:
     windows = torch.eye(KEYS)[:, :, None].repeat(1, 1, score.width)
     v = score.vectors(torch.cat([windows, torch.zeros_like(windows[:1])])).numpy().astype(np.float64)
     answers = (v[:-1] - v[-1])[lowest : highest + 1].T
@@ -215,8 +214,10 @@ def layer_distances(points: Sequence[Point], plane: np.ndarray) -> list[LayerDis
         same, one = timbre[:, None] == timbre, network[:, None] == network
         pairs = np.triu(np.ones_like(same), 1)
         kinds = (~same, same & ~one, one)
-        means = [float(apart[pairs & kind].mean()) if (pairs & kind).any() else np.nan for kind in kinds]
-        rows.append(LayerDistances(layer, *means, float(drawn[pairs & ~same].mean()) if (~same).any() else np.nan))
+        means = (float(apart[pairs & kind].mean()) if (pairs & kind).any() else np.nan for kind in kinds)
+        between, retrained, within = means
+        seen = float(drawn[pairs & ~same].mean()) if (~same).any() else np.nan
+        rows.append(LayerDistances(layer, between, retrained, within, seen))
     return rows
 
 

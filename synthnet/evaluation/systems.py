@@ -71,12 +71,12 @@ def system_figures(
     counted = np.array([_counts(piece, start_s, sample_rate_hz) for start_s in theirs.start_s.tolist()], bool)
     heard = theirs.right & counted
     found = heard & ~np.isnan(mine.found)
-    sounds = [piece.measured(x, sample_rate_hz) if piece else x for x in (reference, test)]
+    first, second = (piece.measured(x, sample_rate_hz) if piece else x for x in (reference, test))
     return SystemFigures(
-        **asdict(distances(*sounds, sample_rate_hz)),
+        **asdict(distances(first, second, sample_rate_hz)),
         right_pitch=float(mine.right[heard].mean()) if heard.any() else math.nan,
         f0_cents=100 * float(np.abs(mine.found - theirs.found)[found].mean()) if found.any() else math.nan,
-        loudness_db=loudness_error_db(*sounds, sample_rate_hz),
+        loudness_db=loudness_error_db(first, second, sample_rate_hz),
         note_f1=note_f1(test, notes, sample_rate_hz, piece),
     )
 
