@@ -21,9 +21,11 @@ COMMANDS = {
     "train": ("train", "Learn an instrument."),
     "learn": ("learn", "Learn an instrument from recordings, without a score."),
     "corpus": ("corpora", "Build or import a corpus, recordings and their scores, or look into one."),
-    "compare": ("measure", "RMSE-CQT of a recording against its reference."),
-    "evaluate": ("measure", "All figures of quality, on a corpus's validation pieces."),
+    "compare": ("measure", "RMSE-CQT of recordings against their reference, in figures and pictures."),
+    "evaluate": ("evaluate", "All figures of quality, on a corpus's validation pieces."),
     "info": ("measure", "Parameters, receptive field and layers of a network, or of a checkpoint."),
+    "show": ("show", "Draw a MIDI file as piano rolls, or the curves of a run."),
+    "inspect": ("inspect", "What the layers of trained networks have learned."),
     "listen": ("listen", "A listening test as a web page, and its results."),
     "recipe": ("recipe", "Run an experiment from a folder with a recipe.toml."),
 }

@@ -179,6 +179,14 @@ class StaticPlayer(HarmonicPlayer):
         return level
 
 
+def simple_baselines(reference: np.ndarray, sample_rate_hz: int) -> dict[str, np.ndarray]:
+    """What a sound [n] must be nearer to its reference than: silence, and other seconds of the reference itself."""
+    shift = len(reference) // sample_rate_hz // 2 * sample_rate_hz
+    return {"silence": np.zeros_like(reference)} | (
+        {"other seconds of the reference": np.roll(reference, shift)} if shift else {}
+    )
+
+
 def harmonic_play(checkpoint: Checkpoint, kind: type[HarmonicPlayer] = HarmonicPlayer) -> Play:
     """A harmonic instrument at the level of its corpus."""
 

@@ -246,6 +246,10 @@ AT_THE_END = (
     "the score gain is how much worse the loss is with another passage's score, near 0 where it is ignored. Right "
     "pitch: share of the notes longer than 80 ms in a piece's beginning, mean as output; the teacher's in brackets."
 )
+OVER_TRAININGS = (
+    "The same figures, mean over trainings that differ in their seed ± 95% over trainings: unlike an interval over the "
+    "seconds of one, it says how far another training may be."
+)
 DURING_TRAINING = (
     "Free-running, in dB, against the clean target: mean over the evaluations during training ± 95%, as in the paper. "
     "In brackets the paper's figures, which are for 512 channels and 200 epochs."
@@ -274,6 +278,8 @@ def as_markdown(results: Results, folder: Path | None = None) -> str:
         parts += [PLAYERS, "\n".join([HEADER, *players])]
     else:
         at_the_end = ["## At the end of training", AT_THE_END, final_table(runs)]
+        if pooled := pooled_table(runs):
+            at_the_end += ["## Over trainings", OVER_TRAININGS, pooled]
         during = ["## RMSE-CQT during training", DURING_TRAINING, distance_table(results)]
         remark = [SMALL_SCALE] if results.scale == "cpu" else []
         parts += [*during, *at_the_end] if results.scale == "paper" else [*remark, *at_the_end, *during]
@@ -369,6 +375,35 @@ def made_on(runs: Sequence[RunResult]) -> list[str]:
             how = f"{where}, {run.machine.get('precision', 'float32')}, commit {run.commit}, seed {run.seed}"
             made.setdefault(how, []).append(f"{run.network} ({run.instrument})")
     return [f"- {how}: {', '.join(networks) if len(made) > 1 else 'all'}" for how, networks in made.items()]
+
+
+POOLED = {
+    "excess": "excess", "score gain": "score_gain", "RMSE-CQT -80": "rmse_cqt_db", "-50": "rmse_cqt_50_db",
+    "of mean -80": "rmse_cqt_expectation_db", "-50 ": "rmse_cqt_expectation_50_db",
+}  # fmt: skip
+
+
+def pooled_table(runs: Sequence[RunResult]) -> str | None:
+    """The last checkpoints' figures over the trainings with several seeds; None where the seed is no axis.
+
+    A training counts once, with its mean over seconds and instruments; the interval is over trainings.
+    """
+    groups: dict[tuple[str, str], list[list[Mapping[str, Any]]]] = {}
+    for run in runs:
+        if finals := [final for final in run.final.values() if "valid_nll" in final]:
+            labels = [label for name, label in run.axes.items() if name not in ("instrument", "seed")]
+            place = " ".join(labels) or run.settings["config"]["model"], run.instrument
+            groups.setdefault(place, []).append(finals)
+    if not groups or not any("seed" in run.axes for run in runs):
+        return None
+    rows = []
+    for place, trainings in groups.items():
+        means = [
+            [np.mean([final.get(name, math.nan) for final in one]) for name in POOLED.values()] for one in trainings
+        ]
+        figures = [mean_and_ci95(column) for column in zip(*means, strict=True)]
+        rows.append([*place, str(len(trainings)), *(number(mean, interval=width) for mean, width in figures)])
+    return table(["network", "instrument", "trainings", *POOLED], rows)
 
 
 def effort_table(results: Results) -> str:
