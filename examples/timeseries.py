@@ -19,6 +19,7 @@ import statsmodels
 import torch
 from statsmodels.tsa.holtwinters import ExponentialSmoothing
 
+from synthnet.generation.streams import make_engine
 from synthnet.models import ModelConfig, Network, build_model
 
 DATA = Path(statsmodels.__file__).parent / "tsa" / "stl" / "tests" / "results" / "mstl_elec_vic.csv"
@@ -56,18 +57,15 @@ def train(x: torch.Tensor, roll: torch.Tensor, steps: int) -> Network:
 
 
 @torch.no_grad()
-def paths(network: Network, x: torch.Tensor, roll: torch.Tensor, start: int, n_paths: int) -> torch.Tensor:
-    """Classes [n_paths, one week] from hour `start` on, drawn given what came before and the calendar."""
-    past = slice(start - 1 - CONTEXT, start - 1)
-    cache = network.prime(x[past].repeat(n_paths, 1), roll[:, past].repeat(n_paths, 1, 1))
+def paths(network: Network, x: torch.Tensor, roll: torch.Tensor, start: int, n_paths: int) -> np.ndarray:
+    """Levels [n_paths, one week] from hour `start` on, drawn given what came before and the calendar."""
+    past = slice(start - CONFIG.receptive_field, start)
+    engine = make_engine(network, "torch")
+    engine.prime(x[past].repeat(n_paths, 1), roll[:, past].repeat(n_paths, 1, 1), None)
     future = roll[None, :, start - 1 - network.score.context : start - 1 + WEEK]
     conditioning = network.condition(future, None, [WEEK] * (1 + CONFIG.layers))
-    now, drawn = x[start - 1].repeat(n_paths), []
-    for hour in range(WEEK):
-        logits = network.step(now, conditioning.at(hour), cache)
-        now = torch.multinomial(logits.softmax(dim=1), 1)[:, 0]
-        drawn.append(now)
-    return torch.stack(drawn, dim=1)
+    uniforms = np.random.default_rng(start).random((n_paths, WEEK))
+    return engine.advance(conditioning, uniforms, 1.0, np.zeros(n_paths, bool))[0]
 
 
 def main() -> None:
@@ -93,7 +91,7 @@ def main() -> None:
     covered = []
     for start in starts:
         future = y[start : start + WEEK]
-        drawn = paths(network, classes(x), roll, start, arguments.paths).numpy() / (LEVELS - 1) * (high - low) + low
+        drawn = paths(network, classes(x), roll, start, arguments.paths) / (LEVELS - 1) * (high - low) + low
         smooth = ExponentialSmoothing(y[:start], trend="add", damped_trend=True, seasonal="add", seasonal_periods=WEEK)
         forecasts = (np.median(drawn, axis=0), y[start - WEEK : start], smooth.fit().forecast(WEEK))
         for name, forecast in zip(errors, forecasts, strict=True):
