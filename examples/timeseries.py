@@ -5,6 +5,10 @@ python examples/timeseries.py --steps 300
 The paper closes by saying that its network suits other time series. The data, 150 days of Victoria, Australia, ship
 with statsmodels. Hour of the day and day of the week are keys of the roll. A forecast is the median of paths drawn hour
 by hour, beside the week before (seasonal naive) and exponential smoothing with a season of a week (statsmodels).
+
+The network loses. Mean absolute error over the last four weeks, each forecast whole from its start: the week before 444
+MW (4.7% of the mean demand), exponential smoothing 823 MW (8.7%), SynthNet 1325 MW (14.0%) after 300 steps. Its 80%
+intervals hold 78% of the hours. Its settings were not searched, and 122 days are little to learn from.
 """
 
 from __future__ import annotations
