@@ -44,7 +44,7 @@ if __name__ == "__main__":
         there = np.array([truth is not None for truth in played.truth])
         true_s = np.array([truth.start_s for truth in played.truth if truth])
         late = warped[there] - true_s
-        print(f"{player:10} {'DTW alone':12} {row(late, m.pitch)}")
+        print(f"{player:10} {'DTW alone':12} {row(late[m.found], m.pitch[m.found])}")
         rises = risen_s(player, m.pitch.tolist())
         after = 1e3 * (m.late_s - np.array([rises[key] for key in m.pitch.tolist()]))[m.found]
         velocities = np.log(m.velocities[:, m.found])

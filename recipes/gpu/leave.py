@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import io
 import tarfile
-from dataclasses import replace
 from pathlib import Path
 
 import click
-import numpy as np
 
 from synthnet.cli.options import say
 from synthnet.files import InputError
-from synthnet.models.checkpoint import load_checkpoint, save_checkpoint
+from synthnet.models.checkpoint import halved, load_checkpoint, save_checkpoint
 
 MOST_FILES, LARGEST_BYTES = 8, 15_000_000
 STATE, WEIGHTS = "state.safetensors", "last.safetensors"
@@ -31,12 +29,8 @@ def leave(runs: Path, out: Path) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     made = []
     for path in sorted(runs.rglob(WEIGHTS)):
-        checkpoint = load_checkpoint(path)
-        half = {
-            n: value.astype(np.float16) if value.dtype.kind == "f" else value for n, value in checkpoint.weights.items()
-        }
         made.append(out / f"{path.parent.name}.safetensors")
-        save_checkpoint(made[-1], replace(checkpoint, weights=half))
+        save_checkpoint(made[-1], halved(load_checkpoint(path)))
     files = [path for path in sorted(runs.rglob("*")) if path.is_file() and path.parent.name != "tensorboard"]
     made.append(out / "rest.tar.gz")
     made[-1].write_bytes(packed([path for path in files if path.name not in LEFT_OUT], runs, "w:gz"))

@@ -194,8 +194,8 @@ def page(rows: list[Row], figures: dict[str, dict[str, list[float] | None]]) -> 
         "",
         "The reference comes first: FluidR3 GM through FluidSynth, which taught the instruments. Figures are RMSE-CQT",
         "from it in dB, floors at -80 / -50 dB, of what is heard here; 0 is equal. Each links to its file. A row has",
-        "one gain for all its sounds. The violin learned from a real player's recordings is not here: its network",
-        "does not ship.",
+        "one gain for all its sounds. Instruments learned from real players' recordings are not here: neither their",
+        "networks nor the recordings ship.",
     ]
     for section, heading in HEADINGS.items():
         here = [row for row in rows if row.section == section]

@@ -215,6 +215,8 @@ def render_song(
     labels = [f"track {n}" + (f", {track.name}" if track.name else "") for n, track in enumerate(score.parts)]
     for number, track, seat in played:
         say(f"  {labels[number]} ({len(track.notes)} notes): {seat.voice.name}, {seat.voice.why} [{seat.where}]")
+    for credit in dict.fromkeys(seat.credit for _, _, seat in played if seat.credit):
+        say(printable(f"  recordings by {credit}"))
     begun = time.monotonic()
     with progress_bar(n_samples * len(played), rate * len(played)) as advance:
         rendering = render_score(

@@ -193,7 +193,8 @@ def _opinions(key: Mapping[str, Any], answers: Sequence[Answers]) -> dict[Place,
         return float(np.mean(figures)) if figures else None
 
     found = {}
-    for place, given in ratings.items():
+    in_order = sorted(ratings.items(), key=lambda item: (item[0][0] in (REFERENCE, ANCHOR), item[0][0]))
+    for place, given in in_order:
         mos, ci95 = mean_and_ci95(given)
         figures = (mean(place, name) for name in ("rmse_cqt_db", "rmse_cqt_50_db"))
         found[place] = Opinion(mos, None if math.isnan(ci95) else ci95, len(given), *figures)

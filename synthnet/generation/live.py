@@ -298,6 +298,11 @@ class LiveInstrument:
             self._faded = self.position + SMOOTH_S * self.sample_rate_hz
             self.player.fade({(note.pitch, note.onset) for note in self._stolen}, self.position)
 
+    def drop(self, n: int) -> None:
+        """End the n oldest notes without a fade."""
+        self._remember(self.struck[:n])
+        self.struck = self.struck[n:]
+
     def read(self) -> np.ndarray:
         """The next block, float32 [block_samples], full scale +-1; loud chords of a harmonic instrument exceed it."""
         start, stop = self.position, self.position + self.block_samples

@@ -236,13 +236,16 @@ class Stage(Song):
                 live.controls = self.channel(part.port, part.channel).controllers.controls()
 
     def _limit_voices(self) -> None:
-        """Fade out the oldest notes of too many."""
+        """Fade out the oldest notes of too many; those beyond twice the limit, as after a pause, end at once."""
         if self.voices <= VOICES:
             return
         lives = [live for live, _ in self._instruments.values()]
         stop = self.position + self.block_samples
         oldest = sorted((note.onset, n) for n, live in enumerate(lives) for note in live.sounding if note.onset < stop)
-        for n, count in Counter(n for _, n in oldest[: max(0, len(oldest) - VOICES)]).items():
+        cut, many = max(0, len(oldest) - 2 * VOICES), max(0, len(oldest) - VOICES)
+        for n, count in Counter(n for _, n in oldest[:cut]).items():
+            lives[n].drop(count)
+        for n, count in Counter(n for _, n in oldest[cut:many]).items():
             lives[n].steal(count)
 
 

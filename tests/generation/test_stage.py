@@ -140,6 +140,14 @@ def test_of_too_many_voices_the_oldest_fade_out() -> None:
     assert [note.pitch for note in live.struck] == list(range(40, 40 + VOICES))
 
 
+def test_after_a_pause_no_crowd_of_voices_is_left() -> None:
+    stage = new_stage()
+    for number in range(500):
+        stage.send((ON + number // 100, 20 + number % 100, 90), at=number // 10)
+    stage.read()
+    assert stage.voices <= 2 * VOICES
+
+
 def test_a_key_whose_release_was_lost_does_not_stick() -> None:
     stage = new_stage()
     stage.send((ON, 60, 90), at=10)
