@@ -10,12 +10,13 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import block_diag
 
 from synthnet.files import InputError, atomic_write
 from synthnet.generation.library import Seat
 from synthnet.kernels.voices import BANDS_HZ
 from synthnet.models import HarmonicConfig
-from synthnet.models.config import LONGEST_RELEASE_S, RELEASE_BUMPS, TIME_BUMPS
+from synthnet.models.config import LONGEST_RELEASE_S, NOTE_FEATURES, RELEASE_BUMPS, TIME_BUMPS
 from synthnet.models.envelopes import (
     BENT_S,
     EARLIEST_S,
@@ -32,21 +33,21 @@ MARK = "SynthNet"
 GRAPH = """
 <ir_version: 8, opset_import: ["": 17], producer_name: "{mark}">
 harmonic (float[N,4] notes, float[N,K] time_s, float[N,K] release_s)
-  => (float[N,K,{partials}] amplitudes, float[N,K,{bands}] noise_magnitudes, double[N,{partials}] frequencies_hz)
+  => (float[N,K,{partials}] amplitudes, float[N,K,{bands}] noise_magnitudes, double[N,{partials}] frequencies_hz,
+      float[N,1] end_s)
 {{
   key, velocity, touch, step = Split<axis = 1>(notes)
   key_column = Cast<to = 7>(key)
   pitch = Squeeze(key_column, ONE)
   frequencies_hz = Gather(FREQUENCIES, pitch)
+  end_s = Gather(RELEASE_S, key_column)
   learned = Gather(NEAREST, pitch)
 
-  from_middle = Sub(key, MIDDLE)
-  height = Div(from_middle, TWO_OCTAVES)
+  height = Sub(key, MIDDLE)
   v = Div(velocity, LOUDEST)
   log_v = Log(v)
   square_v = Mul(v, v)
-  octaves = Div(step, OCTAVE)
-  bounded = Clip(octaves, MINUS_TWO, TWO)
+  bounded = Clip(step, DOWN, UP)
   leap = Mul(touch, bounded)
   embedding = Gather(EMBEDDING, learned)
   of_note = Concat<axis = 1>(embedding, height, log_v, v, square_v, touch, leap)
@@ -68,20 +69,15 @@ harmonic (float[N,4] notes, float[N,K] time_s, float[N,K] release_s)
   t = Unsqueeze(times, TWO_AXIS)
   r = Unsqueeze(releases, TWO_AXIS)
 
-  t_positive = Max(t, SHORTEST)
-  t_log = Log(t_positive)
-  t_off = Sub(t_log, TIME_CENTRES)
-  t_steps = Div(t_off, TIME_WIDTH)
-  t_square = Mul(t_steps, t_steps)
-  t_exponent = Mul(t_square, MINUS_HALF)
-  t_bumps = Exp(t_exponent)
-  r_positive = Max(r, SHORTEST)
-  r_log = Log(r_positive)
-  r_off = Sub(r_log, RELEASE_CENTRES)
-  r_steps = Div(r_off, RELEASE_WIDTH)
-  r_square = Mul(r_steps, r_steps)
-  r_exponent = Mul(r_square, MINUS_HALF)
-  r_gaussians = Exp(r_exponent)
+  t_and_r = Concat<axis = 2>(t, r)
+  positive = Max(t_and_r, SHORTEST)
+  log = Log(positive)
+  log_of_bump = MatMul(log, BUMPS)
+  off = Sub(log_of_bump, CENTRES)
+  square = Mul(off, off)
+  exponent = Mul(square, MINUS_HALF)
+  bumps = Exp(exponent)
+  t_bumps, r_gaussians = Split<axis = 2>(bumps, N_BUMPS)
   is_released = GreaterOrEqual(r, ZERO)
   gone = Cast<to = 1>(is_released)
   r_bumps = Mul(r_gaussians, gone)
@@ -126,7 +122,6 @@ harmonic (float[N,4] notes, float[N,K] time_s, float[N,K] release_s)
   with_trend = Add(level, trend)
   log_amplitude = Min(with_trend, ZERO)
   unfaded = Exp(log_amplitude)
-  end_s = Gather(RELEASE_S, key_column)
   left_s = Sub(end_s, release_s)
   fade_s = Mul(end_s, FADE_SHARE)
   left = Div(left_s, fade_s)
@@ -166,37 +161,52 @@ def onnx_model(seat: Seat, credit: str) -> Any:
 
 def _constants(config: HarmonicConfig, weights: dict[str, NDArray]) -> dict[str, NDArray]:
     """The initializers of `GRAPH` by name."""
-    w = {name: value.astype(np.int64 if name == "nearest" else np.float32) for name, value in weights.items()}
+    w = {name: value if name == "nearest" else value.astype(np.float32) for name, value in weights.items()}
     f0_hz, ratios = frequencies_of(np.arange(N_KEYS), w["cents"], w["stretch"], w["ratios"])
-    n_note = config.embedding + 6
-    longest_s, slopes = config.longest_s, w["slopes.weight"].T
-    constants: dict[str, NDArray] = {
-        "FREQUENCIES": f0_hz[:, None] * ratios,
-        "NEAREST": w["nearest"],
-        "RELEASE_S": w["release_s"],
+    n_note, slopes = config.embedding + NOTE_FEATURES, w["slopes.weight"].T
+    note_weight, longest_s = w["hidden.0.weight"][:, :n_note].T.copy(), config.longest_s
+    note_weight[config.embedding] /= 24  # `note_features` divides keys and steps
+    note_weight[-1] /= 12
+    scales = [  # of a time: places of the bumps' centres, and their width
+        np.linspace(np.log(EARLIEST_S), np.log(last_s), n, dtype=np.float32)
+        for n, last_s in ((TIME_BUMPS, longest_s), (RELEASE_BUMPS, LONGEST_RELEASE_S))
+    ]
+    widths = [np.full(len(centres), centres[1] - centres[0]) for centres in scales]
+    arrays = {
+        "NOTE_WEIGHT": note_weight,
+        "TIME_WEIGHT": w["hidden.0.weight"][:, n_note:].T,
+        "HIDDEN_0_BIAS": w["hidden.0.bias"],
+        "BUMPS": block_diag(*(1 / width for width in widths)),
+        "CENTRES": np.concatenate([centres / width for centres, width in zip(scales, widths, strict=True)]),
         "EMBEDDING": w["key.weight"],
         "GAIN": TABLE_SCALE * w["gain.weight"],
         "FALL": TABLE_SCALE * w["fall.weight"],
         "VELOCITY_SLOPES": slopes[:2],
         "TIME_SLOPES": slopes[2],
-        "NOTE_WEIGHT": w["hidden.0.weight"][:, :n_note].T,
-        "TIME_WEIGHT": w["hidden.0.weight"][:, n_note:].T,
+        "RELEASE_S": w["release_s"],
+        "TIPS": [longest_s - WOBBLE_S, longest_s],
     }
-    for name in ("hidden.0.bias", "hidden.2.weight", "hidden.2.bias", "hidden.4.weight", "hidden.4.bias"):
-        constants[name.replace(".", "_").upper()] = w[name].T
-    constants |= {"OUT_WEIGHT": w["out.weight"].T, "OUT_BIAS": w["out.bias"]}
-    for name, n, last_s in (("TIME", TIME_BUMPS, longest_s), ("RELEASE", RELEASE_BUMPS, LONGEST_RELEASE_S)):
-        centres = np.linspace(np.log(EARLIEST_S), np.log(last_s), n, dtype=np.float32)
-        constants |= {f"{name}_CENTRES": centres, f"{name}_WIDTH": centres[1] - centres[0]}
-    numbers = {"ZERO": 0, "ONE_FLOAT": 1, "TWO": 2, "MINUS_TWO": -2, "MINUS_HALF": -0.5, "SHORTEST": 1e-4}
-    numbers |= {"MIDDLE": 64, "TWO_OCTAVES": 24, "OCTAVE": 12, "LOUDEST": 127, "BENT": BENT_S, "MINUS_BENT": -BENT_S}
-    numbers |= {"WOBBLE": WOBBLE_S, "TWICE_WOBBLE": 2 * WOBBLE_S, "FADE_SHARE": FADE_SHARE}
-    numbers |= {"LONGEST": longest_s, "LONGEST_BUT_WOBBLE": longest_s - WOBBLE_S}
-    constants |= {name: np.float32(value) for name, value in numbers.items()}
-    constants["TIPS"] = np.array([longest_s - WOBBLE_S, longest_s], np.float32)
-    whole = {"ONE": [1], "TWO_AXIS": [2], "START": [0], "BEFORE_TIPS": [-2], "LAST_TIP": [-1], "END": [2**31]}
-    whole["SIZES"] = [config.partials, config.bands]
-    return constants | {name: np.array(value, np.int64) for name, value in whole.items()}
+    for layer in ("hidden.2", "hidden.4", "out"):
+        name = layer.replace(".", "_").upper()
+        arrays |= {f"{name}_WEIGHT": w[f"{layer}.weight"].T, f"{name}_BIAS": w[f"{layer}.bias"]}
+    arrays |= {"ZERO": 0, "ONE_FLOAT": 1, "MINUS_HALF": -0.5, "SHORTEST": 1e-4, "FADE_SHARE": FADE_SHARE}
+    arrays |= {"MIDDLE": 64, "LOUDEST": 127, "DOWN": -24, "UP": 24, "BENT": BENT_S, "MINUS_BENT": -BENT_S}
+    arrays |= {"WOBBLE": WOBBLE_S, "TWICE_WOBBLE": 2 * WOBBLE_S}
+    arrays |= {"LONGEST": longest_s, "LONGEST_BUT_WOBBLE": longest_s - WOBBLE_S}
+    whole: dict[str, Any] = {
+        "ONE": [1],
+        "TWO_AXIS": [2],
+        "START": [0],
+        "BEFORE_TIPS": [-2],
+        "LAST_TIP": [-1],
+        "END": [2**31],
+    }
+    whole |= {"SIZES": [config.partials, config.bands], "N_BUMPS": [TIME_BUMPS, RELEASE_BUMPS], "NEAREST": w["nearest"]}
+    return {
+        "FREQUENCIES": f0_hz[:, None] * ratios,
+        **{name: np.asarray(value, np.float32) for name, value in arrays.items()},
+        **{name: np.asarray(value, np.int64) for name, value in whole.items()},
+    }
 
 
 def export_onnx(seat: Seat, path: Path, credit: str, force: bool) -> None:

@@ -30,32 +30,53 @@ from synthnet.models.envelopes import N_KEYS, make_notes
 RATE_HZ = 44_100
 MARK = "// made by SynthNet"
 KEY_STEP = 3
-LAYERS = (24, 48, 80, 127)  # sampled velocities, a half to two thirds of the next: the law of levels bends little between
+LAYERS = (
+    24,
+    48,
+    80,
+    127,
+)  # sampled velocities, a half to two thirds of the next: the law of levels bends little between
 STEADY_S, LOOP_END_S, SEARCH_S, FADE_S = 2.0, 4.0, 0.3, 0.1  # a loop begins within SEARCH_S after STEADY_S
 LONGEST_S = 10.0  # of a sample that dies away
 SUSTAINS_DB = 2.0  # lost from the 4th to the 6th second at most
-SILENT_DB, RELEASE_DB = -75.0, -60.0  # of the peak: a sample ends there; of the level at the release: its fit ends there
+SILENT_DB, RELEASE_DB = (
+    -75.0,
+    -60.0,
+)  # of the peak: a sample ends there; of the level at the release: its fit ends there
 HELD_S, STRUCK_S = 1.0, 0.15  # before the release that is fitted, of what sustains and of what dies away
 PEAK = 0.95  # of every sample; the opcode `volume` has its level
 GUARD = 64  # samples after a loop's end, for a sampler's interpolation
 NEPERS = 9.0  # by which sfizz's envelope falls within `ampeg_release`
 
 
-class _Sampled:
-    """Notes of an instrument, alone, at the level of its teacher."""
+class SampledInstrument:
+    """Notes of a harmonic instrument, alone, at the level of its teacher.
+
+    Attributes:
+        keys: those that are sampled.
+        sustains: whether a held note goes on; else it dies away.
+        length_s: of each note that is played for a sample.
+    """
 
     def __init__(self, seat: Seat) -> None:
         checkpoint = seat.checkpoint
         self.player = HarmonicPlayer(cast(HarmonicConfig, checkpoint.config), checkpoint.weights, RATE_HZ)
         self.level = np.float32(seat.level)
-        nearest = self.player.weights["nearest"]
-        self.keys = np.flatnonzero(nearest == np.arange(N_KEYS))  # those that it learned
-        self.sustains = self._sustains(int(self.keys[len(self.keys) // 2]))
+        self.name = Path(seat.voice.name).name  # of a file
+        learned = np.flatnonzero(self.player.weights["nearest"] == np.arange(N_KEYS)).tolist()
+        self.keys = list(range(learned[0] + 1, learned[-1] + 1, KEY_STEP)) or learned
+        self.sustains = self._sustains(self.keys[len(self.keys) // 2])
+        self.length_s = LOOP_END_S if self.sustains else LONGEST_S
+
+    @property
+    def n_samples(self) -> int:
+        """Samples of all notes that are played."""
+        return len(self.keys) * len(LAYERS) * round(self.length_s * RATE_HZ)
 
     def play(self, key: int, velocity: int, held_s: float, length_s: float) -> NDArray[np.float32]:
         """A note held for some time, float32 [n]."""
-        values = (key, velocity, 0, round(held_s * RATE_HZ))
-        note = make_notes(*(np.array([value]) for value in values), RATE_HZ)
+        pitch, loud, onset, release = (np.array([value]) for value in (key, velocity, 0, round(held_s * RATE_HZ)))
+        note = make_notes(pitch, loud, onset, release, RATE_HZ)
         return self.player.play(Part(note), 0, round(length_s * RATE_HZ)) * self.level
 
     def _sustains(self, key: int) -> bool:
@@ -121,57 +142,57 @@ def ended(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return x[: len(gain)] * gain.astype(np.float32)
 
 
-def export_sfz(seat: Seat, folder: Path, credit: str, force: bool, progress: Callable[..., None]) -> None:
-    """Write an instrument's SFZ folder, whole or not at all; takes the place of one that was made here.
+def export_sfz(
+    sampled: SampledInstrument, folder: Path, credit: str, force: bool = False, progress: Callable[[int], object] = id
+) -> None:
+    """Write an SFZ folder, whole or not at all; it takes the place of one that was made here.
 
     Args:
-        seat: a harmonic instrument.
         credit: a line on licence and origin, for a comment.
         force: whether the folder may hold files that were not made here. They stay, unless a new one has their name.
-        progress: called with seconds newly made and with how many there will be.
+        progress: called with samples newly made.
 
     Raises:
         InputError: the folder is a file, or holds files that were not made here.
     """
-    name, sampled = seat.voice.name, _Sampled(seat)
-    first, last = int(sampled.keys[0]), int(sampled.keys[-1])
-    keys = list(range(first + 1, last + 1, KEY_STEP)) or [first]
-    header = f"{MARK}: {name}\n// {credit}\n\n"
     vibrato = f"pitchlfo_freq={VIBRATO_HZ:g} pitchlfo_depthcc1={100 * VIBRATO_SEMITONES:g}"
-    text = [f"{header}<global> amp_veltrack=0 xf_velcurve=gain {vibrato}"]
+    text = [
+        f"{MARK}: {sampled.name}",
+        f"// {credit}",
+        "\n<control> hint_ram_based=1",  # sfizz would drop what its disk does not deliver in time
+        f"<global> amp_veltrack=0 xf_velcurve=gain {vibrato}",
+    ]
     with _atomic_folder(folder, force) as beside:
         (beside / "samples").mkdir(parents=True)
-        for number, key in enumerate(keys):
-            lowest = 0 if number == 0 else key - 1
-            highest = N_KEYS - 1 if number == len(keys) - 1 else key + 1
-            text.append(
-                f"\n<group> lokey={lowest} hikey={highest} pitch_keycenter={key}"
-                f" ampeg_release={sampled.release_s(key):.3f}"
-            )
-            length_s = LOOP_END_S if sampled.sustains else LONGEST_S
+        for key in sampled.keys:
+            lowest = 0 if key == sampled.keys[0] else key - 1
+            highest = N_KEYS - 1 if key == sampled.keys[-1] else key + 1
+            release = f"ampeg_release={sampled.release_s(key):.3f}"
+            text += ["", f"<group> lokey={lowest} hikey={highest} pitch_keycenter={key} {release}"]
             loop: tuple[int, int] | None = None
-            for layer, velocity in reversed(list(enumerate(LAYERS))):  # the loudest finds the loop
-                x = sampled.play(key, velocity, length_s, length_s)
+            for layer in reversed(range(len(LAYERS))):  # the loudest finds the loop
+                x = sampled.play(key, LAYERS[layer], sampled.length_s, sampled.length_s)
+                progress(len(x))
                 if sampled.sustains:
                     loop = loop or find_loop(x)
                     x = looped(x, *loop)
                 else:
                     x = ended(x)
                 peak = max(float(np.abs(x).max()), 1e-6)
-                sample = f"samples/{key:03d}-{velocity:03d}.wav"
-                dither = np.random.default_rng((key, velocity))
+                sample = f"samples/{key:03d}-{LAYERS[layer]:03d}.wav"
+                dither = np.random.default_rng((key, layer))
                 encode(beside / sample, [x * np.float32(PEAK / peak)], RATE_HZ, 16, dither)
-                opcodes = [f"sample={sample} volume={20 * np.log10(peak / PEAK):.2f}", _velocities(layer)]
+                opcodes = [f"sample={sample}", f"volume={20 * np.log10(peak / PEAK):.2f}", _velocities(layer)]
                 if layer == 0:
-                    curve = " ".join(f"amp_velcurve_{v}={sampled.softer(key, v):.4f}" for v in (1, LAYERS[0] // 2))
-                    opcodes.append(f"amp_veltrack=100 {curve} amp_velcurve_{LAYERS[0]}=1 amp_velcurve_127=1")
-                if loop:
-                    opcodes.append(f"loop_mode=loop_continuous loop_start={loop[0]} loop_end={loop[1] - 1}")
-                else:
-                    opcodes.append("loop_mode=no_loop")
+                    curve = [f"amp_velcurve_{v}={sampled.softer(key, v):.4f}" for v in (1, LAYERS[0] // 2)]
+                    opcodes += ["amp_veltrack=100", *curve, f"amp_velcurve_{LAYERS[0]}=1 amp_velcurve_127=1"]
+                opcodes.append(
+                    f"loop_mode=loop_continuous loop_start={loop[0]} loop_end={loop[1] - 1}"
+                    if loop
+                    else "loop_mode=no_loop"
+                )
                 text.append(f"<region> {' '.join(opcodes)}")
-                progress(length_s, len(keys) * len(LAYERS) * length_s)
-        (beside / f"{name}.sfz").write_text("\n".join(text) + "\n", encoding="utf-8")
+        (beside / f"{sampled.name}.sfz").write_text("\n".join(text) + "\n", encoding="utf-8")
 
 
 def _velocities(layer: int) -> str:
