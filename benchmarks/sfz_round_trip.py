@@ -27,6 +27,7 @@ from synthnet.generation.export_sfz import LAYERS, RATE_HZ, SampledInstrument, e
 from synthnet.generation.library import Seat, read_library
 from synthnet.generation.render import Settings, render_in_memory
 from synthnet.score.dynamics import add_dynamics
+from synthnet.score.general_midi import INSTRUMENTS
 from synthnet.score.midi import read_score
 from synthnet.score.roll import RollEvents, roll_events
 
@@ -83,7 +84,7 @@ def ways(seat: Seat) -> Iterator[tuple[str, np.ndarray]]:
 
 if __name__ == "__main__":
     library = read_library()
-    for instrument in sys.argv[1:] or ["trumpet", "piano", "cello", "glockenspiel"]:
+    for instrument in sys.argv[1:] or [who.name for who in INSTRUMENTS]:
         reference = None
         for name, sound in ways(library.seat(instrument)):
             if reference is None:

@@ -146,7 +146,7 @@ def onnx_model(seat: Seat, credit: str) -> Any:
         import onnx
         from onnx import numpy_helper
     except ImportError:
-        raise InputError("ONNX files need the package onnx: pip install 'synthnet[export]'") from None
+        raise InputError("an ONNX file needs onnx: pip install onnx") from None
     config = cast(HarmonicConfig, seat.checkpoint.config)
     model = onnx.parser.parse_model(GRAPH.format(mark=MARK, partials=config.partials, bands=config.bands))
     arrays = _constants(config, {name: np.asarray(value) for name, value in seat.checkpoint.weights.items()})

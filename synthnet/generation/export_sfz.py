@@ -63,7 +63,7 @@ class SampledInstrument:
         self.player = HarmonicPlayer(cast(HarmonicConfig, checkpoint.config), checkpoint.weights, RATE_HZ)
         self.level = np.float32(seat.level)
         self.name = Path(seat.voice.name).name  # of a file
-        learned = np.flatnonzero(self.player.weights["nearest"] == np.arange(N_KEYS)).tolist()
+        learned = np.unique(self.player.weights["nearest"]).tolist()
         self.keys = list(range(learned[0] + 1, learned[-1] + 1, KEY_STEP)) or learned
         self.sustains = self._sustains(self.keys[len(self.keys) // 2])
         self.length_s = LOOP_END_S if self.sustains else LONGEST_S
@@ -91,7 +91,7 @@ class SampledInstrument:
     def release_s(self, key: int) -> float:
         """The `ampeg_release` with which a held note falls most nearly, in dB, as a released one."""
         held_s = HELD_S if self.sustains else STRUCK_S
-        length_s = held_s + float(self.player.weights["release_s"][key])
+        length_s = held_s + max(float(self.player.weights["release_s"][key]), 0.05)
         held, released = (_levels_db(self.play(key, 100, until, length_s)) for until in (length_s, held_s))
         first = round(held_s * 100)
         floor = held[first - 1] + RELEASE_DB
