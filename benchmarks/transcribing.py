@@ -20,7 +20,7 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from synthnet.corpus.build import DEFAULT_SCORES
 from synthnet.corpus.teacher import Teacher, find_soundfont
-from synthnet.recordings.notes import check_notes
+from synthnet.recordings.notes import check_notes, note_levels_db, with_velocities
 from synthnet.recordings.transcribe import Heard, transcribe
 from synthnet.score.midi import read_score
 from synthnet.score.notes import Note
@@ -85,6 +85,7 @@ if __name__ == "__main__":
         truth = [replace(n, start_s=n.start_s * stretch, end_s=n.end_s * stretch) for n in truth]
         heard = transcribe(sound, RATE_HZ)
         notes = check_notes(heard, sound, RATE_HZ).notes
+        notes = with_velocities(notes, note_levels_db(sound, RATE_HZ, notes))
         scores = [2 * (matched(some, truth) >= 0).sum() / (len(some) + len(truth)) for some in (heard, notes)]
         partner = matched(notes, truth)
         pairs = [(notes[i], truth[j]) for i, j in enumerate(partner) if j >= 0]

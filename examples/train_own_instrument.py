@@ -2,7 +2,7 @@
 
 python examples/train_own_instrument.py song.mid --minutes 10
 
-FluidSynth plays the training music with General MIDI program 60. To learn from a player, see recipes/violin.
+FluidSynth plays the training music with General MIDI program 60. To learn from a player, see recipes/recordings.
 """
 
 from __future__ import annotations

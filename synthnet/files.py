@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import math
 import os
+import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -136,3 +138,23 @@ def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@functools.cache
+def commit() -> str | None:
+    """The git commit of a clone's code, with "+" where files differ from it; None for an installed package.
+
+    The answer is that of the first call: a clone may be updated while a program runs the old code.
+    """
+
+    def git(*words: str) -> str:
+        home = str(Path(__file__).parents[1])
+        return subprocess.run(["git", "-C", home, *words], capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        if not git("ls-files", "synthnet/__init__.py"):
+            return None  # installed inside somebody else's repository
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", "synthnet")
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None

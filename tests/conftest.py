@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 
+os.environ.setdefault("TRITON_INTERPRET", "1")  # before Triton is imported: the GPU's kernels run on a CPU
+
 from synthnet import cli
 from synthnet.corpus.build import build_corpus
 from synthnet.corpus.corpus import Corpus

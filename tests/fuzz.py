@@ -35,6 +35,9 @@ from synthnet.generation.library import read_file
 from synthnet.generation.render import Settings, render_in_memory
 from synthnet.models import build_model, preset_config
 from synthnet.models.checkpoint import Checkpoint, arrays_of, save_checkpoint
+from synthnet.recordings.datasets import read_dataset
+from synthnet.recordings.pairs import anchors_in, notes_in
+from synthnet.recordings.report import REPORT, TakeReport, format_reports, read_reports, summary, write_reports
 from synthnet.score.midi import midi_bytes, read_score
 from synthnet.score.notes import Note, Score, Track
 from synthnet.training.run import training_rows
@@ -143,6 +146,17 @@ def damaged_toml(data: bytes, rng: random.Random) -> bytes:
     return "\n".join(lines).encode()
 
 
+def damaged_table(data: bytes, rng: random.Random) -> bytes:
+    """A CSV text with other bytes or another value."""
+    if rng.random() < 0.4:
+        return damaged_bytes(data, rng)
+    rows = [line.split(",") for line in data.decode().splitlines()]
+    row = rng.choice(rows)
+    nasty = ["", "-1", "nan", "inf", "1e300", "9" * 30, '"', "x" * 200_000, "\0", "0x10", "1_0", "../x", "\ud7ff"]
+    row[rng.randrange(len(row))] = rng.choice(nasty)
+    return "\n".join(",".join(row) for row in rows).encode()
+
+
 def damaged_tensors(data: bytes, rng: random.Random) -> bytes:
     """A checkpoint with other bytes, other metadata or other numbers."""
     if rng.random() < 0.3:
@@ -228,6 +242,7 @@ class Formats:
         rows = [{"step": n, "elapsed_s": 1.5 * n, "loss": 3.0, "train_nll": 2.5} for n in (10, 20)]
         rows += [{"step": 20, "elapsed_s": 31.0, "rmse_cqt_db": 9.5, "evaluation_s": 1.0}]
         (self.run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        self.make_recordings(folder / "recordings")
         self.table: dict[str, tuple[Path, Callable[[bytes, random.Random], bytes], Callable[[Path], object]]] = {
             "MIDI": (folder / "song.mid", damaged_bytes, read_score),
             "RIFF": (folder / "song.rmi", damaged_bytes, read_score),
@@ -239,8 +254,42 @@ class Formats:
             "score": (self.score, damaged_json, self.read_notes),
             "run": (self.run / "run.json", damaged_json, self.results),
             "metrics": (self.run / "metrics.jsonl", damaged_lines, lambda path: training_rows(path.parent)),
+            "notes": (self.notes, damaged_table, notes_in),
+            "anchors": (self.anchors, damaged_table, anchors_in),
+            "labels": (self.labels, damaged_table, self.read_pieces),
+            "dataset": (self.dataset / "info.csv", damaged_table, self.read_pieces),
+            "report": (self.corpus / REPORT, damaged_json, self.read_reports),
             "recipe": (self.recipe / "recipe.toml", damaged_toml, lambda path: self.results(path)),
         }
+
+    def make_recordings(self, folder: Path) -> None:
+        """Notes and anchors of recordings, a dataset, and the report of a corpus."""
+        folder.mkdir()
+        self.notes, self.anchors, self.dataset = folder / "a.csv", folder / "a.anchors.csv", folder / "dataset"
+        self.notes.write_text("start_s,end_s,pitch,velocity\n0.5,1,60,90\n1,2.25,62,80\n")
+        self.anchors.write_text("score_s,audio_s\n0,0.5\n2,3.5\n")
+        for name in ("audio", "notes", "alignments"):
+            (self.dataset / name / "ann").mkdir(parents=True)
+        (self.dataset / "audio/ann/one.mp3").touch()
+        (self.dataset / "audio.csv").write_text("filename,license,url\none.mp3,PD,x\n")
+        head = "filename,collection,violinist_name,source_filename,start,end\n"
+        (self.dataset / "info.csv").write_text(head + "one_mov1,ann,Ann One,one.mp3,0:00:03,0:04:13\n")
+        (self.dataset / "notes/ann/one_mov1.csv").write_text("onset,pitch\n0,60\n6,62\n")
+        self.labels = self.dataset / "alignments/ann/one_mov1.csv"
+        self.labels.write_text("start,end\n0.5,1.25\n1.25,2\n")
+        spans = ((0.0, 1.5, "clipped"),)
+        of_one = TakeReport(
+            "a", "a.wav", "score", 0.0, 60.0, True, 3, 2, {}, spans, {"60": 3}, (60, 80, 99), 440.0, -20.0, -3.0, 50.0,
+            shift_ms=(-3.0, -1.0, 0.0, 1.0, 3.0),
+        )  # fmt: skip
+        write_reports(self.corpus, [of_one])
+
+    def read_pieces(self, path: Path) -> object:
+        return read_dataset(self.dataset, "bach-violin", None, 40)
+
+    def read_reports(self, path: Path) -> object:
+        reports = read_reports(self.corpus)
+        return format_reports(reports), json.dumps(summary(reports))
 
     def play(self, path: Path) -> object:
         return render_in_memory(read_file(path).assign(self.short), self.short, Settings(8_000, duration_s=0.05))

@@ -28,13 +28,13 @@ from synthnet.experiments.machine import Machine
 from synthnet.experiments.recipe import Recipe, read_recipe
 from synthnet.experiments.results import FINISHED, Outcome, table, trained_seconds, write_text
 from synthnet.files import InputError, sha256
-from synthnet.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from synthnet.models.checkpoint import Checkpoint, halved, load_checkpoint, save_checkpoint
+from synthnet.models.measuring import MEASURED
 from synthnet.score.general_midi import INSTRUMENTS, MidiInstrument, find_instrument, pitch_name, program_name
 from synthnet.text import clock
 from synthnet.training.run import training_rows
 
 LARGEST_BYTES = 1_000_000
-MEASURED_WEIGHTS = ("cents", "stretch", "ratios", "release_s", "nearest")  # keep their precision
 NETWORK, NSF, SAMPLER, STATIC = "network", "NSF", "sampler", "static partials"
 PLAYERS = (NETWORK, STATIC, SAMPLER, NSF)
 MARKERS = "<!-- figures -->", "<!-- /figures -->"  # what lies between them in a page is written here
@@ -152,24 +152,13 @@ def ship(recipe: Recipe, out: Path, shipped: Path, results: Path, readme: Path |
 
 def packed(one: Finished) -> Checkpoint:
     """The checkpoint as it ships: learned weights in half precision, and the figures in the header."""
-    weights = {
-        name: value if name in MEASURED_WEIGHTS else halved(value) for name, value in one.checkpoint.weights.items()
-    }
     measured = {player: figures for player, figures in one.figures.items() if player != NSF}
     made = {name: one.outcome.facts[name] for name in ("machine", "commit")}
     return replace(
-        one.checkpoint,
-        weights=weights,
+        halved(one.checkpoint),
         training={**one.checkpoint.training, **made},
         figures={**one.checkpoint.figures, "measured": {one.name: measured}},
     )
-
-
-def halved(value: np.ndarray) -> np.ndarray:
-    """A weight in half precision; InputError if it is too large for that."""
-    if not np.abs(value).max(initial=0.0) <= np.finfo(np.float16).max:
-        raise InputError("a weight is not finite or does not fit half precision; train the instrument again")
-    return value.astype(np.float16)
 
 
 def fill(page: Path, inserted: str) -> None:
@@ -302,7 +291,7 @@ def card(one: Finished) -> str:
     """The model card, a page."""
     who, facts, training = one.instrument, one.outcome.facts, one.checkpoint.training
     corpus, rate = facts["corpora"][0], one.checkpoint.sample_rate_hz
-    n_parameters = sum(value.size for name, value in one.checkpoint.weights.items() if name not in MEASURED_WEIGHTS)
+    n_parameters = sum(value.size for name, value in one.checkpoint.weights.items() if name not in MEASURED)
     warning, missed = nearer_baselines(one), distances_missed(one) + notes_missed(one)
     low, high = (f"{key} ({pitch_name(key)})" for key in (who.lowest_pitch, who.highest_pitch))
     parts = [

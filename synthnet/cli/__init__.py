@@ -16,14 +16,18 @@ from synthnet.files import InputError, Interrupted
 # Module and help of each command. A module, which may load much, is imported when its command runs.
 COMMANDS = {
     "render": ("render", "Play a MIDI file."),
+    "live": ("live", "Play an instrument from a MIDI keyboard, as it sounds."),
     "instruments": ("instruments", "List the instruments that can be played."),
     "train": ("train", "Learn an instrument."),
     "learn": ("learn", "Learn an instrument from recordings, without a score."),
     "export": ("export", "Make an SFZ instrument for samplers, or an ONNX file."),
-    "corpus": ("corpora", "Build a corpus, recordings and their scores, or look into one."),
-    "compare": ("measure", "RMSE-CQT of a recording against its reference."),
-    "evaluate": ("measure", "All figures of quality, on a corpus's validation pieces."),
+    "corpus": ("corpora", "Build or import a corpus, recordings and their scores, or look into one."),
+    "compare": ("measure", "RMSE-CQT of recordings against their reference, in figures and pictures."),
+    "evaluate": ("evaluate", "All figures of quality, on a corpus's validation pieces."),
     "info": ("measure", "Parameters, receptive field and layers of a network, or of a checkpoint."),
+    "show": ("show", "Draw a MIDI file as piano rolls, or the curves of a run."),
+    "inspect": ("inspect", "What the layers of trained networks have learned."),
+    "listen": ("listen", "A listening test as a web page, and its results."),
     "recipe": ("recipe", "Run an experiment from a folder with a recipe.toml."),
 }
 

@@ -1,4 +1,4 @@
-"""`synthnet corpus`: build a corpus, or look into one."""
+"""`synthnet corpus`: build a corpus, import recordings as one, or look into one."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from synthnet.audio import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
 from synthnet.cli.options import FiniteRange, path_type, say, show
 from synthnet.files import InputError
-from synthnet.models.config import PAPER_RATE_HZ
+from synthnet.models.config import HARMONIC_RATE_HZ, PAPER_RATE_HZ
 from synthnet.score.etudes import LONGEST_MINUTES, SHORTEST_MINUTES, compose_etudes
 from synthnet.score.general_midi import (
     INSTRUMENTS,
@@ -24,11 +25,13 @@ if TYPE_CHECKING:
     from synthnet.corpus.corpus import Corpus
 
 key_type = click.IntRange(0, 127)
+LABELS = ("score", "performed", "exact")
+DATASETS = ("musicnet", "maestro", "bach-violin")
 
 
 @click.group()
 def corpus() -> None:
-    """Build a corpus, recordings and their scores, or look into one."""
+    """Build or import a corpus, recordings and their scores, or look into one."""
 
 
 @corpus.command("build")
@@ -106,6 +109,116 @@ def corpus_build(
     paths = [Path(score) for score in scores if score != ETUDES] or [DEFAULT_SCORES]
     build_corpus(folder, who, paths, rate, soundfont, valid, say, etudes, skip_bad=skip_bad)
     say(f"look into it: synthnet corpus info {folder}")
+
+
+@corpus.command("import")
+@click.argument("folder", type=path_type)
+@click.option("--instrument", required=True, help="Name of the instrument, such as my-violin.")
+@click.option("--program", required=True, type=key_type, help="Its General MIDI program, 40 for a violin.")
+@click.option(
+    "--labels",
+    type=click.Choice(LABELS),
+    help="What the notes are: a score at any tempo; performed, recorded with the sound; or exact, which are not "
+    "moved.  [default: score for MIDI, exact for CSV]",
+)
+@click.option("--scores", type=path_type, help="Folder of the notes, if they are not beside the recordings.")
+@click.option("--track", type=click.IntRange(min=0), help="Number of the MIDI files' track.  [default: all]")
+@click.option(
+    "--format", "dataset", type=click.Choice(DATASETS), help="A public dataset.  [default: seen by its files]"
+)
+@click.option("--pieces", help="Which recordings: numbers, ranges, beginnings of names, as in 2217-2222,2293.")
+@click.option(
+    "--valid",
+    multiple=True,
+    help="Recordings with this in their name validate, the others train; repeat for more.  "
+    "[default: prelude, or the last fifth of the longest recording]",
+)
+@click.option("--channel", default="mean", type=click.Choice(["mean", "left", "right"]), help="Of stereo recordings.")
+@click.option("--sample-rate", "--rate", "rate", default=HARMONIC_RATE_HZ, help="Sample rate of the corpus in Hz.")
+@click.option("--level", type=click.Choice(["each"]), help="each: give every recording the same level.")
+@click.option("--keep-clipped", is_flag=True, help="Take recordings that are often clipped, too.")
+@click.option("--credit", help="Player and licence, to be named wherever the instrument is heard.")
+@click.option(
+    "--click", "clicks", type=path_type, help="FILE.wav or folder: the sound left, clicks at the notes right."
+)
+@click.option("--out", type=path_type, help="Folder.  [default: data/corpora/INSTRUMENT-RATE-wide, or -narrow]")
+def corpus_import(
+    folder: Path,
+    instrument: str,
+    program: int,
+    labels: str | None,
+    scores: Path | None,
+    track: int | None,
+    dataset: str | None,
+    pieces: str | None,
+    valid: tuple[str, ...],
+    channel: str,
+    rate: int,
+    level: str | None,
+    keep_clipped: bool,
+    credit: str | None,
+    clicks: Path | None,
+    out: Path | None,
+) -> None:
+    """Make a corpus of recordings and their notes: NAME.wav beside NAME.mid or NAME.csv, or a public dataset.
+
+    \b
+    synthnet corpus import takes/ --instrument my-violin --program 40
+    synthnet corpus import musicnet/ --pieces 2217-2222 --valid 2217 --instrument real-cello --program 42
+    synthnet train --instrument my-violin
+
+    A score is laid over its recording, note by note. A CSV file has the columns start_s, end_s, pitch and maybe
+    velocity, in seconds of the recording. NAME.anchors.csv (score_s, audio_s) mends a passage.
+    """
+    from dataclasses import replace
+
+    from synthnet.corpus.build import VALIDATION_PIECE, default_folder
+    from synthnet.recordings.build import Options, corpus_from_recordings
+    from synthnet.recordings.datasets import chosen_takes, format_of, read_dataset
+    from synthnet.recordings.pairs import find_pairs
+    from synthnet.recordings.report import totals
+
+    who = own_instrument(instrument, program)
+    if not LOWEST_RATE_HZ <= rate <= HIGHEST_RATE_HZ:
+        raise InputError(f"--sample-rate {rate}: not from {LOWEST_RATE_HZ:,} to {HIGHEST_RATE_HZ:,} Hz")
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    if dataset := dataset or format_of(folder):
+        if scores or track is not None:
+            raise InputError(f"{folder}: --scores and --track are not for a dataset ({dataset})")
+        takes, lines = read_dataset(folder, dataset, pieces, program)
+    else:
+        takes, lines = find_pairs(folder, scores, labels, track)
+        takes = chosen_takes(folder, takes, pieces)
+    for line in lines:
+        say(line)
+    takes = [replace(one, labels=labels or one.labels, credit=credit or one.credit) for one in takes]
+    preludes = [VALIDATION_PIECE in take.name.lower() for take in takes]
+    if not valid and any(preludes) and not all(preludes) and not any(take.split for take in takes):
+        valid = (VALIDATION_PIECE,)
+    options = Options(rate, channel, valid, level == "each", keep_clipped, clicks)
+    place = out or default_folder(who.name, rate, wide=rate == HARMONIC_RATE_HZ)
+    _, reports = corpus_from_recordings(place, who.name, program, takes, options, say)
+    for line in totals(reports):
+        say(line)
+    say(f"{place}: {sum(one.used for one in reports)} of {len(takes)} recordings; synthnet corpus report {place}")
+
+
+@corpus.command("report")
+@click.argument("folder", type=path_type)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--plot", type=path_type, help="Draw FILE.png: spectrograms, the notes on them, and what is left out.")
+def corpus_report(folder: Path, as_json: bool, plot: Path | None) -> None:
+    """How well the notes and the sound of recordings agree."""
+    from synthnet.recordings.report import format_reports, read_reports, summary
+
+    reports = read_reports(folder)
+    if plot is not None:
+        from synthnet.corpus.corpus import read_corpus
+        from synthnet.evaluation.plots import plot_alignment
+
+        plot_alignment(plot, read_corpus(folder))
+    show(json.dumps(summary(reports), indent=2) if as_json else format_reports(reports))
 
 
 @corpus.command("info")

@@ -40,13 +40,13 @@ def learn(
     """
     from synthnet.api import Instrument
     from synthnet.corpus.build import default_folder
-    from synthnet.corpus.corpus import read_corpus
     from synthnet.evaluation.baselines import harmonic_players
     from synthnet.evaluation.measure import measure_recordings
     from synthnet.generation.library import DEFAULT_RUNS
     from synthnet.models.checkpoint import load_checkpoint
     from synthnet.models.config import HARMONIC_RATE_HZ
-    from synthnet.recordings.build import corpus_from_recordings
+    from synthnet.recordings.build import Options, corpus_from_recordings
+    from synthnet.recordings.pairs import Take
     from synthnet.score.midi import write_midi
     from synthnet.score.notes import Score, Track
     from synthnet.training.settings import has_run
@@ -58,9 +58,8 @@ def learn(
             f"{run}: holds a run already; choose another --name, or continue it: synthnet train --resume "
             f"--instrument {who.name} --out {run}"
         )
-    if (folder / "manifest.json").exists() and read_corpus(folder).soundfont:
-        raise InputError(f"{folder}: holds a corpus that a sound font played; choose another --name")
-    corpus, reports = corpus_from_recordings(folder, who.name, who.program, takes, channel, say)
+    heard = [Take(path.stem, path) for path in takes]
+    corpus, reports = corpus_from_recordings(folder, who.name, who.program, heard, Options(channel=channel), say)
     say(f"{folder}: the corpus; synthnet corpus info looks into it")
     instrument = Instrument.train(who.name, minutes, folder=run, corpus=folder, report=say)
     players = harmonic_players(load_checkpoint(run / "best.safetensors"), corpus)

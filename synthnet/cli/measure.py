@@ -1,176 +1,116 @@
-"""`synthnet compare`, `evaluate` and `info`: how good it is, and what it is."""
+"""`synthnet compare` and `info`: how near it is, and what it is."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import torch
 
 from synthnet.audio.files import read_audio
-from synthnet.cli.corpora import corpora_for
-from synthnet.cli.options import FiniteRange, path_type, progress_bar, say, show
-from synthnet.corpus.corpus import Corpus
-from synthnet.evaluation.baselines import harmonic_players
-from synthnet.evaluation.cqt import mean_and_ci95, rmse_cqt_at_floors, with_ci95
+from synthnet.cli.options import Seconds, as_json, path_type, positive, say, show
+from synthnet.evaluation.baselines import simple_baselines
+from synthnet.evaluation.cqt import FLOORS_DB, mean_and_ci95, rmse_cqt_at_floors, with_ci95
 from synthnet.evaluation.level import level_difference_db
-from synthnet.evaluation.measure import measure_recordings
-from synthnet.evaluation.pieces import PieceRun, piece_lengths, play_piece
-from synthnet.evaluation.pieces import evaluate as evaluate_network
-from synthnet.evaluation.plots import plot_comparison
+from synthnet.evaluation.pictures import plot_triptych
+from synthnet.evaluation.plots import check_picture, plot_comparison
 from synthnet.files import InputError
 from synthnet.models import MODELS, PRESETS, build_model, preset_config, preset_rate_hz
-from synthnet.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from synthnet.score.general_midi import plain_name
+from synthnet.models.checkpoint import load_checkpoint
+from synthnet.score.midi import read_score
 from synthnet.training.settings import DEFAULT_MODEL, DEFAULT_PRESET
-
-
-def as_json(value: Any) -> str:
-    """Plain values as a JSON text, with null for NaN, which JSON does not have."""
-    return json.dumps(json.loads(json.dumps(value), parse_constant=lambda name: None), indent=2)
 
 
 @click.command()
 @click.argument("reference", type=path_type)
-@click.argument("test", type=path_type)
-@click.option("--plot", "plot_path", type=path_type, help="A PNG: both constant-Q pictures and their difference.")
+@click.argument("tests", metavar="TEST...", type=path_type, nargs=-1, required=True)
+@click.option("--plot", "plot_path", type=path_type, help="A PNG or SVG of one test; a second has its floor at -50 dB.")
+@click.option("--triptych", type=path_type, help="A PNG or SVG: the reference and the tests side by side.")
+@click.option("--score", "score_path", type=path_type, help="A MIDI file, drawn over the pictures.")
+@click.option("--start", "start_s", default=0.0, type=Seconds(min=0), help="Where the triptych begins, as 8 or 0:08.")
+@click.option("--duration", "duration_s", default=1.0, type=positive, help="Seconds in the triptych.")
 @click.option("--json", "print_json", is_flag=True, help="Print JSON.")
-def compare(reference: Path, test: Path, plot_path: Path | None, print_json: bool) -> None:
-    """RMSE-CQT of a recording against its reference (0 is equal, below 10 is good), second by second, and its level."""
+def compare(
+    reference: Path,
+    tests: tuple[Path, ...],
+    plot_path: Path | None,
+    triptych: Path | None,
+    score_path: Path | None,
+    start_s: float,
+    duration_s: float,
+    print_json: bool,
+) -> None:
+    """RMSE-CQT of recordings against their reference (0 is equal, below 10 is good), second by second, and their level.
+
+    Baselines are silence, and the reference's own seconds in other places.
+    """
+    if plot_path and len(tests) > 1:
+        raise InputError("--plot draws one test; --triptych draws several")
+    for path in (plot_path, triptych):
+        if path:
+            check_picture(path)
+    score = read_score(score_path) if score_path else None
     theirs = read_audio(reference)
     rate = theirs.sample_rate_hz
-    mine = read_audio(test, rate)
-    for remark in (*theirs.remarks, *mine.remarks):
+    read = [theirs, *(read_audio(test, rate) for test in tests)]
+    for remark in (remark for audio in read for remark in audio.remarks):
         say(remark)
-    lengths = len(theirs.samples), len(mine.samples)
-    if lengths[0] != lengths[1]:
-        say(f"lengths differ, the shorter counts: {lengths[0] / rate:.2f} and {lengths[1] / rate:.2f} s")
-    samples = theirs.samples[: min(lengths)], mine.samples[: min(lengths)]
-    seconds, faint = rmse_cqt_at_floors(*samples, rate)
+    lengths = [len(audio.samples) for audio in read]
+    if len(set(lengths)) > 1:
+        say(f"lengths differ, the shortest counts: {', '.join(f'{n / rate:.2f}' for n in lengths)} s")
+    target, *sounds = (audio.samples[: min(lengths)] for audio in read)
+    baselines = {
+        name: rmse_cqt_at_floors(target, sound, rate).mean(axis=1).tolist()
+        for name, sound in simple_baselines(target, rate).items()
+    }
+    results = [comparison(target, sound, rate) for sound in sounds]
+    if plot_path:
+        beside = plot_path.with_stem(plot_path.stem + "-50")
+        for path, floor_db in zip((plot_path, beside), FLOORS_DB, strict=True):
+            names = reference.name, tests[0].name
+            notes = score.notes if score else ()
+            plot_comparison(path, target, sounds[0], rate, tests[0].name, notes, names, floor_db)
+            say(f"{path}: the picture, floor at {floor_db:g} dB")
+    if triptych:
+        start = round(start_s * rate)
+        stop = start + round(duration_s * rate)
+        if start >= len(target):
+            raise InputError(f"--start: {start_s:g} s is beyond the end, {len(target) / rate:.2f} s")
+        shown = score.excerpt(start_s, duration_s).notes if score else ()
+        labels = [f"{n} {path.name}" if n else path.name for n, path in enumerate((reference, *tests))]
+        excerpts = [sound[start:stop] for sound in (target, *sounds)]
+        plot_triptych(triptych, dict(zip(labels, excerpts, strict=True)), rate, notes=shown)
+        say(f"{triptych}: the picture")
+    if print_json:
+        plain = {"baselines": baselines}
+        one = {"tests": {str(test): found for test, found in zip(tests, results, strict=True)}}
+        show(as_json((results[0] if len(tests) == 1 else one) | plain))
+        return
+    for test, found in zip(tests, results, strict=True):
+        show(f"{test} against {reference}")
+        for number, second in enumerate(found["seconds"]):
+            show(f"{number:4d} s  {second:6.2f} dB")
+        show(f"mean    {with_ci95(found['rmse_cqt_db'], found['ci95_db']):>6} dB, with its 95% interval")
+        show(f"mean    {found['rmse_cqt_50_db']:6.2f} dB with the floor at -50 dB")
+        show(f"level   {found['level_db']:+6.1f} dB, test against reference")
+    for name, (at_80, at_50) in baselines.items():
+        show(f"        {at_80:6.2f} / {at_50:.2f} dB, floors at -80 / -50 dB: {name}")
+
+
+def comparison(reference: np.ndarray, test: np.ndarray, rate: int) -> dict[str, Any]:
+    """The figures of `compare` for samples [n] and [n]."""
+    seconds, faint = rmse_cqt_at_floors(reference, test, rate)
     mean, width = mean_and_ci95(seconds)
-    figures = {
+    return {
         "rmse_cqt_db": mean,
         "ci95_db": width,
         "rmse_cqt_50_db": float(faint.mean()),
         "seconds": seconds.tolist(),
-        "level_db": level_difference_db(*samples),
+        "level_db": level_difference_db(reference, test),
     }
-    if plot_path:
-        plot_comparison(plot_path, *samples, rate, title=test.name)
-        say(f"{plot_path}: the picture")
-    if print_json:
-        show(as_json(figures))
-        return
-    for number, second in enumerate(seconds):
-        show(f"{number:4d} s  {second:6.2f} dB")
-    show(f"mean    {with_ci95(mean, width):>6} dB, with its 95% interval")
-    show(f"mean    {figures['rmse_cqt_50_db']:6.2f} dB with the floor at -50 dB")
-    show(f"level   {figures['level_db']:+6.1f} dB, test against reference")
-
-
-@click.command()
-@click.argument("checkpoint_path", metavar="CHECKPOINT", type=path_type)
-@click.option("--corpus", "folder", type=path_type, help="Corpus folder.  [default: that of the instrument]")
-@click.option("--instrument", help="Which one, of a network that learned several.  [default: its first]")
-@click.option("--seconds", default=20, type=click.IntRange(1, 600), help="Separate seconds to generate.")
-@click.option(
-    "--piece-seconds",
-    type=FiniteRange(min=0),
-    help="Play only the beginning of each validation piece in one go; 0: none.  [default: all of it]",
-)
-@click.option("--seed", default=0, type=click.IntRange(min=0), help="Random seed.")
-@click.option("--plot", "plot_path", type=path_type, help="A PNG of the first piece: teacher, network, difference.")
-@click.option("--keep", is_flag=True, help="Write the figures into the checkpoint, for synthnet instruments.")
-@click.option("--json", "print_json", is_flag=True, help="Print JSON.")
-def evaluate(
-    checkpoint_path: Path,
-    folder: Path | None,
-    instrument: str | None,
-    seconds: int,
-    piece_seconds: float | None,
-    seed: int,
-    plot_path: Path | None,
-    keep: bool,
-    print_json: bool,
-) -> None:
-    """All figures of quality, on a corpus's validation pieces.
-
-    For the paper's networks: likelihood; RMSE-CQT of separate seconds; and of whole pieces played in one go: RMSE-CQT,
-    right notes, level, bursts at the start, drift, collapse, each beside what is good. A large network takes long over
-    a whole piece: --piece-seconds 20 is enough for all but drift.
-
-    For a harmonic instrument: distances from the validation pieces beside its two baselines. Only --corpus and --json
-    matter.
-    """
-    checkpoint = load_checkpoint(checkpoint_path)
-    config: Any = checkpoint.config
-    rate = checkpoint.sample_rate_hz
-    voice = checkpoint.voice(instrument)
-    names, folders = (None, (folder,)) if folder else (plain_name(voice.name), ())
-    (corpus,) = corpora_for(names, folders, rate, config.velocity)
-    at_any_rate = not config.receptive_field  # it is not autoregressive
-    if corpus.sample_rate_hz != rate and not at_any_rate:
-        raise InputError(f"{corpus.folder}: at {corpus.sample_rate_hz} Hz, the network at {rate} Hz")
-    if not corpus.split("valid"):
-        raise InputError(f"{corpus.folder}: no validation piece (synthnet corpus build --valid NAME chooses one)")
-    if at_any_rate:
-        evaluate_harmonic(checkpoint, corpus, print_json)
-        return
-    lengths = piece_lengths(corpus, piece_seconds)
-    if not lengths and (piece_seconds or plot_path):
-        raise InputError("no piece to play in one go: it takes 3 s (--piece-seconds)")
-    if plot_path and plot_path.suffix.lower() != ".png":  # reported before the piece is played
-        raise InputError(f"{plot_path}: the name of a figure must end in .png")
-    network = checkpoint.build()
-    figures = evaluate_network(network, corpus, seconds, seed=seed, instruments=voice.style)
-    runs: list[PieceRun] = []
-    for piece, n_samples in lengths:
-        say(f"{piece.name}: playing {n_samples / rate:.1f} s in one go (--piece-seconds makes it shorter, or 0)")
-        with progress_bar(n_samples, rate) as advance:
-            run = play_piece(network, corpus, piece, n_samples, seed=seed, instruments=voice.style, progress=advance)
-        if plot_path and not runs:
-            plot_comparison(plot_path, run.target, run.mean, rate, f"{voice.name}, {piece.name}", run.notes)
-            say(f"{plot_path}: the picture")
-        runs.append(run)
-    plain = {**figures.as_dict(), "pieces": [run.as_dict() for run in runs]}
-    if keep:
-        keep_figures(checkpoint_path, checkpoint, voice.name, plain)
-    if print_json:
-        show(as_json(plain))
-    else:
-        heading = f"{checkpoint_path} on {corpus.folder}, {voice.name}\n"
-        show("\n\n".join((heading + figures.text(), *(run.text() for run in runs))))
-
-
-def evaluate_harmonic(checkpoint: Checkpoint, corpus: Corpus, print_json: bool) -> None:
-    """Print the distances of a harmonic instrument and of its baselines from the validation pieces."""
-    players = harmonic_players(checkpoint, corpus)
-    figures = {player: measure_recordings(corpus, play) for player, play in players.items()}
-    if print_json:
-        plain = {player: {name: one.as_dict() for name, one in pieces.items()} for player, pieces in figures.items()}
-        show(as_json(plain))
-        return
-    show("RMSE-CQT in dB with the floor at -80 / -50 dB, log-spectral distance and level difference in dB")
-    for player, pieces in figures.items():
-        for name, one in pieces.items():
-            show(
-                f"{name:32} {player:16} {one.rmse_cqt_db:6.2f} / {one.rmse_cqt_50_db:5.2f}"
-                f" {one.log_spectral_db:6.2f} {one.level_db:+6.2f}"
-            )
-
-
-def keep_figures(path: Path, checkpoint: Checkpoint, instrument: str, figures: dict[str, Any]) -> None:
-    """Write an instrument's figures into its checkpoint, without the lists of single notes and seconds."""
-    plain = json.loads(as_json(figures))
-    for piece in plain["pieces"]:
-        for output in (piece["sample"], piece["expectation"]):
-            del output["wrong_notes"], output["collapsed_seconds"]
-    kept = {**checkpoint.figures.get("evaluations", {}), instrument: plain}
-    save_checkpoint(path, replace(checkpoint, figures={**checkpoint.figures, "evaluations": kept}))
-    say(f"{path}: keeps these figures")
 
 
 @click.command()

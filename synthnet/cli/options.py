@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import sys
 import threading
@@ -53,6 +54,11 @@ def say(line: str) -> None:
 def show(text: str) -> None:
     """Print a result on standard output."""
     click.echo(printable(text))
+
+
+def as_json(value: Any) -> str:
+    """Plain values as a JSON text, with null for NaN, which JSON does not have."""
+    return json.dumps(json.loads(json.dumps(value), parse_constant=lambda name: None), indent=2)
 
 
 def error_line(error: InputError | OSError) -> str:

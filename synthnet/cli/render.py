@@ -112,6 +112,7 @@ def loudness_of(context: click.Context, parameter: click.Parameter, value: str |
 )
 @click.option("--stems", type=path_type, help="A folder in which to keep each track alone, as 02 Electric Bass.wav.")
 @click.option("--engine", default="auto", help="How samples are computed: auto, torch, compiled; auto is the fastest.")
+@click.option("--device", default="auto", help="cpu, cuda, or auto: a GPU if there is one; for the paper's networks.")
 @click.option(
     "--chunks",
     default="auto",
@@ -180,6 +181,7 @@ def render_song(
     output: str,
     stems: Path | None,
     engine: str,
+    device: str,
     chunks: int | None,
     rate: int,
     bits: str,
@@ -196,7 +198,7 @@ def render_song(
         (number, track, seat) for number, (track, seat) in enumerate(zip(score.parts, seats, strict=True)) if seat
     ]
     if not any(engine_of(seat).draws for _, _, seat in played):
-        for name in ("output", "temperature", "engine", "chunks"):
+        for name in ("output", "temperature", "engine", "device", "chunks"):
             if context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
                 raise InputError(f"--{name} is for the paper's networks; a harmonic instrument draws no samples")
     plain = [track for _, track, seat in played if not engine_of(seat).controllers]
@@ -204,7 +206,7 @@ def render_song(
     unplayed = [track for track, seat in zip(score.parts, seats, strict=True) if not seat]
     if line := score.left_out_line(plain, one_velocity, unplayed):
         say(f"{song}: {line}{no_font if unplayed else ''}")
-    settings = Settings(rate, duration_s, seed, temperature, output == "mean", engine, chunks, start_s, mono)
+    settings = Settings(rate, duration_s, seed, temperature, output == "mean", engine, device, chunks, start_s, mono)
     try:
         n_samples = len(rendering_samples(score, seats, settings))
     except InputError as error:
@@ -213,6 +215,8 @@ def render_song(
     labels = [f"track {n}" + (f", {track.name}" if track.name else "") for n, track in enumerate(score.parts)]
     for number, track, seat in played:
         say(f"  {labels[number]} ({len(track.notes)} notes): {seat.voice.name}, {seat.voice.why} [{seat.where}]")
+    for credit in dict.fromkeys(seat.credit for _, _, seat in played if seat.credit):
+        say(printable(f"  recordings by {credit}"))
     begun = time.monotonic()
     with progress_bar(n_samples * len(played), rate * len(played)) as advance:
         rendering = render_score(

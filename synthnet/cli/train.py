@@ -17,8 +17,8 @@ from synthnet.score.general_midi import KNOWN_INSTRUMENTS, known_instrument
 
 GPU_PRESET = "L24"
 WITH_GPU = (
-    "a GPU is here: training SynthNet L24, the paper's network, for 200 epochs; --model harmonic learns a harmonic "
-    "instrument on the processor in ten minutes instead"
+    "a GPU is here: training SynthNet L24, the paper's network, for nine minutes unless you say otherwise; --model "
+    "harmonic learns a harmonic instrument on the processor in ten minutes instead"
 )
 WITHOUT_GPU = (
     "no GPU is here: training a harmonic instrument, for ten minutes unless you say otherwise; --model synthnet "
@@ -81,8 +81,8 @@ def train(
     """Learn an instrument.
 
     The network, its curves and the state to resume from are saved in a folder under runs/. Ctrl-C saves and stops.
-    With --minutes the learning rate of cpu and tiny falls over that time. --steps and --epochs hold it, as the paper
-    does, unless anneal_steps is set: N steps and N more resumed are then exactly 2N steps.
+    With --minutes the learning rate of cpu, tiny and the default on a GPU falls over that time. --steps and --epochs
+    hold it, as the paper does, unless anneal_steps is set: N steps and N more resumed are then exactly 2N steps.
     Several GPUs: torchrun --nproc_per_node 2 -m synthnet train ...
     """
     if sum(length is not None for length in (minutes, epochs, steps)) > 1:
@@ -93,13 +93,15 @@ def train(
     import torch.distributed as dist
 
     from synthnet.corpus.corpus import read_corpus
+    from synthnet.generation.engine import choose_device
     from synthnet.training import run, settings
 
     rank, world = run.join_processes(device_name)
     report = say if rank == 0 else lambda line: None
-    device = run.choose_device(device_name)
+    device = choose_device(device_name)
     asked = model, preset
     like = None  # the network whose kind and sample rate the run takes
+    method = None  # the recipe, if it is not the preset's
     if resume and out is not None:
         settings.resumed_settings(out, model, {})
         like = peek_checkpoint(out / "last.safetensors")
@@ -112,6 +114,7 @@ def train(
             model = like.config.model
         elif device.type == "cuda":
             model, preset = settings.DEFAULT_MODEL, GPU_PRESET
+            method = settings.GPU
             report(WITH_GPU)
         else:
             model = HarmonicConfig.kind
@@ -143,7 +146,7 @@ def train(
         config, training = settings.started_settings(start, *asked, overrides)
         report(f"starts from {path}" + (f", {name}" if name else ""))
     else:
-        config, training = settings.fresh_settings(model, preset, len(corpora), overrides)
+        config, training = settings.fresh_settings(model, preset, len(corpora), overrides, method)
     if (minutes, epochs, steps) != (None, None, None):
         span = settings.Span(minutes, epochs, steps)
     span = span or settings.default_span(training)
@@ -158,6 +161,7 @@ def train(
         start=start,
         evaluate_every=every,
         workers=how.workers,
+        precision=how.precision,
         say=report,
     )
     run.part_processes()

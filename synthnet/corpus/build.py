@@ -302,7 +302,12 @@ def default_corpus(
     report(f"{folder}: building the {instrument.name} corpus from {sources}")
     if not wide:
         return build_corpus(folder, instrument, [DEFAULT_SCORES], sample_rate_hz, report=report)
-    made = compose_etudes(instrument, WIDE_MINUTES, wide=True)
+    return build_corpus(folder, instrument, [], sample_rate_hz, report=report, etudes=wide_music(instrument))
+
+
+def wide_music(instrument: MidiInstrument, minutes: float = WIDE_MINUTES) -> dict[str, Score]:
+    """Études of wide velocities, together `minutes` long, and BWV 1007 with dynamics, by name."""
+    made = compose_etudes(instrument, minutes, wide=True)
     for seed, path in enumerate(sorted(DEFAULT_SCORES.glob("*.mid"))):
         made[path.stem] = add_dynamics(read_score(path), seed)
-    return build_corpus(folder, instrument, [], sample_rate_hz, report=report, etudes=made)
+    return made

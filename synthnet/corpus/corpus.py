@@ -2,7 +2,8 @@
 
     manifest.json      what the corpus was made from, and a checksum of each file
     audio/NAME.flac    16 bit, mono, as the teacher plays it: clean, the dither is added to each training slice
-    scores/NAME.json   note events {"pitch": [...], "velocity": [...], "start_s": [...], "end_s": [...]}
+    scores/NAME.json   note events {"pitch": [...], "velocity": [...], "start_s": [...], "end_s": [...]},
+                       of recordings also "found": [...]
     etudes/NAME.mid    scores that were made for this corpus, if there are any
 
 `build_corpus` writes it; `synthnet.recordings` does from recordings.
@@ -12,9 +13,10 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,11 @@ KEYS, VELOCITIES = range(128), range(1, 128)
 
 @dataclass(frozen=True)
 class Piece(Checked):
-    """One recording: `n_samples` long, made from the file `source`; `peak` is the teacher's, before the gain."""
+    """One recording: `n_samples` long, made from the file `source`; `peak` is the teacher's, before the gain.
+
+    `left_out` are spans [start, stop) in samples, rising and apart, that are neither trained on nor measured: score and
+    sound do not agree there. `labels` says where the notes of a player's recording come from; a teacher's have "".
+    """
 
     name: str
     split: str
@@ -48,11 +54,42 @@ class Piece(Checked):
     source_sha256: str
     score_sha256: str
     audio_sha256: str
+    left_out: tuple[tuple[int, int], ...] = ()
+    labels: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.split not in SPLITS or Path(self.name).name != self.name or "\0" in self.name:
             raise InputError(f"piece {self.name!r} of split {self.split!r}")
+        spans = self.left_out if isinstance(self.left_out, list | tuple) else [self.left_out]
+        pairs = all(isinstance(span, list | tuple) and len(span) == 2 for span in spans)
+        edges = [edge for span in spans for edge in span] if pairs else [None]
+        whole = all(type(edge) is int for edge in edges)
+        if not whole or not all(map(operator.lt, [-1, *edges], [*edges, self.n_samples + 1])):
+            raise InputError(f"piece {self.name!r}: left_out must be rising [start, stop], not {self.left_out!r:.80}")
+        object.__setattr__(self, "left_out", tuple(map(tuple, spans)))
+
+    @property
+    def kept(self) -> tuple[tuple[int, int], ...]:
+        """The spans [start, stop) in samples between those left out; all of the piece where none are."""
+        edges = [0, *(edge for span in self.left_out for edge in span), self.n_samples]
+        return tuple((start, stop) for start, stop in zip(edges[::2], edges[1::2], strict=True) if start < stop)
+
+    def leaves_out(self, start: int, stop: int) -> bool:
+        """Whether any of the samples from `start` to before `stop` is left out."""
+        return any(first < stop and start < last for first, last in self.left_out)
+
+    def measured(self, samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+        """The whole seconds, and the remainder, of samples [n] from its start in which nothing is left out, joined.
+
+        Raises:
+            InputError: there are none.
+        """
+        seconds = range(0, len(samples), sample_rate_hz)
+        parts = [samples[s : s + sample_rate_hz] for s in seconds if not self.leaves_out(s, s + sample_rate_hz)]
+        if not parts:
+            raise InputError(f"{self.name}: nothing is left to measure; every second has something that is left out")
+        return np.concatenate(parts)
 
 
 @dataclass(frozen=True)
@@ -60,6 +97,7 @@ class Corpus(Checked):
     """The content of a manifest; the pieces are sorted by name. `program` is 0-based General MIDI.
 
     `soundfont`, its checksum and `fluidsynth` are empty where no teacher played: `source` of a piece is a recording.
+    `credit` names player and licence, if they are known.
     """
 
     folder: Path
@@ -72,6 +110,7 @@ class Corpus(Checked):
     fluidsynth: str
     gain: float = field(metadata={"range": (1e-9, 1e9)})
     pieces: tuple[Piece, ...]
+    credit: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -116,6 +155,14 @@ class Corpus(Checked):
             raise InputError(f"{path}: no notes")
         return notes
 
+    def read_found(self, piece: Piece) -> np.ndarray:
+        """Which of the piece's notes were found in the sound, bool [N]: all of a teacher's; InputError as above."""
+        n, path = len(self.read_notes(piece)), self.score_path(piece)
+        found = parse_json(path.read_bytes()).get("found", [True] * n)
+        if not isinstance(found, list) or len(found) != n or not all(type(one) is bool for one in found):
+            raise InputError(f"{path}: its column found does not fit its notes")
+        return np.array(found)
+
 
 def has_checksum(path: Path, checksum: str) -> bool:
     """Whether a file exists and has this SHA-256."""
@@ -154,12 +201,15 @@ def read_corpus(folder: Path) -> Corpus:
         raise InputError(f"{path}: damaged, {error}") from None
 
 
-def write_piece(corpus: Corpus, piece: Piece, samples: np.ndarray, notes: Iterable[Note]) -> Piece:
-    """Write the files of a piece, samples [n] and notes; the piece with their checksums."""
+def write_piece(
+    corpus: Corpus, piece: Piece, samples: np.ndarray, notes: Iterable[Note], found: Sequence[bool] | None = None
+) -> Piece:
+    """Write the files of a piece, samples [n], notes and maybe which were found; the piece with their checksums."""
     audio, score = corpus.audio_path(piece), corpus.score_path(piece)
     write_audio(audio, samples, corpus.sample_rate_hz)
     notes = list(notes)
-    _write_text(score, json.dumps({column: [getattr(note, column) for note in notes] for column in NOTE_COLUMNS}))
+    columns: dict[str, Any] = {column: [getattr(note, column) for note in notes] for column in NOTE_COLUMNS}
+    _write_text(score, json.dumps(columns if found is None else {**columns, "found": list(found)}))
     return replace(piece, score_sha256=sha256(score), audio_sha256=sha256(audio))
 
 
@@ -177,10 +227,11 @@ def _write_text(path: Path, text: str) -> None:
 
 @dataclass(frozen=True)
 class SplitInfo:
-    """Figures of a split: seconds by piece and in all, notes, levels; the dither floor is a sample's."""
+    """Figures of a split: seconds by piece, in all and left out, notes, levels; the dither floor is a sample's."""
 
     pieces: dict[str, float]
     seconds: float
+    left_out_s: float
     notes: int
     peak_dbfs: float
     rms_dbfs: float
@@ -218,6 +269,7 @@ def corpus_info(corpus: Corpus) -> CorpusInfo:
         splits[split] = SplitInfo(
             pieces={piece.name: piece.n_samples / corpus.sample_rate_hz for piece in pieces},
             seconds=len(clean) / corpus.sample_rate_hz,
+            left_out_s=sum(b - a for piece in pieces for a, b in piece.left_out) / corpus.sample_rate_hz,
             notes=len(pitches),
             peak_dbfs=_decibels(float(np.abs(clean).max())),
             rms_dbfs=_decibels(float(np.sqrt(np.mean(clean**2, dtype=np.float64)))),
@@ -241,6 +293,8 @@ def format_info(info: CorpusInfo) -> str:
             f"{name:5}  {len(split.pieces):6}  {clock(split.seconds):>6}  {split.notes:5}  "
             f"{split.peak_dbfs:9.1f}  {split.rms_dbfs:8.1f}  {split.dither_floor_nats:12.3f}"
         )
+    if left_out_s := sum(split.left_out_s for split in info.splits.values()):
+        lines.append(f"left out of training and of figures: {left_out_s:.1f} s; see synthnet corpus report")
     for name, split in info.splits.items():
         lines += ["", f"{name}:", *(f"  {clock(seconds):>6}  {piece}" for piece, seconds in split.pieces.items())]
     most = max(info.notes_by_pitch.values())

@@ -25,12 +25,17 @@ COLD_START_SHARE = 0.02  # of the slices begin in the silence before a piece
 
 
 @dataclass(frozen=True)
-class _Recording:
-    """A piece in memory: int16 [n_samples], shared with forked workers, its events and the index of its corpus."""
+class Recording:
+    """A piece in memory: int16 [n_samples], shared with forked workers, its events and the index of its corpus.
+
+    `starts` are the ranges [first, stop) of samples at which a slice may begin, and a cold start begins before `cold`.
+    """
 
     samples: np.ndarray
     events: RollEvents
     instrument: int
+    starts: tuple[tuple[int, int], ...]
+    cold: int
 
     def clean(self, start: int, stop: int) -> np.ndarray:
         """float32 [stop - start], full scale +-1; silence before the piece and after it."""
@@ -44,7 +49,8 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
 
     A slice predicts the T = `n_predicted` samples from s on: at step t a network is given x[t - 1] and roll[t - 1], and
     predicts x[t] and roll[t]. The start s is uniform over -T to n - T for all pieces, n samples long, together; for
-    `cold_start_share` of the slices over -T to 0, with pieces in proportion to their lengths. Generation begins in
+    `cold_start_share` of the slices over -T to 0, with pieces in proportion to their lengths. No sample that a piece
+    leaves out is predicted. Generation begins in
     silence, and a network that has never seen a piece begin answers with a burst of noise. The dither is drawn anew for
     each slice, or left out without `dithered` (the paper's control). With `velocity` the input roll carries velocities.
 
@@ -68,16 +74,21 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
             raise InputError(f"corpora of different sample rates: {', '.join(map(str, sorted(rates)))} Hz")
         self.n_predicted, self.n_context, self.seed = n_predicted, n_context, seed
         self.cold_start_share, self.dithered, self.velocity = cold_start_share, dithered, velocity
-        self._recordings = []
+        self.recordings = []
         for index, corpus in enumerate(corpora):
             pieces = corpus.split(split)
             if not pieces:
                 raise InputError(f"{corpus.folder}: no piece in the {split} split")
             for piece in pieces:
                 events = roll_events(corpus.read_notes(piece), corpus.sample_rate_hz)
-                self._recordings.append(_Recording(corpus.read_samples(piece), events, index))
-        # The starts of all recordings, -T to n - T, numbered one after another; each one's last number, plus 1.
-        self._numbered = np.cumsum([len(recording.samples) + 1 for recording in self._recordings])
+                edges = [-n_predicted, *(edge for span in piece.left_out for edge in span), piece.n_samples]
+                kept = ((first, stop - n_predicted + 1) for first, stop in zip(edges[::2], edges[1::2], strict=True))
+                starts = tuple((first, stop) for first, stop in kept if first < stop)
+                cold = min(1, edges[1] - n_predicted + 1) if piece.left_out else 1
+                self.recordings.append(Recording(corpus.read_samples(piece), events, index, starts, cold))
+        # The starts of all recordings numbered one after another, range by range; each range's last number, plus 1.
+        self.ranges = [(place, *span) for place, recording in enumerate(self.recordings) for span in recording.starts]
+        self.numbered = np.cumsum([stop - first for _, first, stop in self.ranges])
 
     def __getitem__(self, i: int) -> dict[str, Tensor]:
         """Slice i, with C = `n_context`.
@@ -87,12 +98,13 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
         [T] and "target_roll" uint8 [128, T], 0 or 1.
         """
         rng = np.random.default_rng((self.seed, i))
-        number = int(rng.integers(self._numbered[-1]))
-        index = int(np.searchsorted(self._numbered, number, side="right"))
-        recording = self._recordings[index]
-        start = number - (int(self._numbered[index]) - len(recording.samples) - 1) - self.n_predicted
+        number = int(rng.integers(self.numbered[-1]))
+        index = int(np.searchsorted(self.numbered, number, side="right"))
+        place, _, stop = self.ranges[index]
+        recording = self.recordings[place]
+        start = stop - int(self.numbered[index]) + number
         if rng.random() < self.cold_start_share:
-            start = int(rng.integers(-self.n_predicted, 1))
+            start = int(rng.integers(-self.n_predicted, recording.cold))
         begin, end = start - 1 - self.n_context, start + self.n_predicted
         samples = recording.clean(begin, end)
         if self.dithered:
@@ -110,16 +122,22 @@ class SliceDataset(Dataset[dict[str, Tensor]]):
 class NoteSlices(Dataset[dict[str, Tensor]]):
     """An endless map from i = 0, 1, ... to random slices of one split of a corpus, in which notes sound.
 
-    Raises InputError when no piece of the split is as long as a slice.
+    No slice holds a sample that its piece leaves out. Raises InputError when no piece of the split is as long as a
+    slice, or none has so much in one span that is kept and in which notes sound.
     """
 
     def __init__(self, corpus: Corpus, split: str, n_samples: int, seed: int) -> None:
         self.n_samples, self.seed, self.sample_rate_hz = n_samples, seed, corpus.sample_rate_hz
         self.tails = np.full(N_KEYS, round(LONGEST_RELEASE_S * corpus.sample_rate_hz))
-        self.recordings = [recording for recording in recordings_of(corpus, split) if len(recording[0]) >= n_samples]
-        if not self.recordings:
+        self.spans = []  # samples and notes of a piece, and where a span of it begins and stops
+        for piece in corpus.split(split):
+            samples, notes = corpus.read_samples(piece), piece_notes(corpus, piece, corpus.sample_rate_hz)
+            for first, stop in piece.kept:
+                if stop - first >= n_samples and len(notes.sounding(first, stop, self.tails)):
+                    self.spans.append((samples, notes, first, stop))
+        if not self.spans:
             raise InputError(f"{corpus.folder}: no piece of at least {n_samples} samples in the {split} split")
-        lengths = np.array([len(samples) for samples, _ in self.recordings], dtype=np.float64)
+        lengths = np.array([stop - first for _, _, first, stop in self.spans], dtype=np.float64)
         self.shares = lengths / lengths.sum()
 
     def __getitem__(self, i: int) -> dict[str, Tensor]:
@@ -130,8 +148,8 @@ class NoteSlices(Dataset[dict[str, Tensor]]):
         """
         rng = np.random.default_rng((self.seed, i))
         while True:
-            samples, notes = self.recordings[rng.choice(len(self.recordings), p=self.shares)]
-            start = int(rng.integers(len(samples) - self.n_samples + 1))
+            samples, notes, first, stop = self.spans[rng.choice(len(self.spans), p=self.shares)]
+            start = first + int(rng.integers(stop - first - self.n_samples + 1))
             sounding = notes.sounding(start, start + self.n_samples, self.tails)
             if len(sounding):
                 break
@@ -152,9 +170,13 @@ class NoteSlices(Dataset[dict[str, Tensor]]):
 
 
 def recordings_of(corpus: Corpus, split: str) -> list[tuple[np.ndarray, Notes]]:
-    """Samples, int16 [n], and notes of each piece of a split."""
-    rate = corpus.sample_rate_hz
-    return [(corpus.read_samples(piece), piece_notes(corpus, piece, rate)) for piece in corpus.split(split)]
+    """Samples, int16 [n], and notes of each piece of a split, without the notes of what is left out."""
+    found = []
+    for piece in corpus.split(split):
+        notes = piece_notes(corpus, piece, corpus.sample_rate_hz)
+        kept = [not piece.leaves_out(*span) for span in zip(notes.onset, notes.release, strict=True)]
+        found.append((corpus.read_samples(piece), notes.take(np.flatnonzero(kept), 0)))
+    return found
 
 
 def piece_notes(corpus: Corpus, piece: Piece, sample_rate_hz: int) -> Notes:

@@ -8,5 +8,7 @@ level.py       level, bursts, collapse
 notes.py       level and brightness of single notes
 free_run.py    seconds generated from the score alone; pieces.py: whole pieces, and what is good
 measure.py     any instrument beside its baselines (baselines.py), on composed pieces (compose.py)
-plots.py       figures
+systems.py     other programs' recordings beside them, in one table
+layers.py      what layers know: answers to keys, Gram matrices
+plots.py       figures; pictures.py: more of them
 """

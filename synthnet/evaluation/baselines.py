@@ -63,7 +63,7 @@ class Sampler:
 
     @classmethod
     def from_corpus(cls, corpus: Corpus) -> Sampler:
-        """Cut all notes of the training split.
+        """Cut all notes of the training split that are not left out.
 
         Raises:
             InputError: a file is damaged, or there is no note.
@@ -78,11 +78,14 @@ class Sampler:
             )
             for number, note in enumerate(notes):
                 start, stop = int(onset[number]), min(int(release[number]), len(recording))
+                if piece.leaves_out(start, stop):
+                    continue
                 others = np.arange(len(notes)) != number
                 shared = (np.minimum(release, stop) - np.maximum(onset, start))[others].clip(0).sum()
                 held = max(1, stop - start)
                 # A release is alone from where nothing else is held until the next onset.
-                later = onset[others & (release > stop)].min(initial=len(recording))
+                left_out = min((first for first, _ in piece.left_out if first >= stop), default=len(recording))
+                later = onset[others & (release > stop)].min(initial=left_out)
                 alone = int(min(max(later - stop, 0), longest, len(recording) - stop))
                 loud = _rms(recording[start : min(stop, start + after)]) + 1
                 rings = _rms(recording[max(0, start - before) : start]) / loud
@@ -174,6 +177,14 @@ class StaticPlayer(HarmonicPlayer):
         level = super().log_amplitudes(notes, np.full_like(time_s, STATIC_S), np.full_like(release_s, -1.0))
         level[..., self.config.partials :] = SILENT_LOG
         return level
+
+
+def simple_baselines(reference: np.ndarray, sample_rate_hz: int) -> dict[str, np.ndarray]:
+    """What a sound [n] must be nearer to its reference than: silence, and other seconds of the reference itself."""
+    shift = len(reference) // sample_rate_hz // 2 * sample_rate_hz
+    return {"silence": np.zeros_like(reference)} | (
+        {"other seconds of the reference": np.roll(reference, shift)} if shift else {}
+    )
 
 
 def harmonic_play(checkpoint: Checkpoint, kind: type[HarmonicPlayer] = HarmonicPlayer) -> Play:

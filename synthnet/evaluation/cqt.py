@@ -32,7 +32,8 @@ HIGHEST_RATE_HZ = 16_000
 def rmse_cqt_at_floors(reference: np.ndarray, test: np.ndarray, sample_rate_hz: int) -> np.ndarray:
     """RMSE-CQT in dB of samples [n] against reference samples [n]: float64 [2, W], floors -80 and -50 dB, W seconds.
 
-    A remainder of less than a second is left out; if there is nothing else, silence makes it a second.
+    A remainder of less than a second is left out; if there is nothing else, silence makes it a second. In a second in
+    which the reference is silent, 0 dB is its maximum over all seconds: what the test plays there counts.
 
     Raises:
         InputError: the lengths differ, there is nothing, or the rate is below 8 kHz.
@@ -45,9 +46,11 @@ def rmse_cqt_at_floors(reference: np.ndarray, test: np.ndarray, sample_rate_hz: 
     fill = (0, max(0, rate - len(reference)))
     n = max(1, len(reference) // rate)
     seconds = (np.pad(samples, fill)[: n * rate].reshape(n, rate) for samples in (reference, test))
+    spectra = [[cqt_magnitudes(second, rate) for second in pair] for pair in zip(*seconds, strict=True)]
+    loudest = max(float(theirs.max()) for theirs, _ in spectra)
     figures = []
-    for first, second in zip(*seconds, strict=True):
-        theirs, mine = cqt_decibels(first, second, rate)
+    for pair in spectra:
+        theirs, mine = _decibels(pair[0], pair[1], rate, loudest)
         figures.append([np.sqrt(np.mean((theirs.clip(low) - mine.clip(low)) ** 2)) for low in FLOORS_DB])
     return np.array(figures).T
 
@@ -58,11 +61,19 @@ def cqt_decibels(reference: np.ndarray, test: np.ndarray, sample_rate_hz: int) -
     For a reference without sound (below -90 dB of a full-scale C1), 0 dB is that full-scale C1, so that silence against
     silence is 0 dB apart and a faint hiss costs little.
     """
-    pair = [cqt_magnitudes(samples, sample_rate_hz).astype(np.float64) for samples in (reference, test)]
+    theirs, mine = (cqt_magnitudes(samples, sample_rate_hz) for samples in (reference, test))
+    return _decibels(theirs, mine, sample_rate_hz)
+
+
+def _decibels(
+    reference: np.ndarray, test: np.ndarray, sample_rate_hz: int, fallback: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Magnitudes in dB; 0 dB is the reference's maximum, else `fallback`, else full scale: the first above silence."""
     full_scale = float(_transform(sample_rate_hz).lenghts[0]) ** 0.5 / 2  # nnAudio's spelling
-    loudest = pair[0].max()
-    top = loudest if loudest >= full_scale * 10 ** (SILENCE_DB / 20) else full_scale
-    theirs, mine = (20 * np.log10(np.maximum(spectrum / top, 10 ** (FLOORS_DB[0] / 20))) for spectrum in pair)
+    silence = full_scale * 10 ** (SILENCE_DB / 20)
+    top = next((top for top in (float(reference.max()), fallback) if top >= silence), full_scale)
+    pair = (spectrum.astype(np.float64) / top for spectrum in (reference, test))
+    theirs, mine = (20 * np.log10(np.maximum(spectrum, 10 ** (FLOORS_DB[0] / 20))) for spectrum in pair)
     return theirs, mine
 
 

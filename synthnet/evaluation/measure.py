@@ -13,14 +13,17 @@ from typing import Any
 import numpy as np
 
 from synthnet.corpus.build import DEFAULT_SCORES
-from synthnet.corpus.corpus import FULL_SCALE, Corpus
+from synthnet.corpus.corpus import FULL_SCALE, Corpus, Piece
 from synthnet.corpus.teacher import Teacher, find_soundfont
-from synthnet.evaluation.baselines import Play
+from synthnet.evaluation.baselines import Play, Sampler, harmonic_play
 from synthnet.evaluation.compose import PIECE_S, compose_piece
 from synthnet.evaluation.cqt import rmse_cqt_at_floors
 from synthnet.evaluation.level import level_difference_db
 from synthnet.evaluation.notes import HeldNotes, NoteLevels, held_notes, note_levels, tried_keys
 from synthnet.evaluation.spectral import log_spectral_distance_db
+from synthnet.generation.library import SHIPPED
+from synthnet.models import HarmonicConfig
+from synthnet.models.checkpoint import fact, load_checkpoint
 from synthnet.score.dynamics import add_dynamics
 from synthnet.score.general_midi import MidiInstrument
 from synthnet.score.midi import read_score
@@ -144,11 +147,35 @@ def measure_instrument(
     return InstrumentFigures(instrument.name, rate, tuple(figures))
 
 
+def measure_beside(corpus: Corpus, piece: Piece, n_samples: int) -> dict[str, Distances]:
+    """Distances of others from the first samples of a piece: the shipped harmonic instrument of the corpus, a sampler.
+
+    The harmonic instrument is left out where none of the name ships.
+    """
+    players = {"sampler": Sampler.from_corpus(corpus).play}
+    file = SHIPPED / f"{corpus.instrument}.safetensors"
+    if file.exists() and isinstance((checkpoint := load_checkpoint(file)).config, HarmonicConfig):
+        gain = corpus.gain / (fact(checkpoint.training, "corpora", 0, "gain") or corpus.gain)
+        harmonic = harmonic_play(checkpoint)
+        players = {"harmonic": lambda *music: harmonic(*music) * np.float32(gain), **players}
+    rate, figures = corpus.sample_rate_hz, {}
+    reference = corpus.read_samples(piece)[:n_samples].astype(np.float32) / FULL_SCALE
+    for name, play in players.items():
+        sound = play(corpus.read_notes(piece), n_samples, rate)
+        figures[name] = distances(piece.measured(reference, rate), piece.measured(sound, rate), rate)
+    return figures
+
+
 def measure_recordings(corpus: Corpus, play: Play) -> dict[str, Distances]:
-    """Distances of a player from the validation recordings of a corpus, by name; needs no teacher."""
+    """Distances of a player from the validation recordings of a corpus, by name; needs no teacher.
+
+    Seconds with something that a piece leaves out do not count.
+    """
+    rate = corpus.sample_rate_hz
     figures = {}
     for piece in corpus.split("valid"):
         reference = corpus.read_samples(piece).astype(np.float32) / FULL_SCALE
-        sound = play(corpus.read_notes(piece), piece.n_samples, corpus.sample_rate_hz)
-        figures[piece.name] = distances(reference, sound, corpus.sample_rate_hz)
+        sound = play(corpus.read_notes(piece), piece.n_samples, rate)
+        theirs, mine = (piece.measured(samples, rate) for samples in (reference, sound))
+        figures[piece.name] = distances(theirs, mine, rate)
     return figures

@@ -9,18 +9,20 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from synthnet.corpus.corpus import FULL_SCALE, Corpus, Piece
 from synthnet.evaluation.cqt import mean_and_ci95, rmse_cqt_at_floors, with_ci95
-from synthnet.evaluation.free_run import FreeRun, free_run, seconds_at
+from synthnet.evaluation.free_run import FreeRun, Places, seconds_at, spread_places
 from synthnet.evaluation.level import collapsed_seconds, level_difference_db, start_burst_db
 from synthnet.evaluation.likelihood import fit, split_floor_nats
 from synthnet.evaluation.pitch import NotePitches, note_pitches
+from synthnet.files import InputError
+from synthnet.generation.chunks import generate_in_chunks
 from synthnet.generation.streams import Stream, generate
 from synthnet.models import Network
 from synthnet.score.general_midi import partials_of, pitch_name
@@ -126,6 +128,7 @@ class PieceFigures:
 
     rmse_cqt_db: float  # over all whole seconds
     rmse_cqt_ci95_db: float  # half a 95% interval
+    rmse_cqt_50_db: float  # with the floor at -50 dB
     rmse_cqt_thirds_db: tuple[float, ...]  # of the first, the second and the last third of them
     pitch_share: float  # of right notes, 0 to 1; nan for none
     level_db: float  # while notes sound
@@ -157,6 +160,7 @@ class PieceRun:
     mean: np.ndarray  # float32 [n], their means
     target: np.ndarray  # float32 [n], the clean teacher
     fresh: FreeRun  # seconds of the last third once more, each from silence
+    piece: Piece  # says what is left out
 
     @functools.cached_property
     def teacher(self) -> NotePitches:
@@ -177,20 +181,30 @@ class PieceRun:
     def figures_of(self, test: np.ndarray, fresh: np.ndarray) -> PieceFigures:
         """Figures of the piece as `test` [n] plays it, and `fresh` [N, one second] the seconds from silence."""
         target, events, rate = self.target, self.events, self.events.sample_rate_hz
-        seconds = rmse_cqt_at_floors(target, test, rate)[0]
-        pitches, heard = note_pitches(test, events, self.partials), self.teacher.right
+        theirs, mine = (self.piece.measured(samples, rate) for samples in (target, test))
+        seconds, faint = rmse_cqt_at_floors(theirs, mine, rate)
+        pitches = note_pitches(test, events, self.partials)
+        onsets = to_samples(pitches.start_s, rate).tolist()
+        heard = self.teacher.right & ~np.array([self.piece.leaves_out(at, at + 1) for at in onsets], bool)
         found = zip(*(column.tolist() for column in (pitches.start_s, pitches.expected, pitches.found)), strict=True)
         sounds = rasterise(events, 0, len(target)).max(axis=0) > 0
+        for first, stop in self.piece.left_out:
+            sounds[first:stop] = False
         late = np.stack([test[start : start + rate] for start in self.fresh.starts])
         return PieceFigures(
             *mean_and_ci95(seconds),
-            tuple(float(third.mean()) for third in np.array_split(seconds, 3)),
+            float(faint.mean()),
+            tuple(float(third.mean()) if len(third) else math.nan for third in np.array_split(seconds, 3)),
             pitch_share=float(pitches.right[heard].mean()) if heard.any() else math.nan,
             level_db=level_difference_db(target[sounds], test[sounds]),
             start_burst_db=start_burst_db(target, test, int(events.onset.min(initial=0)), rate),
             rmse_cqt_drift_db=float(np.mean(self.fresh.rmse_db(late)[0] - self.fresh.rmse_db(fresh)[0])),
             level_drift_db=level_difference_db(fresh.ravel(), late.ravel()),
-            collapsed_seconds=tuple(collapsed_seconds(target, test, rate).tolist()),
+            collapsed_seconds=tuple(
+                second
+                for second in collapsed_seconds(target, test, rate).tolist()
+                if not self.piece.leaves_out(second * rate, (second + 1) * rate)
+            ),
             wrong_notes=tuple(WrongNote(*note) for note in itertools.compress(found, heard & ~pitches.right)),
         )
 
@@ -220,7 +234,8 @@ class PieceRun:
             lines.append(f"  {target.label:24}{cells[0]:>18}{cells[1]:>18}    {verdict} ({target.wording})")
         lines += [
             f"  pitch: of the {right.sum()} notes, {len(right)} in all, that have it in the teacher's playing",
-            f"  RMSE-CQT of the mean: ± {mean.rmse_cqt_ci95_db:.2f} dB (95%); by thirds of the piece {thirds} dB",
+            f"  RMSE-CQT of the mean: ± {mean.rmse_cqt_ci95_db:.2f} dB (95%); by thirds of the piece {thirds} dB;",
+            f"  {mean.rmse_cqt_50_db:.2f} dB with the floor at -50 dB",
             "  drift: the last third against seconds of it generated from silence",
         ]
         if wrong := [
@@ -235,13 +250,25 @@ def evaluate(
     network: Network, corpus: Corpus, n_seconds: int, *, seed: int = 0, instruments: np.ndarray | None = None
 ) -> NetworkFigures:
     """Fit, and RMSE-CQT of separate seconds; `instruments` [S] is one-hot, or None for a network of one."""
-    found = fit(network, [corpus], instrument=None if instruments is None else int(instruments.argmax()))
-    seconds = free_run(network, corpus, n_seconds, seed=seed, instruments=instruments)
-    floor = split_floor_nats([corpus], "valid", network.config.dither)
-    figures: list[float] = []
-    for at_80, at_50 in (seconds.sample_rmse_db, seconds.mean_rmse_db):
-        figures += [*mean_and_ci95(at_80), float(at_50.mean())]
-    return NetworkFigures(found.nll, floor, found.score_gain, n_seconds, *figures)
+    return evaluate_all(network, [spread_places(corpus, n_seconds, instruments)], seed)[0]
+
+
+def evaluate_all(
+    network: Network,
+    places: Sequence[Places],
+    seed: int = 0,
+    progress: Callable[[int], object] = lambda n_samples: None,
+) -> list[NetworkFigures]:
+    """As `evaluate`, for some corpora, whose seconds are generated as one batch."""
+    all_figures = []
+    for (corpus, _, instruments), seconds in zip(places, seconds_at(network, places, seed, progress), strict=True):
+        found = fit(network, [corpus], instrument=None if instruments is None else int(instruments.argmax()))
+        floor = split_floor_nats([corpus], "valid", network.config.dither)
+        figures: list[float] = []
+        for at_80, at_50 in (seconds.sample_rmse_db, seconds.mean_rmse_db):
+            figures += [*mean_and_ci95(at_80), float(at_50.mean())]
+        all_figures.append(NetworkFigures(found.nll, floor, found.score_gain, len(seconds.starts), *figures))
+    return all_figures
 
 
 def piece_lengths(corpus: Corpus, most_s: float | None) -> list[tuple[Piece, int]]:
@@ -250,6 +277,15 @@ def piece_lengths(corpus: Corpus, most_s: float | None) -> list[tuple[Piece, int
     most = math.inf if most_s is None else int(to_samples(most_s, rate))
     lengths = [(piece, int(min(piece.n_samples, most))) for piece in corpus.split("valid")]
     return [(piece, n) for piece, n in lengths if n >= SHORTEST_PIECE_S * rate]
+
+
+class Part(NamedTuple):
+    """The first samples of a piece of a corpus, at least 3 s, and who plays them: [S] weights, or None."""
+
+    corpus: Corpus
+    piece: Piece
+    n_samples: int
+    instruments: np.ndarray | None
 
 
 def play_piece(
@@ -267,16 +303,51 @@ def play_piece(
     Args:
         instruments: as for `free_run`.
         progress: called with the samples finished since the last call.
+
+    Raises:
+        InputError: all of the last third's seconds have something that is left out.
     """
-    rate, notes = corpus.sample_rate_hz, corpus.read_notes(piece)
-    events = roll_events(notes, rate)
-    streams = [Stream(events, (seed, 0), instruments, mean) for mean in (False, True)]
-    blocks = []
-    for block in generate(network, streams, n_samples):
-        blocks.append(block)
-        progress(block.shape[1])
-    target = corpus.read_samples(piece)[:n_samples].astype(np.float32) / FULL_SCALE
-    late = np.linspace(n_samples * 2 // 3, n_samples - rate, FRESH_SECONDS).astype(int).tolist()
-    fresh = seconds_at(network, corpus, [(piece, start) for start in late], seed, instruments)
-    sample, mean = np.concatenate(blocks, axis=1)
-    return PieceRun(piece.name, notes, events, partials_of(corpus.instrument), sample, mean, target, fresh)
+    return play_pieces(network, [Part(corpus, piece, n_samples, instruments)], seed=seed, progress=progress)[0]
+
+
+def play_pieces(
+    network: Network,
+    parts: Sequence[Part],
+    *,
+    seed: int = 0,
+    n_chunks: int | None = 1,
+    progress: Callable[[int], object] = lambda n_samples: None,
+) -> list[PieceRun]:
+    """As `play_piece`, for pieces of some corpora of one sample rate, as one batch.
+
+    Args:
+        n_chunks: in how many chunks to play; 1: in one go, None: as many as pay (`generate_in_chunks`).
+
+    Raises:
+        InputError: all of the last third's seconds have something that is left out.
+    """
+    streams, longest = [], max(part.n_samples for part in parts)
+    for corpus, piece, _, instruments in parts:
+        events = roll_events(corpus.read_notes(piece), corpus.sample_rate_hz)
+        streams += [Stream(events, (seed, 0), instruments, mean) for mean in (False, True)]
+    if n_chunks == 1:
+        blocks = generate(network, streams, longest, progress=progress)
+    else:
+        blocks = generate_in_chunks(network, streams, longest, n_chunks, progress=progress)
+    sounds = np.concatenate(list(blocks), axis=1)
+    places = []
+    for corpus, piece, n, instruments in parts:
+        rate = corpus.sample_rate_hz
+        spread = np.linspace(n * 2 // 3, n - rate, FRESH_SECONDS).astype(int).tolist()
+        late = [(piece, start) for start in spread if not piece.leaves_out(start, start + rate)]
+        if not late:
+            raise InputError(f"{piece.name}: too much of its last third is left out to measure it")
+        places.append(Places(corpus, late, instruments))
+    runs = []
+    for number, (part, fresh) in enumerate(zip(parts, seconds_at(network, places, seed), strict=True)):
+        corpus, piece, n, _ = part
+        target = corpus.read_samples(piece)[:n].astype(np.float32) / FULL_SCALE
+        partials, (sample, mean) = partials_of(corpus.instrument), sounds[2 * number : 2 * number + 2, :n]
+        notes, events = corpus.read_notes(piece), streams[2 * number].events
+        runs.append(PieceRun(piece.name, notes, events, partials, sample, mean, target, fresh, piece))
+    return runs

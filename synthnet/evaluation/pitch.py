@@ -31,8 +31,8 @@ WEAKENED_TO = 0.1  # 0 would take the shared partials from the other notes
 class NotePitches:
     """The notes that are long enough to be judged, [M] each, in the order of the score.
 
-    `found` is the MIDI pitch of the strongest fundamental, to a third of a semitone; in a chord, of the strongest ones
-    that nearest to the score; nan in silence.
+    `found` is the MIDI pitch of the strongest fundamental, between bins by a parabola; in a chord, of the strongest
+    ones that nearest to the score; nan in silence.
     """
 
     start_s: np.ndarray
@@ -84,10 +84,16 @@ def _fundamentals(magnitudes: np.ndarray, n: int, partials: Sequence[float]) -> 
             covered = np.sqrt(magnitudes[shift : shift + n_candidates] / order)
             salience[: len(covered)] += covered
         best = int(salience.argmax())
-        pitches.append(LOWEST_KEY + best * 12 / BINS)
+        pitches.append(LOWEST_KEY + (best + _vertex(salience[max(0, best - 1) : best + 2])) * 12 / BINS)
         for centre in best + shifts:
             magnitudes[max(0, centre - semitone) : centre + semitone + 1] *= WEAKENED_TO
     return np.array(pitches)
+
+
+def _vertex(peak: np.ndarray) -> float:
+    """Where a parabola through a maximum and its two neighbours is highest, -0.5 to 0.5; 0 if it has only one."""
+    curved = len(peak) == 3 and 2 * peak[1] > peak[0] + peak[2]
+    return float((peak[2] - peak[0]) / (2 * (2 * peak[1] - peak[0] - peak[2]))) if curved else 0.0
 
 
 def _magnitudes(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:

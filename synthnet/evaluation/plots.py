@@ -1,7 +1,7 @@
-"""Figures as PNG files: a sound beside its reference, how trainings went, and networks beside each other.
+"""Figures as PNG or SVG files: a sound beside its reference, how trainings went, and networks beside each other.
 
 They are drawn without pyplot, so that nothing global is touched and no display is needed. All raise InputError for a
-name that does not end in .png.
+name that ends in neither .png nor .svg.
 """
 
 from __future__ import annotations
@@ -11,20 +11,34 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soxr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
-from synthnet.evaluation.cqt import BINS, FLOORS_DB, HOP_S, cqt_decibels, mean_and_ci95, rmse_cqt_at_floors, with_ci95
+from synthnet.corpus.corpus import FULL_SCALE, Corpus
+from synthnet.evaluation.cqt import (
+    BINS,
+    FLOORS_DB,
+    HIGHEST_RATE_HZ,
+    HOP_S,
+    cqt_decibels,
+    mean_and_ci95,
+    rmse_cqt_at_floors,
+    with_ci95,
+)
 from synthnet.evaluation.level import level_db
+from synthnet.evaluation.opinions import ALL, PAPER, Listening
 from synthnet.files import InputError, atomic_write
 from synthnet.score.notes import Note
 
 LOWEST_PITCH = 24  # C1, the transform's first bin
 WIDTH_IN, DPI = 14, 100  # 1400 pixels
 DIFFERENCE_LIMIT_DB = 40
+MOST_PIECES = 12  # under each other
 LEVEL_WINDOW_S = 0.05
+FORMATS = (".png", ".svg")
 MOST_LABELS = 24  # figures of single seconds beside each other before they touch
 
 INK, GREY = "#222222", "#8a8a8a"
@@ -39,26 +53,31 @@ def plot_comparison(
     test: np.ndarray,
     sample_rate_hz: int,
     title: str = "",
-    notes: Iterable[Note] = (),
+    notes: Sequence[Note] = (),
+    names: tuple[str, str] = ("Reference", "Test"),
+    floor_db: float = FLOORS_DB[0],
 ) -> None:
-    """Draw the constant-Q spectrograms of samples [n] and [n], and their difference, one below the other.
+    """Draw the constant-Q spectrograms of samples [n] and [n], their difference and their levels, one below the other.
 
     Decibels are relative to the reference's maximum over the whole passage. RMSE-CQT is relative to that of each
-    second; its mean is in the heading, each second's figure above the difference. `notes` are lines at their
-    fundamentals in the difference. Raises InputError as `rmse_cqt_at_floors` does, too.
+    second; its mean is in the heading, each second's figure above the difference. `notes` are outlines in the
+    spectrograms and lines at their fundamentals in the difference. `floor_db` is one of `FLOORS_DB`. Raises InputError
+    as `rmse_cqt_at_floors` does, too.
     """
-    rmse_db = rmse_cqt_at_floors(reference, test, sample_rate_hz)[0]
-    reference_db, test_db = cqt_decibels(reference, test, sample_rate_hz)
+    rmse_db = rmse_cqt_at_floors(reference, test, sample_rate_hz)[FLOORS_DB.index(floor_db)]
+    reference_db, test_db = (x.clip(floor_db) for x in cqt_decibels(reference, test, sample_rate_hz))
     heading = f"RMSE-CQT {with_ci95(*mean_and_ci95(rmse_db))} dB"
-    figure = _new_figure(9, f"{title}   ·   {heading}" if title else heading)
-    panels = figure.subplots(3, sharex=True, sharey=True)
+    heading += "" if floor_db == FLOORS_DB[0] else f", floor at {floor_db:g} dB"
+    figure = new_figure(11, f"{title}   ·   {heading}" if title else heading)
+    *panels, strip = figure.subplots(4, sharex=True, height_ratios=(3, 3, 3, 2))
     below = panels[2]
-    sounds = {"cmap": "magma", "vmin": FLOORS_DB[0], "vmax": 0}
+    sounds = {"cmap": "magma", "vmin": floor_db, "vmax": 0}
     limits = {"cmap": "RdBu_r", "vmin": -DIFFERENCE_LIMIT_DB, "vmax": DIFFERENCE_LIMIT_DB}
-    _draw_spectrogram(panels[0], reference_db, "Reference", sounds)
-    image = _draw_spectrogram(panels[1], test_db, "Test", sounds)
-    figure.colorbar(image, ax=list(panels[:2]), label="dB, 0 at the reference's maximum", pad=0.01, aspect=40)
-    image = _draw_spectrogram(below, test_db - reference_db, "Test minus reference", limits)
+    for axes, decibels, name in zip(panels, (reference_db, test_db), names, strict=False):
+        image = draw_spectrogram(axes, decibels, name, sounds)
+        draw_outlines(axes, notes)
+    figure.colorbar(image, ax=panels[:2], label="dB, 0 at the reference's maximum", pad=0.01, aspect=40)
+    image = draw_spectrogram(below, test_db - reference_db, "Test minus reference", limits)
     figure.colorbar(image, ax=below, label="dB", pad=0.01, extend="both")
     for note in notes:
         below.hlines(note.pitch, note.start_s, note.end_s, colors=INK, linewidth=1.2)
@@ -69,8 +88,11 @@ def plot_comparison(
         above.set_xticks(seconds + 0.5, [f"{figure_db:.1f}" for figure_db in rmse_db])
         above.tick_params(length=0, pad=1, labelsize=9, labelcolor=INK)
         below.set_title("RMSE-CQT of each second, dB", loc="right", **STYLE)
-    below.set_xlim(0, len(reference) / sample_rate_hz)
-    below.set_xlabel("seconds", **STYLE)
+    for samples, name, colour in zip((reference, test), names, (ORANGE, BLUE), strict=True):
+        draw_level(strip, samples, sample_rate_hz, name, colour)
+    label_axes(strip, "Level, dB of full scale", "seconds")
+    strip.legend(frameon=False, fontsize=10, ncols=2, loc="lower right")
+    strip.set_xlim(0, len(reference) / sample_rate_hz)
     save(figure, path)
 
 
@@ -86,17 +108,17 @@ def plot_song(
 
     Decibels are relative to the maximum. Each part has a colour. The level of a `reference` [n] is drawn, too.
     """
-    figure = _new_figure(8, title)
+    figure = new_figure(8, title)
     above, below = figure.subplots(2, sharex=True, height_ratios=(4, 1))
     decibels = cqt_decibels(samples, samples, sample_rate_hz)[0]
-    image = _draw_spectrogram(above, decibels, "Score over spectrogram", {"cmap": "gray_r", "vmin": -80, "vmax": 0})
+    image = draw_spectrogram(above, decibels, "Score over spectrogram", {"cmap": "gray_r", "vmin": -80, "vmax": 0})
     figure.colorbar(image, ax=above, label="dB, 0 at the maximum", pad=0.01, aspect=40)
     for number, notes in enumerate(parts):
         draw_notes(above, notes, COLOURS[number % len(COLOURS)])
     levels = {"this": (samples, BLUE)} | ({} if reference is None else {"reference": (reference, ORANGE)})
     for label, (sound, colour) in levels.items():
         draw_level(below, sound, sample_rate_hz, label, colour)
-    _label(below, "Level, dB of full scale", "seconds")
+    label_axes(below, "Level, dB of full scale", "seconds")
     below.legend(frameon=False, fontsize=10, ncols=2, loc="lower right")
     below.set_xlim(0, len(samples) / sample_rate_hz)
     save(figure, path)
@@ -109,6 +131,13 @@ def draw_notes(axes: Axes, notes: Iterable[Note], colour: str) -> None:
         axes.add_patch(Rectangle(*box, facecolor=colour, alpha=0.25 + 0.5 * note.velocity / 127, linewidth=0))
 
 
+def draw_outlines(axes: Axes, notes: Iterable[Note]) -> None:
+    """Draw notes as outlines over a dark spectrogram."""
+    for note in notes:
+        box = (note.start_s, note.pitch - 0.5), note.end_s - note.start_s, 1.0
+        axes.add_patch(Rectangle(*box, fill=False, edgecolor="#ffffff", alpha=0.8, linewidth=0.8))
+
+
 def draw_level(axes: Axes, samples: np.ndarray, sample_rate_hz: int, label: str, colour: str) -> None:
     """Draw the level of samples [n] over seconds, in windows of 50 ms."""
     window = round(LEVEL_WINDOW_S * sample_rate_hz)
@@ -116,7 +145,7 @@ def draw_level(axes: Axes, samples: np.ndarray, sample_rate_hz: int, label: str,
     axes.plot((np.arange(len(levels_db)) + 0.5) * LEVEL_WINDOW_S, levels_db, color=colour, linewidth=1.2, label=label)
 
 
-def _draw_spectrogram(axes: Axes, decibels: np.ndarray, title: str, colours: Mapping[str, Any]) -> AxesImage:
+def draw_spectrogram(axes: Axes, decibels: np.ndarray, title: str, colours: Mapping[str, Any]) -> AxesImage:
     """Draw decibels [84, frames] over seconds and MIDI pitch, the octaves named."""
     left, right = -HOP_S / 2, (decibels.shape[1] - 0.5) * HOP_S  # a frame is drawn around its centre
     extent = (left, right, LOWEST_PITCH - 0.5, LOWEST_PITCH + BINS - 0.5)
@@ -126,6 +155,32 @@ def _draw_spectrogram(axes: Axes, decibels: np.ndarray, title: str, colours: Map
     axes.tick_params(colors=INK, labelsize=10)
     axes.set_title(title, loc="left", **STYLE)
     return image
+
+
+def plot_alignment(path: Path, corpus: Corpus) -> None:
+    """Draw the constant-Q spectrograms of a corpus's pieces, their notes on them, and what is left out hatched.
+
+    Notes that were found are lines of one colour, lost ones of another. At most 12 pieces are drawn.
+    """
+    pieces = corpus.pieces[:MOST_PIECES]
+    figure = new_figure(1 + 2.6 * len(pieces), f"{corpus.instrument}: notes found and lost, hatched: left out")
+    sounds = {"cmap": "Greys", "vmin": FLOORS_DB[0], "vmax": 0}
+    panels = figure.subplots(len(pieces), squeeze=False)[:, 0]
+    for axes, piece in zip(panels, pieces, strict=True):
+        rate = min(corpus.sample_rate_hz, HIGHEST_RATE_HZ)
+        samples = corpus.read_samples(piece).astype(np.float32) / FULL_SCALE
+        sound = soxr.resample(samples, corpus.sample_rate_hz, rate)
+        draw_spectrogram(axes, cqt_decibels(sound, sound, rate)[0], f"{piece.name} ({piece.split})", sounds)
+        notes, found = corpus.read_notes(piece), corpus.read_found(piece)
+        for there, colour, label in ((True, BLUE, "found"), (False, ORANGE, "not found")):
+            drawn = [note for note, one in zip(notes, found, strict=True) if one == there]
+            at = ([n.pitch for n in drawn], [n.start_s for n in drawn], [n.end_s for n in drawn])
+            axes.hlines(*at, colors=colour, linewidth=1.6, label=label)
+        for start, stop in piece.left_out:
+            axes.axvspan(start / corpus.sample_rate_hz, stop / corpus.sample_rate_hz, hatch="//", fill=False, color=INK)
+        axes.set_xlim(0, piece.n_samples / corpus.sample_rate_hz)
+    panels[-1].set_xlabel("seconds", **STYLE)
+    _save_with_legend(figure, panels, path, 2)
 
 
 # Panels of the picture of a training, by title: figure, label, colour and options of each curve.
@@ -157,14 +212,14 @@ def plot_training(path: Path, rows: Sequence[Mapping[str, Any]], title: str = ""
     found = {name for row in rows for name, value in row.items() if value is not None}
     panels = {name: [curve for curve in curves if curve[0] in found] for name, curves in TRAINING_PANELS.items()}
     panels = {name: curves for name, curves in panels.items() if curves}
-    figure = _new_figure(4.6, title)
+    figure = new_figure(4.6, title)
     all_axes = np.atleast_1d(figure.subplots(1, max(1, len(panels))))
     for axes, (heading, curves) in zip(all_axes, panels.items(), strict=False):
         for name, label, colour, options in curves:
             points = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
             line = {"marker": "o", "markersize": 3.5, "linewidth": 1.8, **options}
             axes.plot(*zip(*points, strict=True), color=colour, label=label, **line)
-        _label(axes, heading, "step")
+        label_axes(axes, heading, "step")
         axes.set_yscale("log" if heading == SPECTRA else "linear")
         if heading != SPECTRA:
             axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]) if heading == DISTANCE else None)
@@ -183,7 +238,7 @@ def plot_networks(
     """
     by_place = {(run["network"], run["instrument"]): run for run in runs}
     networks, instruments = (list(dict.fromkeys(column)) for column in zip(*by_place, strict=True))
-    figure = _new_figure(1.2 + len(instruments) * (0.9 + 0.36 * len(networks)), title)
+    figure = new_figure(1.2 + len(instruments) * (0.9 + 0.36 * len(networks)), title)
     panels = figure.subplots(len(instruments), squeeze=False)[:, 0]
     height = 0.8 / 3
     for axes, instrument in zip(panels, instruments, strict=True):
@@ -198,7 +253,7 @@ def plot_networks(
             for number, (length, width, colour, label) in enumerate(bars):
                 at = place + (number - 1) * height
                 axes.barh(at, length, height * 0.92, xerr=width, color=colour, ecolor=INK, label=label)
-        _label(axes, f"{instrument}: RMSE-CQT, dB (below 10 is a sample of reasonable quality)", grid=False)
+        label_axes(axes, f"{instrument}: RMSE-CQT, dB (below 10 is a sample of reasonable quality)", grid=False)
         axes.set_yticks(range(len(networks)), networks)
         axes.invert_yaxis()
         axes.axvline(10, color=GREY, linewidth=0.8, linestyle=":")
@@ -215,7 +270,7 @@ def plot_learning(path: Path, runs: Sequence[Mapping[str, Any]], title: str = ""
     """
     instruments = list(dict.fromkeys(run["instrument"] for run in runs))
     networks = list(dict.fromkeys(run["network"] for run in runs))
-    figure = _new_figure(0.9 + 3.6 * len(instruments), title)
+    figure = new_figure(0.9 + 3.6 * len(instruments), title)
     grid = figure.subplots(len(instruments), 4, squeeze=False)
     for run in runs:
         panels = grid[instruments.index(run["instrument"])]
@@ -235,7 +290,7 @@ def plot_learning(path: Path, runs: Sequence[Mapping[str, Any]], title: str = ""
     names = ("NLL, nats (faint: training)", "score gain, nats", "RMSE-CQT, dB", "RMSE-CQT, dB, by time")
     for panels, instrument in zip(grid, instruments, strict=True):
         for number, (axes, name) in enumerate(zip(panels, names, strict=True)):
-            _label(axes, f"{instrument}: {name}", "minutes of training" if number == 3 else "epochs")
+            label_axes(axes, f"{instrument}: {name}", "minutes of training" if number == 3 else "epochs")
         for axes in panels[2:]:
             axes.axhline(10, color=GREY, linewidth=0.8, linestyle=":")
     _save_with_legend(figure, grid[0, :1], path, 5)
@@ -251,7 +306,7 @@ def plot_players(
 
     `figures` has by instrument and player {"prelude": {"rmse_cqt_db": ..., "rmse_cqt_50_db": ...}}.
     """
-    figure = _new_figure(7, title)
+    figure = new_figure(7, title)
     panels = figure.subplots(2, sharex=True)
     width = 0.84 / len(players)
     for axes, key, floor in zip(panels, ("rmse_cqt_db", "rmse_cqt_50_db"), FLOORS_DB, strict=True):
@@ -260,12 +315,49 @@ def plot_players(
             at = np.array(list(places)) + (number - (len(players) - 1) / 2) * width
             colour = BLUE if number == 0 else ("#b8c7d9", "#d8b48f", "#8a8a8a")[(number - 1) % 3]
             axes.bar(at, list(places.values()), 0.92 * width, color=colour, label=player)
-        _label(axes, f"floor at {floor:g} dB")
+        label_axes(axes, f"floor at {floor:g} dB")
         axes.set_xticks(range(len(figures)), list(figures), rotation=30 if len(figures) > 8 else 0)
     _save_with_legend(figure, panels[:1], path, len(players))
 
 
-def _label(axes: Axes, title: str, x_label: str = "", grid: bool = True) -> None:
+def plot_listening(path: Path, found: Listening) -> None:
+    """Draw a listening test: mean opinion scores beside the paper's and over RMSE-CQT; of ABX, the shares."""
+    if found.identified:
+        figure = new_figure(4.5, f"ABX, {found.listeners} listeners")
+        axes = figure.subplots()
+        bars = {f"{model}, {instrument}": one for (model, instrument), one in found.identified.items()}
+        shares = np.array([[one.share, one.share - one.low, one.high - one.share] for one in bars.values()]).T
+        axes.errorbar(range(len(bars)), shares[0], yerr=shares[1:], fmt="o", color=BLUE, capsize=4)
+        axes.set_xticks(range(len(bars)), list(bars), rotation=30, ha="right")
+        axes.axhline(0.5, color=GREY, linewidth=0.8, linestyle=":")
+        axes.set_ylim(0, 1.02)
+        label_axes(axes, "Share of X known from the teacher, with its 95% interval; dotted: chance")
+        save(figure, path)
+        return
+    figure = new_figure(5, f"Listening test, {found.listeners} listeners")
+    left, right = figure.subplots(1, 2)
+    totals = {model: (one.mos, one.ci95) for (model, instrument), one in found.opinions.items() if instrument == ALL}
+    paper = {f"paper: {name}": figures for name, figures in PAPER.items()}
+    for place, (name, (mos, ci95)) in enumerate((totals | paper).items()):
+        left.barh(place, mos, xerr=ci95 or 0.0, color=BLUE if name in totals else "#b8b8b8", ecolor=INK)
+    left.set_yticks(range(len(totals | paper)), [*totals, *paper])
+    left.invert_yaxis()
+    left.set_xlim(1, 5.1)
+    label_axes(left, "Mean opinion score, all instruments", "1 bad to 5 excellent", grid=False)
+    for place, model in enumerate(totals):
+        of_model = {name: one for (who, name), one in found.opinions.items() if who == model and name != ALL}
+        points = [(one.rmse_cqt_db, one.mos, name) for name, one in of_model.items() if one.rmse_cqt_db is not None]
+        for x, y, name in points:
+            right.annotate(name, (x, y), xytext=(4, 3), textcoords="offset points", fontsize=8, color=GREY)
+        if points:
+            right.plot(*zip(*(point[:2] for point in points), strict=True), "o", color=COLOURS[place % 10], label=model)
+            right.legend(frameon=False, fontsize=10)
+    label_axes(right, "By model and instrument", "RMSE-CQT, dB (floor at -80 dB)")
+    right.set_ylim(0.9, 5.1)
+    save(figure, path)
+
+
+def label_axes(axes: Axes, title: str, x_label: str = "", grid: bool = True) -> None:
     axes.set_title(title, loc="left", **STYLE)
     axes.set_xlabel(x_label, **STYLE)
     axes.spines[["top", "right"]].set_visible(False)
@@ -275,7 +367,7 @@ def _label(axes: Axes, title: str, x_label: str = "", grid: bool = True) -> None
         axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)
 
 
-def _new_figure(height_in: float, heading: str) -> Figure:
+def new_figure(height_in: float, heading: str) -> Figure:
     figure = Figure(figsize=(WIDTH_IN, height_in), dpi=DPI)
     figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.1)
     figure.suptitle(heading, fontsize=15, color=INK, weight="bold")
@@ -292,9 +384,15 @@ def _save_with_legend(figure: Figure, panels: Iterable[Axes], path: Path, column
     save(figure, path)
 
 
+def check_picture(path: Path) -> None:
+    """Raise InputError for a name that ends in neither .png nor .svg."""
+    if Path(path).suffix.lower() not in FORMATS:
+        raise InputError(f"{path}: the name of a figure must end in {' or '.join(FORMATS)}")
+
+
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG with an atomic write."""
-    if Path(path).suffix.lower() != ".png":
-        raise InputError(f"{path}: the name of a figure must end in .png")
+    """Write a figure with an atomic write, in the format that its name's ending tells."""
+    check_picture(path)
+    form = Path(path).suffix.lower()[1:]
     with atomic_write(path) as beside:
-        figure.savefig(beside, format="png")
+        figure.savefig(beside, format=form, metadata={"Date": None} if form == "svg" else None)

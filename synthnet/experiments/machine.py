@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
 import platform
 import re
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,23 +54,3 @@ def machine() -> Machine:
         torch=torch.__version__,
         numba=numba.__version__,
     )
-
-
-@functools.cache
-def commit() -> str | None:
-    """The git commit of a clone's code, with "+" where files differ from it; None for an installed package.
-
-    The answer is that of the first call: a clone may be updated while a program runs the old code.
-    """
-
-    def git(*words: str) -> str:
-        home = str(Path(__file__).parents[2])
-        return subprocess.run(["git", "-C", home, *words], capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        if not git("ls-files", "synthnet/__init__.py"):
-            return None  # installed inside somebody else's repository
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", "synthnet")
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None

@@ -52,7 +52,9 @@ class RunSettings(Checked):
         evaluations: number, evenly spaced over training, the last at its end.
         evaluation_seconds: seconds generated at each; the paper: 1.
         final_seconds: seconds generated from the last checkpoint, separately and as the beginning of a piece.
+        whole_piece: whether the whole piece is played instead of its beginning, in chunks (quick on a GPU alone).
         anneal: whether the learning rate falls over the whole run.
+        corpora: a folder of corpora, by instrument, instead of the default ones; relative to the working folder.
         scores, valid: make a corpus for this recipe alone, see `build_corpus`. Scores are paths relative to the
             recipe's folder, `default` (BWV 1007) and `etudes`; commas separate them and the words of `valid`.
 
@@ -71,7 +73,9 @@ class RunSettings(Checked):
     evaluations: int = within(1, 600, 10)
     evaluation_seconds: int = within(1, 600, 1)
     final_seconds: int = within(1, 600, 20)
+    whole_piece: bool | None = None
     anneal: bool = False
+    corpora: str | None = None
     scores: str | None = None
     valid: str | None = None
 
@@ -279,9 +283,16 @@ def one_run(settings: Mapping[str, Any], axes: Mapping[str, str]) -> Run:
 
 
 def chosen_runs(recipe: Recipe, only: Sequence[str]) -> list[Run]:
-    """The runs that `--only AXIS=VALUE[,VALUE]` leaves; InputError for an axis or value that the recipe lacks."""
+    """The runs that `--only AXIS=VALUE[,VALUE]` leaves; InputError for an axis or value that the recipe lacks.
+
+    Model and preset count as axes, also where they follow from another one.
+    """
+
+    def labels(run: Run) -> dict[str, str]:
+        return {"model": run.config.model, "preset": run.settings.preset or "", **run.axes}
+
     chosen = list(recipe.runs)
-    axes = {name: {run.axes[name] for run in chosen} for name in chosen[0].axes}
+    axes = {name: {labels(run)[name] for run in chosen} for name in labels(chosen[0])}
     for condition in only:
         name, _, values = condition.partition("=")
         if name not in axes:
@@ -289,5 +300,5 @@ def chosen_runs(recipe: Recipe, only: Sequence[str]) -> list[Run]:
         wanted = {value.strip() for value in values.split(",")}
         if wanted - axes[name]:
             raise InputError(f"--only {condition}: {name} is one of {', '.join(sorted(axes[name]))}")
-        chosen = [run for run in chosen if run.axes[name] in wanted]
+        chosen = [run for run in chosen if labels(run)[name] in wanted]
     return chosen

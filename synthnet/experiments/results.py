@@ -20,9 +20,9 @@ import torch
 from synthnet.evaluation.cqt import mean_and_ci95
 from synthnet.evaluation.measure import HEADER, markdown_row
 from synthnet.evaluation.plots import plot_learning, plot_networks
-from synthnet.experiments.machine import Machine, commit, machine
+from synthnet.experiments.machine import Machine, machine
 from synthnet.experiments.recipe import FACTS, RECIPES, Recipe, Run
-from synthnet.files import InputError, atomic_write, parse_json
+from synthnet.files import InputError, atomic_write, commit, parse_json
 from synthnet.models import HarmonicConfig, ModelConfig, build_model
 from synthnet.score.general_midi import INSTRUMENTS
 from synthnet.text import clock
@@ -58,7 +58,7 @@ class Outcome:
             for one in final.values():  # raises what the tables would raise
                 players = [markdown_row("", player) for player in one.get("players", ())]
                 if not players:
-                    final_cells(one)
+                    final_cells(one), beside_cells(one)
                     math.fsum(one.get(name, 0.0) for name in CSV_FINAL)
             texts = [*final, facts.get("commit") or "", error or ""]
             right = status in (FINISHED, FAILED, UNFINISHED) and all(text.isprintable() for text in texts)
@@ -246,10 +246,19 @@ AT_THE_END = (
     "the score gain is how much worse the loss is with another passage's score, near 0 where it is ignored. Right "
     "pitch: share of the notes longer than 80 ms in a piece's beginning, mean as output; the teacher's in brackets."
 )
+OVER_TRAININGS = (
+    "The same figures, mean over trainings that differ in their seed ± 95% over trainings: unlike an interval over the "
+    "seconds of one, it says how far another training may be."
+)
 DURING_TRAINING = (
     "Free-running, in dB, against the clean target: mean over the evaluations during training ± 95%, as in the paper. "
     "In brackets the paper's figures, which are for 512 channels and 200 epochs."
 )
+BESIDE = (
+    "RMSE-CQT in dB with the floor at -80 / -50 dB on the same piece, mean as output: the network, the harmonic "
+    "instrument that ships, and a sampler cut from the training music."
+)
+BESIDE_HEAD = ["network", "instrument", "seconds", "its", "harmonic", "sampler"]
 EFFORT = "Times exclude the evaluations. In brackets the paper's seconds an epoch, with 512 channels on a P100."
 
 
@@ -269,9 +278,15 @@ def as_markdown(results: Results, folder: Path | None = None) -> str:
         parts += [PLAYERS, "\n".join([HEADER, *players])]
     else:
         at_the_end = ["## At the end of training", AT_THE_END, final_table(runs)]
+        if pooled := pooled_table(runs):
+            at_the_end += ["## Over trainings", OVER_TRAININGS, pooled]
         during = ["## RMSE-CQT during training", DURING_TRAINING, distance_table(results)]
-        parts += [*during, *at_the_end] if results.scale == "paper" else [SMALL_SCALE, *at_the_end, *during]
-        parts += ["## Training", EFFORT, effort_table(results)]
+        remark = [SMALL_SCALE] if results.scale == "cpu" else []
+        parts += [*during, *at_the_end] if results.scale == "paper" else [*remark, *at_the_end, *during]
+        beside = [[run.network, who, *beside_cells(final)] for run in runs for who, final in run.final.items()]
+        if rows := [row for row in beside if len(row) > 2]:
+            parts += ["## Beside other players", BESIDE, table(BESIDE_HEAD, rows)]
+        parts += ["## Training", EFFORT, effort_table(results), "\n".join(made_on(runs))]
         if failed := [f"- {run.network}, {run.instrument}: {run.fault}" for run in runs if run.fault]:
             parts += ["Failed:", "\n".join(failed)]
         if any(run.evaluations for run in runs):
@@ -339,6 +354,56 @@ def final_table(runs: Sequence[RunResult]) -> str:
         if not run.final:
             rows.append([run.network, run.instrument, *[MISSING] * 6])
     return table(head.split(", "), rows)
+
+
+def beside_cells(final: Mapping[str, Any]) -> list[str]:
+    """Seconds of a last checkpoint's piece, then a network and others on it; empty if no others played it."""
+    piece = final.get("piece") or {}
+    if not (beside := piece.get("beside")):
+        return []
+    players = [piece["expectation"], beside.get("harmonic", {}), beside["sampler"]]
+    floors = [[number(one.get(f"rmse_cqt{floor}_db")) for floor in ("", "_50")] for one in players]
+    return [f"{piece['seconds']:.0f}", *map(" / ".join, floors)]
+
+
+def made_on(runs: Sequence[RunResult]) -> list[str]:
+    """A line for each card or processor, precision, commit and seed that runs were trained with."""
+    made: dict[str, list[str]] = {}
+    for run in runs:
+        if run.machine:
+            where = run.machine["gpu"] or run.machine["processor"]
+            how = f"{where}, {run.machine.get('precision', 'float32')}, commit {run.commit}, seed {run.seed}"
+            made.setdefault(how, []).append(f"{run.network} ({run.instrument})")
+    return [f"- {how}: {', '.join(networks) if len(made) > 1 else 'all'}" for how, networks in made.items()]
+
+
+POOLED = {
+    "excess": "excess", "score gain": "score_gain", "RMSE-CQT -80": "rmse_cqt_db", "-50": "rmse_cqt_50_db",
+    "of mean -80": "rmse_cqt_expectation_db", "-50 ": "rmse_cqt_expectation_50_db",
+}  # fmt: skip
+
+
+def pooled_table(runs: Sequence[RunResult]) -> str | None:
+    """The last checkpoints' figures over the trainings with several seeds; None where the seed is no axis.
+
+    A training counts once, with its mean over seconds and instruments; the interval is over trainings.
+    """
+    groups: dict[tuple[str, str], list[list[Mapping[str, Any]]]] = {}
+    for run in runs:
+        if finals := [final for final in run.final.values() if "valid_nll" in final]:
+            labels = [label for name, label in run.axes.items() if name not in ("instrument", "seed")]
+            place = " ".join(labels) or run.settings["config"]["model"], run.instrument
+            groups.setdefault(place, []).append(finals)
+    if not groups or not any("seed" in run.axes for run in runs):
+        return None
+    rows = []
+    for place, trainings in groups.items():
+        means = [
+            [np.mean([final.get(name, math.nan) for final in one]) for name in POOLED.values()] for one in trainings
+        ]
+        figures = [mean_and_ci95(column) for column in zip(*means, strict=True)]
+        rows.append([*place, str(len(trainings)), *(number(mean, interval=width) for mean, width in figures)])
+    return table(["network", "instrument", "trainings", *POOLED], rows)
 
 
 def effort_table(results: Results) -> str:

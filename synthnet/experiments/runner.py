@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,14 +17,15 @@ from typing import Any
 import torch
 
 from synthnet.corpus.build import DEFAULT_SCORES, ETUDES, build_corpus, default_corpus
-from synthnet.corpus.corpus import Corpus
+from synthnet.corpus.corpus import Corpus, read_corpus
 from synthnet.evaluation.baselines import harmonic_players
-from synthnet.evaluation.measure import measure_instrument
-from synthnet.evaluation.pieces import evaluate, piece_lengths, play_piece
-from synthnet.experiments.machine import commit, machine
-from synthnet.experiments.recipe import Recipe, Run
+from synthnet.evaluation.free_run import spread_places
+from synthnet.evaluation.measure import measure_beside, measure_instrument
+from synthnet.evaluation.pieces import Part, evaluate_all, piece_lengths, play_pieces
+from synthnet.experiments.machine import machine
+from synthnet.experiments.recipe import Recipe, Run, RunSettings
 from synthnet.experiments.results import FAILED, FINISHED, UNFINISHED, Outcome, Results, write_results
-from synthnet.files import InputError, Interrupted, only_one
+from synthnet.files import InputError, Interrupted, commit, only_one
 from synthnet.models import HarmonicConfig, ModelConfig
 from synthnet.models.checkpoint import Checkpoint, load_checkpoint
 from synthnet.score.etudes import compose_etudes
@@ -30,21 +33,57 @@ from synthnet.score.general_midi import find_instrument
 from synthnet.training.run import provenance, train_run, training_samples
 from synthnet.training.settings import Span, has_run
 
+MARGIN_S = 15.0  # before the limit of a command: to write its results
+
 Say = Callable[[str], None]
 
 
+class Limit:
+    """The time that a command may take; it ends a little earlier, so that results can be written.
+
+    Attributes:
+        is_reached: whether anything was stopped, or not begun, for lack of time.
+    """
+
+    def __init__(self, minutes: float | None = None) -> None:
+        limit_s = math.inf if minutes is None else 60.0 * minutes
+        self.end, self.least_s = time.monotonic() + limit_s - min(MARGIN_S, limit_s / 10), limit_s / 10
+        self.is_reached = False
+
+    def comes_within(self, seconds: float) -> bool:
+        """Whether the limit comes before so many seconds have passed."""
+        self.is_reached = self.is_reached or time.monotonic() + seconds > self.end
+        return self.is_reached
+
+    def check(self, n_samples: int = 0) -> None:
+        """Raise Interrupted after the limit; to be called with progress."""
+        if self.comes_within(0.0):
+            raise Interrupted("the limit came")
+
+
 def run_recipe(
-    recipe: Recipe, runs: Sequence[Run], out: Path, *, device: torch.device, workers: int = 0, say: Say
+    recipe: Recipe,
+    runs: Sequence[Run],
+    out: Path,
+    *,
+    device: torch.device,
+    workers: int = 0,
+    minutes: float | None = None,
+    say: Say,
 ) -> Results:
     """Train and measure the runs that are not finished yet; write the results after each.
 
     A run that fails is recorded as failed and the next begins; when the recipe is run again, it is tried again.
+
+    Args:
+        minutes: time for all; a run that does not end within it is stopped, saved, and resumed next time.
 
     Raises:
         InputError: a finished run was trained on a corpus other than today's.
         Interrupted: see `Trainer.run`; the training so far is kept and resumed next time.
     """
     commit()  # of the code that is loaded now
+    limit = Limit(minutes)
     for place, run in enumerate(runs, start=1):
         if not run.length:
             continue
@@ -63,16 +102,24 @@ def run_recipe(
                     raise InputError(f"{folder}: was trained on another corpus than there is now; take another --out")
                 say(f"{heading}: finished already")
                 continue
+            if limit.comes_within(limit.least_s):
+                break
             say(f"{heading}: {'resumed' if has_run(folder) else 'begun'} in {folder}")
             try:
-                train_one(run, corpora, folder, device, workers, say)
+                train_one(run, corpora, folder, device, workers, limit, say)
             except Interrupted:
+                if limit.is_reached:
+                    break
                 raise Interrupted(f"{folder}: stopped and saved; the same command goes on from there") from None
         write_results(recipe, out)
+    if limit.is_reached:
+        say(f"stopped before the limit of {minutes:g} minutes; the same command goes on from there")
     return write_results(recipe, out)
 
 
-def train_one(run: Run, corpora: Sequence[Corpus], folder: Path, device: torch.device, workers: int, say: Say) -> None:
+def train_one(
+    run: Run, corpora: Sequence[Corpus], folder: Path, device: torch.device, workers: int, limit: Limit, say: Say
+) -> None:
     """Train and measure one network; an error of the run becomes its outcome."""
     settings, samples_an_epoch = run.settings, training_samples(corpora)
     facts = {
@@ -82,7 +129,8 @@ def train_one(run: Run, corpora: Sequence[Corpus], folder: Path, device: torch.d
         "machine": machine().as_dict(),
         "commit": commit(),
     }
-    Outcome(UNFINISHED, facts).write(folder)
+    is_trained = Outcome.read(folder).facts.get("is_trained", False)
+    Outcome(UNFINISHED, facts | {"is_trained": is_trained}).write(folder)
     if settings.minutes is not None:
         span, every = Span(minutes=settings.minutes), Span(minutes=settings.minutes / settings.evaluations)
     else:
@@ -94,21 +142,25 @@ def train_one(run: Run, corpora: Sequence[Corpus], folder: Path, device: torch.d
     if settings.anneal:
         training = dataclasses.replace(training, anneal_steps=span.steps, anneal_minutes=span.minutes)
     try:
-        train_run(
-            folder,
-            corpora,
-            run.config,
-            training,
-            span,
-            device=device,
-            resume=has_run(folder),
-            evaluate_every=every,
-            evaluation_seconds=settings.evaluation_seconds,
-            workers=workers,
-            say=say,
-        )
+        if not is_trained:
+            train_run(
+                folder,
+                corpora,
+                run.config,
+                training,
+                span,
+                device=device,
+                resume=has_run(folder),
+                evaluate_every=every,
+                evaluation_seconds=settings.evaluation_seconds,
+                workers=workers,
+                stop_now=limit.comes_within,
+                say=say,
+            )
+        Outcome(UNFINISHED, facts | {"is_trained": True}).write(folder)
         checkpoint = load_checkpoint(folder / "last.safetensors")
-        final = MEASURES[run.config.kind](checkpoint, corpora, settings.final_seconds, device)
+        final = MEASURES[run.config.kind](checkpoint, corpora, settings, device, limit)
+        facts["machine"]["precision"] = checkpoint.training.get("precision")
         Outcome(FINISHED, facts, final).write(folder)
     except (InputError, RuntimeError, MemoryError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -117,24 +169,33 @@ def train_one(run: Run, corpora: Sequence[Corpus], folder: Path, device: torch.d
 
 
 def measure_autoregressive(
-    checkpoint: Checkpoint, corpora: Sequence[Corpus], n_seconds: int, device: torch.device
+    checkpoint: Checkpoint, corpora: Sequence[Corpus], settings: RunSettings, device: torch.device, limit: Limit
 ) -> dict[str, Any]:
     """By instrument the figures of `evaluate`, and as "piece" of the beginning of the first validation piece.
 
-    The beginning is of `n_seconds`, or shorter with the piece; below 3 s there is no "piece" (`piece_lengths`).
+    The beginning is of `final_seconds`, or shorter with the piece; below 3 s there is no "piece" (`piece_lengths`).
+    Beside it stand other players of the same music (`measure_beside`).
     """
-    network, final = checkpoint.build(device), {}
-    for corpus in corpora:
-        style = checkpoint.voice(corpus.instrument).style
-        figures = evaluate(network, corpus, n_seconds, instruments=style).as_dict()
-        for piece, n_samples in piece_lengths(corpus, n_seconds)[:1]:
-            figures["piece"] = play_piece(network, corpus, piece, n_samples, instruments=style).as_dict()
-        final[corpus.instrument] = figures
-    return final
+    network, seconds = checkpoint.build(device), settings.final_seconds
+    styles = [checkpoint.voice(corpus.instrument).style for corpus in corpora]
+    places = [spread_places(corpus, seconds, style) for corpus, style in zip(corpora, styles, strict=True)]
+    final = [figures.as_dict() for figures in evaluate_all(network, places, progress=limit.check)]
+    parts = [
+        Part(corpus, piece, n_samples, style)
+        for corpus, style in zip(corpora, styles, strict=True)
+        for piece, n_samples in piece_lengths(corpus, None if settings.whole_piece else seconds)[:1]
+    ]
+    n_chunks = None if settings.whole_piece else 1
+    played = play_pieces(network, parts, n_chunks=n_chunks, progress=limit.check) if parts else []
+    by_name = {corpus.instrument: figures for corpus, figures in zip(corpora, final, strict=True)}
+    for part, run in zip(parts, played, strict=True):
+        beside = {name: one.as_dict() for name, one in measure_beside(*part[:3]).items()}
+        by_name[part.corpus.instrument]["piece"] = run.as_dict() | {"beside": beside}
+    return by_name
 
 
 def measure_harmonic(
-    checkpoint: Checkpoint, corpora: Sequence[Corpus], n_seconds: int, device: torch.device
+    checkpoint: Checkpoint, corpora: Sequence[Corpus], settings: RunSettings, device: torch.device, limit: Limit
 ) -> dict[str, Any]:
     """Figures of the instrument beside its two baselines, see `measure_instrument`."""
     (corpus,) = corpora
@@ -149,8 +210,10 @@ MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
 
 
 def corpora_of(recipe: Recipe, run: Run, out: Path, say: Say) -> list[Corpus]:
-    """The corpora of a run: the instruments' default corpora, or the recipe's own; built where missing."""
+    """The corpora of a run: those in a folder, else the default ones or the recipe's own, built where missing."""
     settings, velocity = run.settings, run.config.velocity
+    if settings.corpora is not None:
+        return [read_corpus(Path(settings.corpora) / name) for name in run.instruments]
     instruments = [find_instrument(name) for name in run.instruments]
     if settings.scores is None:
         return [default_corpus(instrument, settings.sample_rate, velocity, say) for instrument in instruments]

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from synthnet.generation.engine import device_of
 from synthnet.generation.streams import Stream, generate
 from synthnet.models import Network
 from synthnet.score.roll import RollEvents, events_from, to_samples
@@ -29,6 +30,7 @@ LONGEST_ENTRY_S = 10.0  # an entry in the middle of notes begins at their onsets
 AHEAD_S = 120.0  # a group of chunks reaches at most this far beyond the end of its first one
 BLOCK_S = 10.0  # the longest block of a rest
 MOST_STREAMS = 12  # two threads of six, the rows of a tile of the compiled engine: more add little
+MOST_STREAMS_GPU = 128  # a step reads every weight once, however many there are
 
 
 def warm_up_samples(network: Network, sample_rate_hz: int) -> int:
@@ -37,10 +39,14 @@ def warm_up_samples(network: Network, sample_rate_hz: int) -> int:
 
 
 def chunks_that_pay(network: Network, n_tracks: int, n_samples: int, sample_rate_hz: int) -> int:
-    """The number of chunks side by side that pays for a piece: 1 for a short one, or one of many tracks."""
-    warm_up = warm_up_samples(network, sample_rate_hz)
-    shortest = max(int(to_samples(SHORTEST_CHUNK_S, sample_rate_hz)), SHORTEST_IN_WARM_UPS * warm_up)
-    return max(1, min(MOST_STREAMS // n_tracks, n_samples // shortest))
+    """The number of chunks side by side that pays for a piece: 1 for a short one, or one of many tracks.
+
+    On a GPU the streams are many, and a warm-up costs little: there may be as many chunks as are as long as theirs.
+    """
+    on_cpu = device_of(network).type == "cpu"
+    warm_ups = warm_up_samples(network, sample_rate_hz) * (SHORTEST_IN_WARM_UPS if on_cpu else 1)
+    shortest = max(int(to_samples(SHORTEST_CHUNK_S, sample_rate_hz)), warm_ups)
+    return max(1, min((MOST_STREAMS if on_cpu else MOST_STREAMS_GPU) // n_tracks, n_samples // shortest))
 
 
 def plan_cuts(events: Sequence[RollEvents], n_samples: int, n_chunks: int) -> list[int]:
@@ -99,7 +105,7 @@ def generate_in_chunks(
     start: int = 0,
     temperature: float = 1.0,
     engine: str = "auto",
-    progress: Callable[[int], None] = lambda n: None,
+    progress: Callable[[int], object] = lambda n: None,
 ) -> Iterator[np.ndarray]:
     """Blocks of audio, float32 [B, T], n_samples in all from sample `start` of the streams on.
 

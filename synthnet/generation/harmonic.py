@@ -98,7 +98,12 @@ class HarmonicPlayer(EnvelopeNetwork):
 
     def _add(self, notes: Notes, controls: Controls, begin: int, out: NDArray[np.float32]) -> None:
         """Add notes, whose times count from sample `begin`, to the block that begins there."""
-        n, rate = len(out), self.sample_rate_hz
+        sounds = self._sounds(notes, controls, begin, len(out))
+        out += sounds.sum(axis=0) * controls.smoothed("gain", begin, len(out), self.sample_rate_hz)
+
+    def _sounds(self, notes: Notes, controls: Controls, begin: int, n: int) -> NDArray[np.float32]:
+        """Each of N notes alone, without the channel's gain, [N, n]."""
+        rate = self.sample_rate_hz
         positions = (self.first_noise + begin + KEY_STRIDE * notes.pitch) % TABLE_SAMPLES
         amplitudes, voices = self.voices(notes, n, rate, positions)
         if controls.pitch or controls.vibrato or self.config.vibrato_cents:
@@ -108,7 +113,7 @@ class HarmonicPlayer(EnvelopeNetwork):
         sounds = np.zeros((len(notes.pitch), n), np.float32)
         with numba_threads(1 if sounds.size < SMALLEST_SHARED else None):
             add_voices(sounds, tones, noise_magnitudes, voices)
-        out += sounds.sum(axis=0) * controls.smoothed("gain", begin, n, rate)
+        return sounds
 
     def _bend(
         self, amplitudes: NDArray, voices: Voices, held: NDArray, controls: Controls, begin: int, n: int
@@ -145,7 +150,7 @@ class HarmonicPlayer(EnvelopeNetwork):
         )
         return moved, voices._replace(breakpoints=at, phases=phases, cycles=cycles)
 
-    def _players_vibrato(self, since_s: NDArray, held_s: float) -> NDArray:
+    def _players_vibrato(self, since_s: NDArray, held_s: float | NDArray) -> NDArray:
         """Semitones at times since the onset of a note held for some time; it grows no deeper after the release."""
         growth = (np.minimum(since_s, held_s) - VIBRATO_FROM_S) / (VIBRATO_FULL_S - VIBRATO_FROM_S)
         sine = np.sin(2 * np.pi * self.config.vibrato_hz * (since_s - VIBRATO_FROM_S))

@@ -18,7 +18,15 @@ from typing import Any, ClassVar
 import numpy as np
 
 from synthnet.files import InputError
-from synthnet.models.checkpoint import Checkpoint, CheckpointHeader, Voice, fact, load_checkpoint, peek_checkpoint
+from synthnet.models.checkpoint import (
+    Checkpoint,
+    CheckpointHeader,
+    Voice,
+    credit_of,
+    fact,
+    load_checkpoint,
+    peek_checkpoint,
+)
 from synthnet.score.general_midi import (
     KNOWN_INSTRUMENTS,
     UNPITCHED,
@@ -59,6 +67,11 @@ class Seat:
         return 1.0 / gain if isinstance(gain, int | float) and gain > 0 else 1.0
 
     @property
+    def credit(self) -> str:
+        """The players and licences of its recordings, "" if there are none."""
+        return credit_of(self.checkpoint)
+
+    @property
     def group(self) -> Hashable:
         """Equal for seats that play together."""
         return id(self.checkpoint)
@@ -81,6 +94,7 @@ class FontSeat:
     soundfont: Path
     voice: Voice
     kind: ClassVar[str] = "soundfont"
+    credit: ClassVar[str] = ""
     level: ClassVar[float] = 1.0
     velocity: ClassVar[bool] = True
 

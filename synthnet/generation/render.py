@@ -41,6 +41,7 @@ class Settings:
         start_s: second of the score to start from.
         duration_s: seconds to play; None: until the last note has died away.
         temperature, mean, engine: of the paper's networks, see `synthnet.generation.streams`.
+        device: where the paper's networks run, see `synthnet.generation.engine.choose_device`.
         n_chunks: stretches that the paper's networks make side by side; None: as many as pay.
         mono: one channel, in which pan does nothing; else two.
     """
@@ -51,6 +52,7 @@ class Settings:
     temperature: float = 1.0
     mean: bool = True
     engine: str = "auto"
+    device: str = "auto"
     n_chunks: int | None = None
     start_s: float = 0.0
     mono: bool = False
@@ -227,6 +229,7 @@ def _play_harmonic(batch: Batch) -> Source:
 def _play_network(batch: Batch) -> Source:
     # Torch is loaded only here.
     from synthnet.generation.chunks import generate_in_chunks
+    from synthnet.generation.engine import choose_device
     from synthnet.generation.streams import Stream
 
     checkpoint, settings = batch.seats[0].checkpoint, batch.settings
@@ -237,7 +240,7 @@ def _play_network(batch: Batch) -> Source:
     ]
     first, last = batch.samples.start * rate // mix_rate, -(-batch.samples.stop * rate // mix_rate)
     blocks = generate_in_chunks(
-        checkpoint.build(),
+        checkpoint.build(choose_device(settings.device)),
         streams,
         last - first,
         settings.n_chunks,

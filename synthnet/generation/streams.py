@@ -17,7 +17,7 @@ from synthnet.models import Network
 from synthnet.score.roll import RollEvents, rasterise
 
 BLOCK_SAMPLES = 4_000
-BLOCK_VALUES = 8192 * BLOCK_SAMPLES  # conditioning of all layers that fits the memory
+BLOCK_VALUES = 2**28  # conditioning of all layers and streams that fits the memory
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,16 @@ def make_engine(network: Network, name: str) -> Engine:
     """The engine of that name: torch or compiled; auto is compiled on a CPU in float32, else torch.
 
     Raises:
-        InputError: an unknown name.
+        InputError: an unknown name, or the compiled engine for a network that is not on a CPU.
     """
+    weight = next(network.parameters())
     if name == "auto":
-        weight = next(network.parameters())
         name = "compiled" if weight.device.type == "cpu" and weight.dtype == torch.float32 else "torch"
     engines = {"torch": TorchEngine, "compiled": CompiledEngine}
     if name not in engines:
         raise InputError(f"unknown engine {name!r}; known: auto, {', '.join(engines)}")
+    if name == "compiled" and weight.device.type != "cpu":
+        raise InputError("the compiled engine runs on the processor: --device cpu")
     return engines[name](network)
 
 
@@ -104,7 +106,7 @@ def generate(
     *,
     temperature: float = 1.0,
     engine: str = "auto",
-    progress: Callable[[int], None] = lambda n: None,
+    progress: Callable[[int], object] = lambda n: None,
 ) -> Iterator[np.ndarray]:
     """Blocks of audio, float32 [B, T] in [-1, 1], T up to 4000, n_samples in all; see `Generator`.
 
@@ -113,7 +115,7 @@ def generate(
     """
     generator = Generator(network, streams, temperature=temperature, engine=engine)
     events = [stream.events for stream in streams]
-    values = 2 * network.config.channels * len(network.stack)  # of conditioning, a sample
+    values = 2 * network.config.channels * len(network.stack) * len(streams)  # of conditioning, a sample
     length = min(BLOCK_SAMPLES, max(256, BLOCK_VALUES // values))
     for start in range(0, n_samples, length):
         block = generator.advance(events, min(length, n_samples - start))

@@ -37,7 +37,7 @@ class Voices(NamedTuple):
         breakpoints: int64 [N, K], samples after the onset, never falling; equal ones bound no segment.
         phases, cycles: float64 [N, K], of the segment that begins at each breakpoint.
         ratios: float64 [N, H], frequencies of the partials relative to the fundamental.
-        tables: float32 [B, P], periodic noise.
+        tables: float32 [B, P], periodic noise, in Fortran's order: the kernels read all bands of a sample.
         positions: int64 [N], where in the tables the block's sample 0 is read.
     """
 
@@ -50,14 +50,25 @@ class Voices(NamedTuple):
     positions: np.ndarray
 
 
+# Taylor's series of sine and cosine at half a period at most: the first term left out is below 1e-8.
+S0, S1, S2, S3, S4, S5, S6 = ((-1) ** k * math.pi ** (2 * k + 1) / math.factorial(2 * k + 1) for k in range(7))
+C0, C1, C2, C3, C4, C5, C6 = ((-1) ** k * math.pi ** (2 * k) / math.factorial(2 * k) for k in range(7))
+
+
 @nb.njit(**_options)
 def _sine_cosine(cycles: float, ratio: Any) -> Any:
-    """Sines and cosines, float32 [H] each, of partials where the fundamental's phase is `cycles`."""
+    """Sines and cosines, float32 [H] each, of partials where the fundamental's phase is `cycles`.
+
+    Without branches and calls, so that the loop becomes vectors: libm would take most of the time of short blocks.
+    """
     sine, cosine = np.empty(len(ratio), np.float32), np.empty(len(ratio), np.float32)
     for h in range(len(ratio)):
         phase = cycles * ratio[h]
-        angle = (phase - math.floor(phase)) * 2.0 * math.pi
-        sine[h], cosine[h] = math.sin(angle), math.cos(angle)
+        phase -= np.rint(phase)
+        square = phase * phase  # of half the angle, in half periods
+        s = phase * (S0 + square * (S1 + square * (S2 + square * (S3 + square * (S4 + square * (S5 + square * S6))))))
+        c = C0 + square * (C1 + square * (C2 + square * (C3 + square * (C4 + square * (C5 + square * C6)))))
+        sine[h], cosine[h] = 2 * s * c, 1 - 2 * s * s
     return sine, cosine
 
 
@@ -94,14 +105,22 @@ def _add_partials(out: Any, segment: Any, low: Any, high: Any, phase: float, cyc
 def _add_noise(out: Any, segment: Any, low: Any, high: Any, position: int, tables: Any) -> None:
     """As `_add_partials`; the segment's sample 0 is read at `position` of the tables."""
     start, first, last, length = segment
+    base, step = np.zeros(len(low), np.float32), np.zeros(len(low), np.float32)
+    heard = False
+    for b in range(len(low)):
+        if low[b] >= INAUDIBLE or high[b] >= INAUDIBLE:
+            base[b], step[b] = low[b], (high[b] - low[b]) / np.float32(length)
+            heard = True
+    if not heard:
+        return
     while first < last:  # once, or twice where the tables begin again
         at = (position + first) % tables.shape[1]
         n = min(last - first, tables.shape[1] - at)
-        for b in range(len(low)):
-            if low[b] >= INAUDIBLE or high[b] >= INAUDIBLE:
-                step = (high[b] - low[b]) / np.float32(length)
-                for j in range(n):
-                    out[start + first + j] += (low[b] + step * np.float32(first + j)) * tables[b, at + j]
+        for j in range(n):
+            time, total = np.float32(first + j), np.float32(0.0)
+            for b in range(len(base)):
+                total += (base[b] + step[b] * time) * tables[b, at + j]
+            out[start + first + j] += total
         first += n
 
 
@@ -119,6 +138,49 @@ def add_voices(out: Any, tones: Any, noises: Any, voices: Any) -> None:
             if segment[1] < segment[2]:
                 _add_partials(out[i], segment, tones[i, k], tones[i, k + 1], phases[i, k], cycles[i, k], ratios[i])
                 _add_noise(out[i], segment, noises[i, k], noises[i, k + 1], positions[i] + start, tables)
+
+
+@nb.njit(**_options)
+def split_at_cells(
+    amplitudes: Any, breakpoints: Any, first: Any, last: Any, cell: int, starts: Any, cycles: Any
+) -> Any:
+    """Breakpoints of N voices with those that moving frequencies need, at the edges of cells of `cell` samples.
+
+    Args:
+        amplitudes: float32 [N, K, C], at the breakpoints.
+        breakpoints: int64 [N, K], as in `Voices`.
+        first, last: int64 [N], numbers of each voice's cells, counted from its onset.
+        starts, cycles: float64 [N, M], phase at the start of each of these cells, and the frequency within it.
+
+    Returns:
+        Amplitudes [N, K + M, C], breakpoints, phases and frequencies [N, K + M]. Before `first` phases are wrong.
+    """
+    n, k_in, channels = amplitudes.shape
+    k_out = k_in + starts.shape[1]
+    moved, at = np.empty((n, k_out, channels), np.float32), np.empty((n, k_out), np.int64)
+    phases, frequencies = np.empty((n, k_out)), np.empty((n, k_out))
+    for i in range(n):
+        edge, k = first[i], 0  # the next edge, and the breakpoint at or after the present sample
+        for f in range(k_out):
+            while k and edge <= last[i] and cell * edge <= breakpoints[i, k - 1]:
+                edge += 1
+            between = 0 < k < k_in and edge <= last[i] and cell * edge < breakpoints[i, k]
+            after = min(k, k_in - 1)  # beyond the last one, which is repeated
+            at[i, f] = cell * edge if between else breakpoints[i, after]
+            number = min(max(at[i, f] // cell, first[i]), last[i])
+            frequencies[i, f] = cycles[i, number - first[i]]
+            phases[i, f] = starts[i, number - first[i]] + (at[i, f] - cell * number) * frequencies[i, f]
+            if between:
+                before = breakpoints[i, k - 1]
+                share = np.float32((at[i, f] - before) / (breakpoints[i, k] - before))
+                for c in range(channels):
+                    low = amplitudes[i, k - 1, c]
+                    moved[i, f, c] = low + share * (amplitudes[i, k, c] - low)
+                edge += 1
+            else:
+                moved[i, f] = amplitudes[i, after]
+                k += 1
+    return moved, at, phases, frequencies
 
 
 @nb.njit(**_options)
@@ -150,19 +212,20 @@ def _partials_gradient(
 def _noise_gradient(gradient: Any, segment: Any, d_low: Any, d_high: Any, position: int, tables: Any) -> None:
     """As `_partials_gradient`, of `_add_noise`."""
     start, first, last, length = segment
+    flat, tilted = np.zeros(len(d_low), np.float32), np.zeros(len(d_low), np.float32)
     while first < last:
         at = (position + first) % tables.shape[1]
         n = min(last - first, tables.shape[1] - at)
-        for b in range(len(d_low)):
-            flat, tilted = np.float32(0.0), np.float32(0.0)
-            for j in range(n):
-                g = gradient[start + first + j] * tables[b, at + j]
-                flat += g
-                tilted += g * np.float32(first + j)
-            tilted /= np.float32(length)
-            d_low[b] += flat - tilted
-            d_high[b] += tilted
+        for j in range(n):
+            g = gradient[start + first + j]
+            t = g * (np.float32(first + j) / np.float32(length))
+            for b in range(len(flat)):
+                flat[b] += g * tables[b, at + j]
+                tilted[b] += t * tables[b, at + j]
         first += n
+    for b in range(len(flat)):
+        d_low[b] += flat[b] - tilted[b]
+        d_high[b] += tilted[b]
 
 
 @nb.njit(parallel=True, **_options)
@@ -200,6 +263,7 @@ class Breakpoints(NamedTuple):
     share: np.ndarray  # float32 [N, K]
 
 
+@functools.lru_cache(maxsize=64)
 def grid(sample_rate_hz: int, longest: int) -> np.ndarray:
     """Breakpoints in samples after an onset or a release, int64, up to the first one beyond `longest` samples."""
     times_s = [0.0]
@@ -219,7 +283,8 @@ def find_breakpoints(
         onset, release: int64 [N], in samples of the block.
         end_s: [N], time after its release at which a note has ended.
     """
-    points = grid(sample_rate_hz, int(max(n_samples - onset.min(), 1)))
+    longest = int(max(n_samples - onset.min(), 1))
+    points = grid(sample_rate_hz, 1 << longest.bit_length())  # of few lengths, which are kept
     ends = np.round(end_s * sample_rate_hz).astype(np.int64)
     begin, stop, held = np.maximum(0, -onset), n_samples - onset, release - onset  # samples after the onset
     # Numbers of the breakpoints: low to high while held, early to late of those counted from the release.
@@ -270,4 +335,4 @@ def noise_tables(n_bands: int, sample_rate_hz: int) -> np.ndarray:
         spectrum[where] = np.sqrt(1 - np.abs(place[where] - band)) * np.exp(2j * np.pi * rng.random(len(where)))
         x = np.fft.irfft(spectrum, TABLE_SAMPLES)
         tables[band] = x / np.sqrt(np.mean(x * x))
-    return tables
+    return np.asfortranarray(tables)  # a sample's bands lie side by side

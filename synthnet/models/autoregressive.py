@@ -8,9 +8,9 @@
 - Deep Voice (Arik et al. 2017), the second baseline: WaveNet with one-hot audio and a separate 1x1 for the skip.
 
 Teacher forcing: the input at step t is sample t - 1 and roll frame t - 1; the output is the distribution of sample t.
-The full pass trains and primes; the cached step generates. Audio only takes 256 values, so that its convolutions are
-looked up in tables. The score is constant between events, so that products with it are computed once an event. Tensors
-are [B, C, T]; F is the filter width.
+The full pass trains and primes; the cached steps of `synthnet.generation` generate. Audio only takes 256 values, so
+that its convolutions are looked up in tables. The score is constant between events, so that products with it are
+computed once an event. Tensors are [B, C, T]; F is the filter width.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -42,33 +43,17 @@ class Conditioning:
     entry: Tensor | None
     gates: list[Tensor | None]
 
-    def at(self, t: int) -> Conditioning:
-        """The contributions to one sample, T = 1."""
-        gates = [gate if gate is None or gate.shape[2] == 1 else gate[:, :, t : t + 1] for gate in self.gates]
-        return Conditioning(None if self.entry is None else self.entry[:, :, t : t + 1], gates)
 
-
-@dataclass
-class Cache:
+class Cache(NamedTuple):
     """The past as a cached step needs it: constant in the length of the piece.
 
     Attributes:
         classes: [B, F - 1], the last input classes, oldest first.
-        rings: per layer [reach, B, C], its past inputs; the input of step t lies at t modulo reach.
-        time: steps taken.
+        rings: per layer [reach, B, C], its last inputs, oldest first.
     """
 
     classes: Tensor
     rings: list[Tensor]
-    time: int = 0
-
-    def window(self, number: int, dilation: int, present: Tensor) -> Tensor:
-        """The F inputs of a layer's convolution [B, C, F], the present one [B, C, 1] last; it replaces the oldest."""
-        ring = self.rings[number]
-        slots = [(self.time + age) % len(ring) for age in range(0, len(ring), dilation)]
-        window = torch.stack([*(ring[slot] for slot in slots), present[:, :, 0]], dim=2)
-        ring[slots[0]] = present[:, :, 0]
-        return window
 
 
 class AudioInput(nn.Module):
@@ -235,15 +220,12 @@ class Network(Model):
         audio = self.audio(x)
         return audio if entry is None else audio + entry
 
-    def run_stack(self, stream: Tensor, gates: Sequence[Tensor | None], cache: Cache | None = None) -> Tensor:
-        """Logits [B, 256, T] from the first layer's input [B, C, N]; with a cache, N = T = 1."""
-        n_predicted = 1 if cache else stream.shape[2] - sum(layer.reach for layer in self.stack)
+    def run_stack(self, stream: Tensor, gates: Sequence[Tensor | None]) -> Tensor:
+        """Logits [B, 256, T] from the first layer's input [B, C, N]."""
+        n_predicted = stream.shape[2] - sum(layer.reach for layer in self.stack)
         skips: Tensor | None = None
-        for number, (layer, gate) in enumerate(zip(self.stack, gates, strict=True)):
-            if cache:
-                stream, skip = layer(cache.window(number, layer.dilation, stream), gate, dilation=1)
-            else:
-                stream, skip = layer(stream, gate)
+        for layer, gate in zip(self.stack, gates, strict=True):
+            stream, skip = layer(stream, gate)
             if skip is not None:
                 skips = skip[:, :, -n_predicted:] if skips is None else skips + skip[:, :, -n_predicted:]
         return self.head(stream if skips is None else skips)
@@ -261,7 +243,7 @@ class Network(Model):
         return self.run_stack(self.enter(x, conditioning.entry), conditioning.gates)
 
     def prime(self, x: Tensor, roll: Tensor, instruments: Tensor | None = None) -> Cache:
-        """The cache after a history, in one full pass.
+        """The cache after a history, with which an engine goes on, in one full pass.
 
         Args:
             x: [B, receptive field - 1], the classes before the next step's input; roll likewise.
@@ -276,18 +258,6 @@ class Network(Model):
             if n_outputs:
                 stream, _ = layer(stream, gate)
         return Cache(x[:, 1 - self.config.filter_width :], rings)
-
-    def step(self, x: Tensor, conditioning: Conditioning, cache: Cache) -> Tensor:
-        """Logits [B, 256] of the next sample; advances the cache.
-
-        Args:
-            x: [B], class of the sample just before.
-            conditioning: the contributions to this sample, T = 1.
-        """
-        window = torch.cat([cache.classes, x[:, None]], dim=1)
-        logits = self.run_stack(self.enter(window, conditioning.entry), conditioning.gates, cache)
-        cache.classes, cache.time = window[:, 1:], cache.time + 1
-        return logits[:, :, 0]
 
     def nll(self, stream: Tensor, gates: Sequence[Tensor | None], target: Tensor) -> Tensor:
         """Mean cross-entropy in nats of classes [B, T], from the first layer's input."""

@@ -195,6 +195,30 @@ def _header(path: Path, facts: Mapping[str, Any]) -> CheckpointHeader:
     return header
 
 
+def halved(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint with its learned weights in half precision, half the size; what was measured stays as it is.
+
+    Raises:
+        InputError: a weight is not finite or too large for half precision.
+    """
+    from synthnet.models.measuring import MEASURED  # scipy is loaded only here
+
+    weights = dict(checkpoint.weights)
+    for name, value in weights.items():
+        if name not in MEASURED and value.dtype.kind == "f":
+            if not np.abs(value).max(initial=0.0) <= np.finfo(np.float16).max:
+                raise InputError(f"{name} is not finite or does not fit half precision; train the instrument again")
+            weights[name] = value.astype(np.float16)
+    return replace(checkpoint, weights=weights)
+
+
+def credit_of(header: CheckpointHeader) -> str:
+    """Whom to name where an instrument is heard: the players and licences of its recordings, "" if there are none."""
+    given = fact(header.training, "credits")
+    found = [text for text in given if isinstance(text, str) and text] if isinstance(given, list) else []
+    return "; ".join(dict.fromkeys(found))
+
+
 def fact(facts: Any, *keys: str | int) -> Any:
     """A value deep within plain values that anyone may have written; None if it is not there."""
     for key in keys:

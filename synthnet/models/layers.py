@@ -1,8 +1,7 @@
 """Parts of the paper's networks: causal convolutions, gated residual layers, the output head, runs of equal frames.
 
 Tensors are [B, C, T]: batch, channels, samples. Every convolution is *valid*: it takes T + reach samples and returns T,
-so that nothing is computed from padding. A cached step calls the same parts with the F inputs that a convolution needs
-side by side, and a dilation of 1.
+so that nothing is computed from padding.
 """
 
 from __future__ import annotations
@@ -50,8 +49,6 @@ class DepthwiseGates(nn.Module):
     def forward(self, x: Tensor, dilation: int) -> Tensor:
         width = self.weight.shape[2]
         length = x.shape[2] - (width - 1) * dilation
-        if dilation == 1 and length == 1:  # a cached step: fewer operations
-            return ((x[:, None] * self.weight).sum(dim=3) + self.bias).flatten(1)[:, :, None]
         halves = []
         for weight, bias in zip(self.weight, self.bias, strict=True):  # [C, F], [C]
             total = bias[:, None]
@@ -80,9 +77,9 @@ class GatedLayer(nn.Module):
         self.skip = CausalConv(channels, channels) if skip == "own" else None
         self.skip_is_shared = skip == "shared"
 
-    def forward(self, x: Tensor, gate: Tensor | None, dilation: int | None = None) -> tuple[Tensor, Tensor | None]:
+    def forward(self, x: Tensor, gate: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """[B, C, T + reach] and an addend [B, 2C, T or 1] to the gates -> residual and skip, [B, C, T] each."""
-        gates = self.convolution(x, dilation or self.dilation)
+        gates = self.convolution(x, self.dilation)
         filters, openings = (gates if gate is None else gates + gate).chunk(2, dim=1)
         hidden = torch.tanh(filters) * torch.sigmoid(openings)
         change = self.residual(hidden)

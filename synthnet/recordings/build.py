@@ -1,24 +1,38 @@
-"""A corpus from recordings of an instrument without a score."""
+"""A corpus from recordings of an instrument: with notes beside them, or transcribed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+import itertools
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from synthnet.corpus.build import PEAK
-from synthnet.corpus.corpus import VERSION, Corpus, Piece, write_manifest, write_piece
+from synthnet.corpus.corpus import VERSION, Corpus, Piece, read_corpus, write_manifest, write_piece
 from synthnet.files import InputError, sha256
 from synthnet.models.config import HARMONIC_RATE_HZ
 from synthnet.models.envelopes import notes_of
 from synthnet.models.measuring import find_peaks, measure_frequencies
-from synthnet.recordings.notes import Checked, check_notes
-from synthnet.recordings.sound import Recording, floor_db, read_recording
+from synthnet.recordings.alignment import Aligned, align
+from synthnet.recordings.notes import check_notes, note_levels_db, with_velocities
+from synthnet.recordings.pairs import EXACT, HEARD, PERFORMED, SCORE, Take
+from synthnet.recordings.report import (
+    HEARD_SHARE,
+    MOST_LOST,
+    NOISE_DB,
+    NOTES,
+    TakeReport,
+    levels,
+    write_clicks,
+    write_notes,
+    write_reports,
+)
+from synthnet.recordings.sound import Recording, read_recording
 from synthnet.recordings.transcribe import transcribe
-from synthnet.score.general_midi import pitch_name
 from synthnet.score.notes import Note
 from synthnet.score.roll import roll_events
 from synthnet.text import clock
@@ -28,175 +42,397 @@ LEAST_S, LEAST_NOTES = 30.0, 30
 VALID_FROM, VALID_LATEST, VALID_BEST = 0.7, 0.9, 0.8  # share of a recording after which the validation piece begins
 HELD_OUT = "-valid"  # ends the name of that piece
 LOUDER_DB = 6.0  # between recordings: one of them was made at another level
-NOISE_DB = 45.0  # how far the floor should lie below the music
+BEYOND_S, IN_SAMPLES, LONGER = 1.0, 1000, 4  # how far labels, and how many times scores, may exceed the sound
+SHIFTS = (5, 25, 50, 75, 95)  # percentiles
 
 
 @dataclass(frozen=True)
-class TakeReport:
-    """What was found in a recording.
+class Options:
+    """How recordings are read.
 
     Attributes:
-        left_out: notes by reason.
-        velocities: 5th, 50th and 95th percentile.
-        a4_hz: frequency of A4, from the median of all keys' tuning.
-        level_dbfs, floor_db: root mean square, and how far below it the softest 100 ms are.
+        channel: of stereo files, "mean", "left" or "right".
+        valid: words; recordings with one of them in their name validate.
+        level_each: give each recording the same level, instead of one gain to all.
+        keep_clipped: take recordings however much of them is clipped.
+        click: a folder, or the file for a single recording: the sound left, a click at each onset that was found right.
     """
 
-    file: str
-    seconds: float
-    notes: int
-    left_out: Mapping[str, int]
-    lowest_pitch: int
-    highest_pitch: int
-    velocities: tuple[int, int, int]
-    a4_hz: float
-    level_dbfs: float
-    floor_db: float
+    sample_rate_hz: int = HARMONIC_RATE_HZ
+    channel: str = "mean"
+    valid: Sequence[str] = ()
+    level_each: bool = False
+    keep_clipped: bool = False
+    click: Path | None = None
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
+    def read(self, take: Take) -> Recording:
+        """The recording of a take."""
+        rate, keep = self.sample_rate_hz, self.keep_clipped
+        return read_recording(take.path, rate, self.channel, take.span_s, keep_clipped=keep)
 
-    def text(self) -> str:
-        """One line."""
-        low, middle, high = self.velocities
-        out = ", ".join(f"{n} {reason}" for reason, n in self.left_out.items())
-        return (
-            f"{self.file}: {clock(self.seconds)}, {self.notes} notes (left out: {out or 'none'}), "
-            f"{pitch_name(self.lowest_pitch)} to {pitch_name(self.highest_pitch)}, "
-            f"velocities {low} to {high} (median {middle}), A4 = {self.a4_hz:.1f} Hz, "
-            f"level {self.level_dbfs:.0f} dBFS, floor {self.floor_db:.0f} dB below it"
-        )
+
+@dataclass(frozen=True)
+class Found:
+    """A take, its notes in the sound, what is left out of it, and what there is to say about it."""
+
+    take: Take
+    labels: Aligned
+    report: TakeReport
+    level_db: np.ndarray | None  # of each note, where velocities are not known
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """Its notes, in seconds from its start."""
+        return self.labels.notes
 
 
 def corpus_from_recordings(
     folder: Path,
     instrument: str,
     program: int,
-    paths: Sequence[Path],
-    channel: str = "mean",
+    takes: Sequence[Take],
+    options: Options | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> tuple[Corpus, tuple[TakeReport, ...]]:
-    """Transcribe recordings of one instrument into a corpus of 44.1 kHz.
+    """Make a corpus of recordings of one instrument, whose notes are given or transcribed.
 
-    The last fifth of the longest recording, from its longest rest there, validates; all else trains. The corpus is a
-    function of the recordings alone. `report` gets a line for each step and for what should be known of a recording.
+    Takes that a dataset or `options` says so validate. Without such, the last fifth of the longest recording does, from
+    its longest rest there. All else trains. The corpus is a function of the recordings, their notes and the options
+    alone. `report` gets a line for each step and for what should be known of a recording.
 
     Raises:
-        InputError: see `read_recording` and `transcribe`; two recordings of one name; too little music; before anything
-            is written. Also when the folder cannot be written.
+        InputError: see `read_recording`, `transcribe` and `align`; two recordings of one name; notes that do not fit
+            their recording; too little music; a folder that a sound font's corpus is in; before anything is written.
+            Also when the folder cannot be written.
     """
-    names = [path.stem.lower() for path in paths]
-    for path, name in zip(paths, names, strict=True):
-        if names.count(name) > 1 or name.removesuffix(HELD_OUT) in set(names) - {name}:
-            raise InputError(f"{path}: another recording, or its held-out part, would have its name; rename it")
-    takes = [read_recording(path, HARMONIC_RATE_HZ, channel) for path in paths]
-    for remark in (remark for take in takes for remark in take.remarks):
-        report(remark)
-    found, reports = [], []
-    for take in takes:
-        report(f"{take.path}: transcribing {clock(len(take.samples) / take.sample_rate_hz)}")
-        checked = check_notes(transcribe(take.samples, take.sample_rate_hz), take.samples, take.sample_rate_hz)
-        found.append(checked.notes)
-        if checked.notes:
-            reports.append(_describe(take, checked))
-            report(reports[-1].text())
-        else:
-            report(f"{take.path}: no notes were found; it is left out")
-    n_notes, seconds = sum(map(len, found)), sum(_span_s(notes) for notes in found)
+    folder, options = Path(folder), options or Options()
+    _check_names(takes, options)
+    before = _former(folder)
+    found = _with_velocities(tuple(_find(takes, options, report)), options)
+    for one in found:
+        report(one.report.text())
+    used = [one for one in found if one.report.used]
+    seconds, n_notes = sum(_span_s(one.notes) for one in used), sum(len(one.notes) for one in used)
+    given = ", ".join(str(take.path) for take in takes[:3]) + (", ..." if len(takes) > 3 else "")
+    if found and not used and any(one.take.labels != HEARD for one in found):
+        raise InputError(
+            f"{given}: too many notes were not found in the sound; does the score have the repeats that were played?"
+        )
     if n_notes < LEAST_NOTES or seconds < LEAST_S:
         raise InputError(
-            f"{', '.join(map(str, paths))}: {n_notes} notes in {seconds:.0f} s are too little to learn from; "
+            f"{given}: {n_notes} notes in {seconds:.0f} s are too little to learn from; "
             f"at least {LEAST_NOTES} in {LEAST_S:.0f} s, better 5 to 15 minutes"
         )
-    _report_levels(reports, report)
-    used = [(take, notes) for take, notes in zip(takes, found, strict=True) if notes]
-    return _write(Path(folder), instrument, program, used), tuple(reports)
+    reports = tuple(one.report for one in found)
+    _report_levels([one.report for one in used], options, report)
+    for credit in sorted({one.take.credit for one in used} - {""}):
+        report(f"credit: {credit}")
+    cuts = [cut for one in used for cut in _cuts(one, used, options)]
+    if all(cut.piece.split == "valid" for cut in cuts):
+        raise InputError(f"{given}: no recording is left to train on, all validate")
+    for cut in cuts:
+        if cut.piece.split == "valid":  # says so now, not when training has begun
+            cut.piece.measured(np.zeros(cut.piece.n_samples, bool), options.sample_rate_hz)
+    corpus = _write(folder, instrument, program, found, cuts, options, report)
+    _remove_former(before, corpus, {take.name for take in takes})
+    return corpus, reports
+
+
+def _check_names(takes: Sequence[Take], options: Options) -> None:
+    if len(takes) > 1 and options.click is not None and options.click.suffix:
+        raise InputError(f"{options.click}: a folder is needed for the clicks of {len(takes)} recordings")
+    names = [take.name.lower() for take in takes]
+    for take, name in zip(takes, names, strict=True):
+        if Path(name).name != name:
+            raise InputError(f"{take.path}: {take.name!r} cannot name a file")
+        if names.count(name) > 1 or name.removesuffix(HELD_OUT) in set(names) - {name}:
+            raise InputError(f"{take.path}: another recording, or its held-out part, would have its name; rename it")
+    for word in options.valid:
+        if not any(word.lower() in name for name in names):
+            raise InputError(f"{word}: no recording has this in its name")
+
+
+def _former(folder: Path) -> Corpus | None:
+    """The corpus of recordings in the folder, if there is one; InputError if a sound font played it."""
+    if not (folder / "manifest.json").exists():
+        return None
+    try:
+        before = read_corpus(folder)
+    except InputError:
+        return None
+    if before.soundfont:
+        raise InputError(f"{folder}: holds a corpus that a sound font played; choose another name")
+    return before
+
+
+def _remove_former(before: Corpus | None, corpus: Corpus, takes: set[str]) -> None:
+    """Remove the files of pieces and takes that are no longer there, and what a killed process left half written."""
+    names = {piece.name for piece in corpus.pieces}
+    for piece in before.pieces if before else ():
+        if piece.name not in names:
+            for path in (corpus.audio_path(piece), corpus.score_path(piece)):
+                path.unlink(missing_ok=True)
+    for path in (corpus.folder / NOTES).glob("*.csv") if before else ():
+        if path.stem not in takes:
+            path.unlink()
+    for part in (*corpus.folder.glob(".*.part.*"), *corpus.folder.glob("*/.*.part.*")):
+        part.unlink(missing_ok=True)
+
+
+def _find(takes: Sequence[Take], options: Options, report: Callable[[str], None]) -> Iterator[Found]:
+    """Each take with its notes in the sound; those in which nothing was heard are reported and passed over."""
+    begun, done_s = time.monotonic(), 0.0
+    for number, take in enumerate(takes):
+        recording = options.read(take)
+        for remark in recording.remarks:
+            report(remark)
+        seconds = len(recording.samples) / recording.sample_rate_hz
+        notes = _fitting(take, seconds)
+        left = ""
+        if number:
+            spent_s = time.monotonic() - begun
+            left_s = spent_s / number * (len(takes) - number)
+            left = f", {done_s / spent_s:.0f} times real time, about {clock(left_s)} left"
+        doing = "transcribing" if take.labels == HEARD else f"finding {len(notes)} notes in"
+        report(f"{take.path}: {doing} {clock(seconds)} ({number + 1} of {len(takes)}{left})")
+        done_s += seconds
+        dropped: dict[str, int] = {}
+        if take.labels == HEARD:
+            checked = check_notes(transcribe(*_sound(recording)), *_sound(recording))
+            notes, dropped, ones = checked.notes, dict(checked.left_out), np.ones(len(checked.notes))
+            labels = Aligned(notes, ones > 0, ones, (), _tuning_cents(recording, notes), 0.0, 0.0, False)
+        else:
+            try:
+                labels = align(notes, *_sound(recording), take.labels, take.anchors)
+            except InputError as error:
+                raise InputError(f"{take.path}: {error}") from None
+        if not labels.notes:
+            report(f"{take.path}: no notes were found; it is left out")
+            continue
+        spans = ((max(0.0, a), min(b, seconds), why) for a, b, why in (*labels.left_out, *recording.left_out))
+        labels = replace(labels, left_out=tuple(sorted(span for span in spans if span[0] < span[1])))
+        known = take.labels in (PERFORMED, EXACT) and len({note.velocity for note in labels.notes}) > 1
+        level_db = None if known else note_levels_db(*_sound(recording), labels.notes, labels.tuning_cents)
+        yield Found(take, labels, _describe(take, notes, recording, labels, dropped), level_db)
+
+
+def _sound(recording: Recording) -> tuple[np.ndarray, int]:
+    return recording.samples, recording.sample_rate_hz
+
+
+def _fitting(take: Take, seconds: float) -> tuple[Note, ...]:
+    """The given notes of a take, those in its sound's time cut at its end; InputError if they cannot belong to it."""
+    if take.labels == HEARD:
+        return ()
+    last_s = max(note.end_s for note in take.notes)
+    what = f"{take.path}: the sound lasts {seconds:.1f} s, its notes {last_s:.1f} s"
+    if take.labels == SCORE:
+        if last_s > LONGER * seconds:
+            raise InputError(f"{what}; is this the right score?")
+        return take.notes
+    if last_s > seconds + BEYOND_S:
+        raise InputError(what + ("; are they in samples?" if last_s > IN_SAMPLES * seconds else ""))
+    inside = (replace(note, end_s=min(note.end_s, seconds)) for note in take.notes)
+    return tuple(note for note in inside if note.start_s < note.end_s)
+
+
+def _with_velocities(found: Sequence[Found], options: Options) -> tuple[Found, ...]:
+    """The takes with the velocities that were given; those measured are relative to the notes of all takes together.
+
+    One player's soft piece is soft beside a loud one, unless each recording is brought to the same level.
+    """
+    unknown = [one for one in found if one.level_db is not None]
+    notes = [note for one in unknown for note in one.notes]
+    levels = [one.level_db for one in unknown if one.level_db is not None]
+    of_take = np.concatenate([np.zeros(0), *(np.full(len(level), np.median(level)) for level in levels)])
+    louder_db = of_take - np.median(of_take) if unknown and not options.level_each else 0.0
+    measured = iter(with_velocities(notes, np.concatenate([np.zeros(0), *levels]) - of_take, louder_db))
+    told = []
+    for one in found:
+        new = one.notes if one.level_db is None else tuple(itertools.islice(measured, len(one.notes)))
+        low, middle, high = (round(v) for v in np.percentile([note.velocity for note in new], HEARD_SHARE))
+        labels, report = replace(one.labels, notes=new), replace(one.report, velocities=(low, middle, high))
+        told.append(replace(one, labels=labels, report=report))
+    return tuple(told)
+
+
+def _in_step(given: Sequence[Note], notes: Sequence[Note]) -> list[Note]:
+    """The given note that became each of the notes: those of a key keep their order."""
+    by_key: dict[int, list[Note]] = {}
+    for note in sorted(given, key=lambda note: note.start_s, reverse=True):
+        by_key.setdefault(note.pitch, []).append(note)
+    return [by_key[note.pitch].pop() for note in notes]
 
 
 def _span_s(notes: Sequence[Note]) -> float:
     return max(note.end_s for note in notes) - notes[0].start_s if notes else 0.0
 
 
-def _describe(take: Recording, checked: Checked) -> TakeReport:
-    rate, pitches = take.sample_rate_hz, [note.pitch for note in checked.notes]
-    velocities = np.percentile([note.velocity for note in checked.notes], [5, 50, 95])
-    level = np.sqrt(np.mean(take.samples**2, dtype=np.float64))
+def _kept_s(notes: Sequence[Note], seconds: float) -> tuple[float, float]:
+    """Where a recording is cut before its first and after its last note."""
+    return max(0.0, notes[0].start_s - LEAD_S), min(seconds, max(note.end_s for note in notes) + TAIL_S)
+
+
+def _describe(
+    take: Take, given: Sequence[Note], recording: Recording, labels: Aligned, dropped: dict[str, int]
+) -> TakeReport:
+    notes, rate = labels.notes, recording.sample_rate_hz
+    first_s, last_s = _kept_s(notes, len(recording.samples) / rate)
+    kept = recording.samples[round(first_s * rate) : round(last_s * rate)]
+    level_dbfs, peak_dbfs, floor_db = levels(kept, notes, rate, first_s)
+    shift_ms: tuple[float, ...] = ()
+    if take.labels in (PERFORMED, EXACT):
+        pairs = zip(notes, _in_step(given, notes), strict=True)
+        moved = [1000 * (note.start_s - label.start_s) for note, label in pairs]
+        shift_ms = tuple(np.percentile(moved, SHIFTS).round(2).tolist())
+    n_found = int(labels.found.sum())
     return TakeReport(
+        name=take.name,
         file=take.path.name,
-        seconds=len(take.samples) / rate,
-        notes=len(pitches),
-        left_out=dict(checked.left_out),
-        lowest_pitch=min(pitches),
-        highest_pitch=max(pitches),
-        velocities=(round(velocities[0]), round(velocities[1]), round(velocities[2])),
-        a4_hz=_a4_hz(take, checked.notes),
-        level_dbfs=float(20 * np.log10(level)),
-        floor_db=floor_db(take.samples, rate),
+        labels=take.labels,
+        start_s=take.span_s[0],
+        seconds=len(recording.samples) / rate,
+        used=len(notes) - n_found <= MOST_LOST * len(notes),
+        notes=len(notes),
+        found=n_found,
+        dropped=dropped,
+        left_out=labels.left_out,
+        keys={str(key): n for key, n in sorted(Counter(note.pitch for note in notes).items())},
+        velocities=(0, 0, 0),  # see `_with_velocities`
+        a4_hz=440 * 2 ** (labels.tuning_cents / 1200),
+        level_dbfs=level_dbfs,
+        peak_dbfs=peak_dbfs,
+        floor_db=floor_db,
+        offset_s=float(labels.offset_s),
+        drift_ppm=float(labels.drift_ppm),
+        shift_ms=shift_ms,
+        struck=None if take.labels == HEARD else bool(labels.struck),
     )
 
 
-def _a4_hz(take: Recording, notes: Sequence[Note]) -> float:
-    """The frequency of A4, in Hz, by the median of how far the keys that sound are from equal temperament."""
-    peaks = find_peaks(take.samples, notes_of(roll_events(notes, take.sample_rate_hz)), take.sample_rate_hz)
-    if not peaks:
-        return 440.0
-    cents = measure_frequencies(peaks, partials=8)[0]
-    return float(440.0 * 2 ** (np.median(cents[[note.pitch for note in notes]]) / 1200))
+def _tuning_cents(recording: Recording, notes: Sequence[Note]) -> float:
+    """How far a recording is tuned from A4 = 440 Hz, in cents: the median over its notes' keys."""
+    rate = recording.sample_rate_hz
+    peaks = find_peaks(recording.samples, notes_of(roll_events(notes, rate)), rate)
+    return float(np.median(measure_frequencies(peaks, partials=8)[0][[n.pitch for n in notes]])) if peaks else 0.0
 
 
-def _report_levels(reports: Sequence[TakeReport], report: Callable[[str], None]) -> None:
+def _report_levels(reports: Sequence[TakeReport], options: Options, report: Callable[[str], None]) -> None:
     loud, soft = (pick(reports, key=lambda one: one.level_dbfs) for pick in (max, min))
-    if loud.level_dbfs - soft.level_dbfs > LOUDER_DB:
-        report(f"{loud.file} is {loud.level_dbfs - soft.level_dbfs:.0f} dB louder than {soft.file}: another gain?")
+    if not options.level_each and (apart_db := loud.level_dbfs - soft.level_dbfs) > LOUDER_DB:
+        report(f"{loud.file} is {apart_db:.0f} dB louder than {soft.file}: another gain?")
     for one in reports:
         if one.floor_db < NOISE_DB:
-            report(f"{one.file}: noise {one.floor_db:.0f} dB below the music; the instrument may learn it")
+            report(f"{one.file}: noise {one.floor_db:.0f} dB below the music; the instrument will learn it")
 
 
-def _write(folder: Path, instrument: str, program: int, takes: Sequence[tuple[Recording, Sequence[Note]]]) -> Corpus:
-    """Cut the takes into pieces and write them, at one gain."""
-    longest = max(range(len(takes)), key=lambda i: _span_s(takes[i][1]))
-    cuts = []  # name, split, source, samples, notes
-    for i, (take, notes) in enumerate(takes):
-        first_s = max(0.0, notes[0].start_s - LEAD_S)
-        last_s = min(len(take.samples) / take.sample_rate_hz, max(note.end_s for note in notes) + TAIL_S)
-        parts = [(take.path.stem, "train", first_s, last_s)]
-        if i == longest:
-            middle_s = rest_s(notes)
-            parts = [
-                (take.path.stem, "train", first_s, middle_s),
-                (f"{take.path.stem}{HELD_OUT}", "valid", middle_s, last_s),
-            ]
-        cuts += [(name, split, take, *_part(take, notes, start, stop)) for name, split, start, stop in parts]
-    gain = PEAK / max(float(np.abs(samples).max()) for _, _, _, samples, _ in cuts)
-    corpus = Corpus(folder, VERSION, instrument, program, HARMONIC_RATE_HZ, "", "", "", gain, ())
-    checksums = {take.path: sha256(take.path) for take, _ in takes}
+@dataclass(frozen=True)
+class Cut:
+    """A part of a take that becomes a piece: the piece, without checksums, its notes, and its first sample.
+
+    `numbers` are those of its notes in the take.
+    """
+
+    found: Found
+    piece: Piece
+    notes: tuple[Note, ...]
+    numbers: tuple[int, ...]
+    first: int
+    gain: float
+
+
+def _cuts(one: Found, used: Sequence[Found], options: Options) -> Iterator[Cut]:
+    """The parts of a take."""
+    take, notes, seconds = one.take, one.notes, one.report.seconds
+    first_s, last_s = _kept_s(notes, seconds)
+    if options.valid:
+        split = "valid" if any(word.lower() in take.name.lower() for word in options.valid) else "train"
+        parts = [(take.name, split, first_s, last_s)]
+    elif any(other.take.split == "valid" for other in used):
+        parts = [(take.name, take.split or "train", first_s, last_s)]
+    elif one is max(used, key=lambda other: _span_s(other.notes)):
+        middle_s = rest_s(notes)
+        parts = [(take.name, "train", first_s, middle_s), (take.name + HELD_OUT, "valid", middle_s, last_s)]
+    else:
+        parts = [(take.name, "train", first_s, last_s)]
+    # Each the level of the first, where that was asked for; the gain of the corpus follows.
+    gain = 10 ** ((used[0].report.level_dbfs - one.report.level_dbfs) / 20) if options.level_each else 1.0
+    for name, split, start_s, stop_s in parts:
+        first, stop = (round(at_s * options.sample_rate_hz) for at_s in (start_s, stop_s))
+        kept = _part(notes, first, stop, options.sample_rate_hz)
+        spans = _samples([(a, b) for a, b, _ in one.report.left_out], first, stop, options.sample_rate_hz)
+        piece = Piece(name, split, stop - first, 1.0, take.path.name, "", "", "", spans, take.labels)
+        yield Cut(one, piece, tuple(kept.values()), tuple(kept), first, gain)
+
+
+def _part(notes: Sequence[Note], first: int, stop: int, rate: int) -> dict[int, Note]:
+    """The notes that begin in samples `first` to `stop`, by number, with times from there on."""
+    kept = {}
+    for number, note in enumerate(notes):
+        if first <= round(note.start_s * rate) < stop:
+            begin_s = max(0.0, note.start_s - first / rate)
+            end_s = min(note.end_s - first / rate, (stop - first) / rate)
+            if begin_s < end_s:
+                kept[number] = replace(note, start_s=begin_s, end_s=end_s)
+    return kept
+
+
+def _samples(spans_s: Sequence[tuple[float, float]], first: int, stop: int, rate: int) -> tuple[tuple[int, int], ...]:
+    """Spans in seconds as spans of samples from `first`, within it and `stop`; those that touch are joined."""
+    joined: list[tuple[int, int]] = []
+    for start_s, end_s in sorted(spans_s):
+        a, b = max(int(start_s * rate) - first, 0), min(int(np.ceil(end_s * rate)) - first, stop - first)
+        if joined and a <= joined[-1][1]:
+            a, b = joined[-1][0], max(b, joined.pop()[1])
+        if a < b:
+            joined.append((a, b))
+    return tuple(joined)
+
+
+def _write(
+    folder: Path,
+    instrument: str,
+    program: int,
+    found: Sequence[Found],
+    cuts: Sequence[Cut],
+    options: Options,
+    report: Callable[[str], None],
+) -> Corpus:
+    """Write the pieces at one gain, the notes of every take, the report and the manifest.
+
+    The sound is read again, so that no more than one recording is in memory.
+    """
+    rate = options.sample_rate_hz
+    read: tuple[Take, Recording] | None = None
+    peaks = {id(one): 10 ** (one.report.peak_dbfs / 20) for one in found}
+    gain = PEAK / max(cut.gain * peaks[id(cut.found)] for cut in cuts)
+    credit = "; ".join(sorted({cut.found.take.credit for cut in cuts} - {""}))
+    corpus = Corpus(folder, VERSION, instrument, program, rate, "", "", "", gain, (), credit)
     pieces = []
     try:
-        for name, split, take, samples, notes in sorted(cuts, key=lambda cut: cut[0]):
-            peak, path = float(np.abs(samples).max()), take.path
-            piece = Piece(name, split, len(samples), peak, path.name, checksums[path], "", "")
-            pieces.append(write_piece(corpus, piece, samples * np.float32(gain), notes))
+        for cut in sorted(cuts, key=lambda cut: cut.piece.name):
+            take = cut.found.take
+            if read is None or read[0] is not take:
+                read = take, options.read(take)
+            samples = read[1].samples[cut.first : cut.first + cut.piece.n_samples] * np.float32(cut.gain)
+            peak = max(float(np.abs(samples).max()), 1e-6)
+            piece = replace(cut.piece, peak=peak, source_sha256=sha256(take.path))
+            there = cut.found.labels.found[list(cut.numbers)].tolist()
+            pieces.append(write_piece(corpus, piece, samples * np.float32(gain), cut.notes, there))
+        for one in found:
+            labels = one.labels
+            write_notes(folder / NOTES / f"{one.take.name}.csv", labels.notes, labels.found, labels.confidence)
+            if options.click is not None:
+                path = options.click if options.click.suffix else options.click / f"{one.take.name}.wav"
+                found_s = [note.start_s for note, there in zip(one.notes, labels.found, strict=True) if there]
+                write_clicks(path, *_sound(options.read(one.take)), found_s)
+                report(f"{path}: the recording left, clicks at the notes right")
+        write_reports(folder, [one.report for one in found])
         corpus = replace(corpus, pieces=tuple(pieces))
         write_manifest(corpus)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
     return corpus
-
-
-def _part(take: Recording, notes: Sequence[Note], start_s: float, stop_s: float) -> tuple[np.ndarray, list[Note]]:
-    """The samples from one time to another, and the notes that begin in them, with times from their start."""
-    rate = take.sample_rate_hz
-    first, stop = round(start_s * rate), round(stop_s * rate)
-    samples, kept = take.samples[first:stop], []
-    for note in notes:
-        if first <= round(note.start_s * rate) < stop:
-            begin_s = max(0.0, note.start_s - first / rate)
-            end_s = min(note.end_s - first / rate, len(samples) / rate)
-            if begin_s < end_s:
-                kept.append(replace(note, start_s=begin_s, end_s=end_s))
-    return samples, kept
 
 
 def rest_s(notes: Sequence[Note]) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,7 +18,7 @@ RISE_S, BEFORE_S, SPREAD_S, FURTHEST_S, FOOT = 0.024, 0.01, 0.02, 0.08, 0.3
 SHORTEST_S = 0.03
 FALL_DB, DECAY_DB_S = 6.0, 20.0  # of a note let go, and of one that dies away while it is held
 LEVEL_FROM_S, LEVEL_TO_S = 0.03, 0.25  # after the onset
-NEAR_KEYS, MIDDLE_VELOCITY = 3, 80
+FEWEST, NEAR_KEYS, MIDDLE_VELOCITY = 5, 3, 80
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ def check_notes(heard: Sequence[Heard], samples: np.ndarray, sample_rate_hz: int
       note going on.
     - Notes with a confidence below 0.4 are left out, and those more than an octave beyond the keys of 98% of all.
     - Onsets are moved, see `rise_onset_s`, and ends, see `fall_end_s`. No note goes on when its key is struck again.
-    - Velocity v tells a note's level against those of notes within 3 keys: v = 80 at their median, and
-      40 log10(v / 80) dB above it, which is the law of SoundFont 2.
+
+    All have one velocity; `with_velocities` gives them theirs.
     """
     left_out: Counter[str] = Counter()
     sounding: list[Heard] = []
@@ -66,13 +66,10 @@ def check_notes(heard: Sequence[Heard], samples: np.ndarray, sample_rate_hz: int
             if start_s - notes[number].start_s < SHORTEST_S:
                 left_out["joined to the note before"] += 1
                 continue
-            notes[number] = Note(pitch, 1, notes[number].start_s, min(notes[number].end_s, start_s))
+            notes[number] = Note(pitch, MIDDLE_VELOCITY, notes[number].start_s, min(notes[number].end_s, start_s))
         latest[pitch] = len(notes)
-        notes.append(Note(pitch, 1, start_s, end_s))
-    levels = np.array([note_level_db(samples, sample_rate_hz, note) for note in notes])
-    velocities = velocities_of(np.array([note.pitch for note in notes]), levels)
-    told = [Note(n.pitch, v, n.start_s, n.end_s) for n, v in zip(notes, velocities.tolist(), strict=True)]
-    return Checked(tuple(told), +left_out)
+        notes.append(Note(pitch, MIDDLE_VELOCITY, start_s, end_s))
+    return Checked(tuple(notes), +left_out)
 
 
 def _goes_on(before: Heard, note: Heard, samples: np.ndarray, rate: int) -> bool:
@@ -110,7 +107,7 @@ def rise_onset_s(samples: np.ndarray, sample_rate_hz: int, pitch: int, start_s: 
     return float(time_s[i])
 
 
-def fall_end_s(samples: np.ndarray, sample_rate_hz: int, pitch: int, start_s: float, end_s: float) -> float:
+def fall_end_s(samples: np.ndarray, sample_rate_hz: int, pitch: float, start_s: float, end_s: float) -> float:
     """When a note is let go, at most `end_s`, where the transcriber hears it no more, be it for the room alone.
 
     From there on its level is 6 dB and more below the highest before, 20 dB a second granted to strings that die away.
@@ -121,23 +118,45 @@ def fall_end_s(samples: np.ndarray, sample_rate_hz: int, pitch: int, start_s: fl
     return float(time_s[np.flatnonzero(loud)[-1]])
 
 
-def note_level_db(samples: np.ndarray, sample_rate_hz: int, note: Note) -> float:
-    """Median level of a note's partials, 30 to 250 ms after its onset or to its end."""
+def note_level_db(samples: np.ndarray, sample_rate_hz: int, note: Note, cents: float = 0.0) -> float:
+    """Median level of a note's partials, 30 to 250 ms after its onset or to its end; `cents` is how it is tuned."""
     stop_s = max(note.start_s + LEVEL_FROM_S + HOP_S, min(note.end_s, note.start_s + LEVEL_TO_S))
     return float(
-        np.median(partial_level_db(samples, sample_rate_hz, note.pitch, note.start_s + LEVEL_FROM_S, stop_s)[0])
+        np.median(
+            partial_level_db(samples, sample_rate_hz, note.pitch + cents / 100, note.start_s + LEVEL_FROM_S, stop_s)[0]
+        )
     )
 
 
-def velocities_of(pitch: np.ndarray, level_db: np.ndarray) -> np.ndarray:
-    """MIDI velocities, int [N], of notes from keys [N] and levels [N]: see `check_notes`."""
-    near = np.abs(pitch[:, None] - pitch) <= NEAR_KEYS
-    middle = np.array([np.median(level_db[row]) for row in near])
-    return np.clip(np.rint(MIDDLE_VELOCITY * 10 ** ((level_db - middle) / 40)), 1, 127).astype(int)
+def note_levels_db(samples: np.ndarray, sample_rate_hz: int, notes: Sequence[Note], cents: float = 0.0) -> np.ndarray:
+    """`note_level_db` of each note [N]."""
+    return np.array([note_level_db(samples, sample_rate_hz, note, cents) for note in notes])
+
+
+def with_velocities(
+    notes: Sequence[Note], level_db: np.ndarray, louder_db: np.ndarray | float = 0.0
+) -> tuple[Note, ...]:
+    """The notes with velocities from their levels [N].
+
+    Velocity v = 80 is the median of the notes of a key or, where those are less than 5, of keys within 3 of it;
+    40 log10(v / 80) dB is how far a note lies above it, which is the law of SoundFont 2.
+
+    Args:
+        level_db: of notes of several recordings, relative to the median of the note's own recording.
+        louder_db: [N], how much louder that recording is than the others.
+    """
+    pitch, middle = np.array([note.pitch for note in notes]), np.zeros(len(notes))
+    for key in np.unique(pitch):
+        of_key = pitch == key
+        near = of_key if of_key.sum() >= FEWEST else np.abs(pitch - key) <= NEAR_KEYS
+        middle[of_key] = np.median(level_db[near])
+    velocity = np.rint(MIDDLE_VELOCITY * 10 ** ((level_db - middle + louder_db) / 40))
+    told = np.clip(velocity, 1, 127).astype(int).tolist()
+    return tuple(replace(note, velocity=v) for note, v in zip(notes, told, strict=True))
 
 
 def partial_level_db(
-    samples: np.ndarray, sample_rate_hz: int, pitch: int, start_s: float, stop_s: float
+    samples: np.ndarray, sample_rate_hz: int, pitch: float, start_s: float, stop_s: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Level of the sum of a key's first six partials in dB of full scale, every 2 ms, and those times in seconds.
 

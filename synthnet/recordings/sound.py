@@ -18,51 +18,82 @@ SHORTEST_S = 0.5
 LEFT_RIGHT = ("left", "right")
 COMB_CORRELATION = 0.5  # of two channels: below it their mean is a comb
 CLIPPED_FROM, CLIPPED_WITHIN_DB, CLIPPED_RUN = 10 ** (-1 / 20), 0.02, 3
-MOST_CLIPPED = 1e-3  # of all samples
+MOST_CLIPPED, CLIPPED_MARGIN_S = 1e-3, 0.02  # of all samples; left out on either side
+SILENT, SILENT_S = 1e-6, 0.05  # digital silence: amplitude, shortest run
+NOISE_DBFS = -90.0  # a recording whose softest 100 ms are louder has a floor of its own
+CONTENT, CONTENT_DB, CONTENT_BAND_HZ = 0.4, -140.0, 500.0  # of the rate; full scale squared per Hz, below it is nothing
 RUMBLE_HZ, RUMBLE, OFFSET = 20.0, 1e-3, 1e-3  # below this frequency: amplitude, and mean, that are taken out
 FLOOR_WINDOW_S = 0.1
 
 
 @dataclass(frozen=True)
 class Recording:
-    """float32 samples [n], full scale +-1, and a line for whatever was done to them or should be known."""
+    """float32 samples [n], full scale +-1, and a line for whatever was done to them or should be known.
+
+    `left_out` are spans in seconds that must not be learned, and why: clipping, and silence without the room's noise.
+    """
 
     path: Path
     samples: np.ndarray
     sample_rate_hz: int
     remarks: tuple[str, ...]
+    left_out: tuple[tuple[float, float, str], ...] = ()
 
 
-def read_recording(path: Path, sample_rate_hz: int, channel: str = "mean") -> Recording:
+def read_recording(
+    path: Path,
+    sample_rate_hz: int,
+    channel: str = "mean",
+    span_s: tuple[float, float | None] = (0.0, None),
+    *,
+    keep_clipped: bool = False,
+) -> Recording:
     """Read a recording of an instrument: one channel, without DC and rumble below 20 Hz, resampled (soxr, VHQ).
 
     Args:
         channel: "mean" of all, "left" or "right".
+        span_s: the part of the file to read, in seconds.
+        keep_clipped: take a recording however much of it is clipped.
 
     Raises:
         InputError: see `read_channels`; also silence, less than half a second, a rate below 8 kHz, "left" or "right" of
             a mono file, the mean of two channels that cancel each other, or more than 0.1% of the samples clipped.
     """
     channels, rate = read_channels(path)
+    channels = channels[slice(*(None if s is None else round(s * rate) for s in span_s))]
     if rate < LOWEST_RATE_HZ:
         raise InputError(f"{path}: {rate} samples a second are too few to learn from; at least {LOWEST_RATE_HZ}")
     remarks: list[str] = []
     samples = _one_channel(path, channels, channel, remarks.append)
     if len(samples) < SHORTEST_S * rate or not samples.any():
         raise InputError(f"{path}: less than {SHORTEST_S:g} s long, or silence")
-    clipped = clipped_samples(samples)
-    if clipped > MOST_CLIPPED * len(samples):
-        raise InputError(f"{path}: {100 * clipped / len(samples):.1f}% of its samples are clipped; record it softer")
-    if clipped:
-        remarks.append(f"{path}: {clipped} samples are clipped")
+    clipped = clipped_runs(samples)
+    if (n_clipped := int(np.diff(clipped).sum())) > MOST_CLIPPED * len(samples) and not keep_clipped:
+        share = f"{100 * n_clipped / len(samples):.1f}%"
+        raise InputError(
+            f"{path}: {share} of its samples are clipped; record it softer (corpus import --keep-clipped takes it so)"
+        )
+    if n_clipped:
+        remarks.append(f"{path}: {n_clipped} samples are clipped")
+    left_out = [(a / rate - CLIPPED_MARGIN_S, b / rate + CLIPPED_MARGIN_S, "clipped") for a, b in clipped.tolist()]
+    silent = [(a, b) for a, b in runs(np.abs(samples) < SILENT).tolist() if b - a >= SILENT_S * rate]
+    if silent and 20 * np.log10(softest(samples, rate)) > NOISE_DBFS:
+        left_out += [(a / rate, b / rate, "digital silence") for a, b in silent]
     hz, density = welch(samples, rate, nperseg=min(rate, len(samples)))  # without the mean
+    heard = [
+        float(hz[part[-1]])
+        for part in np.array_split(np.arange(len(hz)), hz[-1] // CONTENT_BAND_HZ)
+        if 10 * np.log10(density[part].mean() + 1e-30) > CONTENT_DB
+    ]
+    if heard and heard[-1] < CONTENT * sample_rate_hz:
+        remarks.append(f"{path}: holds nothing above {heard[-1] / 1000:.1f} kHz, nor will the instrument")
     if abs(samples.mean()) > OFFSET or np.sqrt(density[hz < RUMBLE_HZ].sum() * hz[1]) > RUMBLE:
         samples = sosfiltfilt(butter(2, RUMBLE_HZ, "high", fs=rate, output="sos"), samples).astype(np.float32)
         remarks.append(f"{path}: direct current or rumble below {RUMBLE_HZ:g} Hz was taken out")
     if rate != sample_rate_hz:
         samples = soxr.resample(samples, rate, sample_rate_hz, "VHQ")
         remarks.append(f"{path}: resampled from {rate} Hz to {sample_rate_hz} Hz")
-    return Recording(path, samples, sample_rate_hz, tuple(remarks))
+    return Recording(path, samples, sample_rate_hz, tuple(remarks), tuple(sorted(left_out)))
 
 
 def _one_channel(path: Path, channels: np.ndarray, channel: str, remark: Callable[[str], None]) -> np.ndarray:
@@ -85,21 +116,22 @@ def _one_channel(path: Path, channels: np.ndarray, channel: str, remark: Callabl
     return channels.mean(axis=1)
 
 
-def clipped_samples(samples: np.ndarray) -> int:
-    """Samples in runs of 3 or more within 0.02 dB of the peak, where that is above -1 dBFS."""
+def runs(mask: np.ndarray) -> np.ndarray:
+    """Where runs of True in [n] start and stop, int [runs, 2]."""
+    return np.flatnonzero(np.diff(np.r_[0, mask, 0].astype(np.int8))).reshape(-1, 2)
+
+
+def clipped_runs(samples: np.ndarray) -> np.ndarray:
+    """Runs of 3 or more samples within 0.02 dB of the peak, where that is above -1 dBFS: int [runs, 2]."""
     peak = float(np.abs(samples).max())
     if peak < CLIPPED_FROM:
-        return 0
-    flat = np.abs(samples) >= peak * 10 ** (-CLIPPED_WITHIN_DB / 20)
-    edges = np.flatnonzero(np.diff(np.r_[0, flat, 0].astype(np.int8)))
-    runs = edges[1::2] - edges[::2]
-    return int(runs[runs >= CLIPPED_RUN].sum())
+        return np.zeros((0, 2), int)
+    found = runs(np.abs(samples) >= peak * 10 ** (-CLIPPED_WITHIN_DB / 20))
+    return found[found[:, 1] - found[:, 0] >= CLIPPED_RUN]
 
 
-def floor_db(samples: np.ndarray, sample_rate_hz: int) -> float:
-    """How far the softest 1% of the 100 ms windows that are not digital silence lie below the RMS of all, in dB."""
-    width = round(FLOOR_WINDOW_S * sample_rate_hz)
-    n = max(1, len(samples) // width)
+def softest(samples: np.ndarray, sample_rate_hz: int) -> float:
+    """Root mean square of the 100 ms windows, not digital silence, than which 1% are softer."""
+    n = max(1, len(samples) // round(FLOOR_WINDOW_S * sample_rate_hz))
     power = np.array([float(np.mean(part.astype(np.float64) ** 2)) for part in np.array_split(samples, n)])
-    power = power[power > 0]
-    return float(10 * np.log10(power.mean() / np.percentile(power, 1)))
+    return float(np.sqrt(np.percentile(power[power > SILENT**2], 1))) if (power > SILENT**2).any() else SILENT

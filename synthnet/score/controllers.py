@@ -12,8 +12,10 @@ significant one to 0.
 
 from __future__ import annotations
 
+import bisect
 import math
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import Literal
 
 import numpy as np
@@ -157,6 +159,11 @@ class ChannelControllers:
             known = control in DATA_ENTRY and self._selected == NO_PARAMETER  # it has no effect anywhere
         self._keep(now_s)
         return known
+
+    def forget(self, before_s: float) -> None:
+        """Drop the steps that do not count from a time on, also from the counts; memory stays bounded."""
+        for curve in self._curves.values():
+            del curve[: max(0, bisect.bisect(curve, before_s, key=itemgetter(0)) - 1)]
 
     def controls(self) -> Controls:
         """The controls up to now."""

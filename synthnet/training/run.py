@@ -19,11 +19,12 @@ from tqdm import tqdm
 from synthnet import __version__
 from synthnet.corpus.corpus import Corpus
 from synthnet.evaluation.plots import plot_training
-from synthnet.files import InputError, only_one, parse_json
+from synthnet.files import InputError, commit, only_one, parse_json
 from synthnet.models import HarmonicConfig, ModelConfig
 from synthnet.models.checkpoint import Checkpoint
 from synthnet.text import clock
-from synthnet.training.settings import Span, TrainingConfig, has_run
+from synthnet.training.resident import ResidentTrainer
+from synthnet.training.settings import PRECISION, Span, TrainingConfig, has_run
 from synthnet.training.tasks import TASKS, Task
 from synthnet.training.trainer import Trainer
 
@@ -55,18 +56,6 @@ def part_processes() -> None:
         dist.destroy_process_group()
 
 
-def choose_device(name: str) -> torch.device:
-    """The device of this name, or for "auto" a GPU if there is one; InputError if it cannot be used."""
-    try:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError):
-        raise InputError(f"device {name!r} is not here; auto, cpu or cuda may be") from None
-    if device.type not in ("cpu", "cuda"):
-        raise InputError(f"device {name!r} cannot be trained on; auto, cpu or cuda can")
-    return device
-
-
 def train_run(
     folder: Path,
     corpora: Sequence[Corpus],
@@ -77,9 +66,11 @@ def train_run(
     device: torch.device,
     resume: bool = False,
     start: Checkpoint | None = None,
+    precision: str = PRECISION,
     evaluate_every: Span | None = None,
     evaluation_seconds: int = EVALUATION_SECONDS,
     workers: int = 0,
+    stop_now: Callable[[float], bool] = lambda needed_s: False,
     say: Callable[[str], None],
 ) -> None:
     """Train in a folder until the span is over, showing progress; curves are drawn at the end, also of a stopped run.
@@ -87,8 +78,10 @@ def train_run(
     Args:
         device: harmonic instruments learn on the processor whatever it is.
         start: of `read_start`; default: fresh weights.
+        precision: of activations on a GPU, see `ResidentTrainer`.
         evaluate_every: default: 5 minutes, or the paper's 20 epochs if the span is in epochs.
         evaluation_seconds: generated for each instrument in an evaluation (the paper: 1).
+        stop_now: whether to stop and save, given the seconds that the longest evaluation took until now.
 
     Raises:
         InputError: no validation piece; a folder that holds a run or where another process trains; see `Trainer.run`.
@@ -116,7 +109,11 @@ def train_run(
             provenance(corpora) | (dict(start.training) if start else {}),
             {**(start.weights if start else {}), **task.measured},
         )
-        trainer = Trainer(
+        options: dict[str, Any] = {"workers": workers}
+        kind = Trainer
+        if config.kind == ModelConfig.kind and device.type == "cuda" and not training.muon:
+            kind, options = ResidentTrainer, {"precision": precision}
+        trainer = kind(
             folder,
             begin,
             training,
@@ -124,7 +121,7 @@ def train_run(
             device=torch.device("cpu") if config.kind in CPU_ONLY else device,
             resume=resume,
             span=span,
-            workers=workers,
+            **options,
         )
         if evaluate_every is None:
             evaluate_every = EVALUATIONS if span.epochs is None else PAPER_EVALUATIONS
@@ -136,6 +133,7 @@ def train_run(
                 on_step=monitor.show,
                 validate=monitor.validate,
                 validate_now=monitor.is_due,
+                stop_now=lambda: stop_now(monitor.longest_s),
             )
         finally:
             monitor.bar.close()
@@ -160,8 +158,8 @@ def training_rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def training_samples(corpora: Sequence[Corpus]) -> int:
-    """Samples of an epoch: those in the training split of all corpora."""
-    return sum(piece.n_samples for corpus in corpora for piece in corpus.split("train"))
+    """Samples of an epoch: those in the training split of all corpora that are not left out."""
+    return sum(b - a for corpus in corpora for piece in corpus.split("train") for a, b in piece.kept)
 
 
 def provenance(corpora: Sequence[Corpus]) -> dict[str, Any]:
@@ -173,6 +171,7 @@ def provenance(corpora: Sequence[Corpus]) -> dict[str, Any]:
     return {
         "synthnet": __version__,
         "torch": torch.__version__,
+        "commit": commit(),
         "corpora": [
             {name: getattr(corpus, name) for name in facts}
             | {s: {piece.name: piece.audio_sha256 for piece in corpus.split(s)} for s in ("train", "valid")}
@@ -180,6 +179,7 @@ def provenance(corpora: Sequence[Corpus]) -> dict[str, Any]:
         ],
         # Not among the facts of the corpora, by which a resumed run, perhaps an older one, recognises them.
         "ranges": [{"lowest_pitch": min(heard), "highest_pitch": max(heard)} for heard in pitches],
+        "credits": [corpus.credit for corpus in corpora],
     }
 
 
@@ -195,6 +195,7 @@ class Monitor:
         self.every_s = 60 * (every.minutes or math.inf)
         self.next_s = self.every_s + trainer.elapsed_s
         self.begun: tuple[float, int, float] | None = None
+        self.longest_s = 0.0  # of an evaluation
         self.bar = tqdm(
             total=100,
             bar_format="{percentage:3.0f}%|{bar}| {postfix}",
@@ -243,4 +244,6 @@ class Monitor:
         network.train()
         self.bar.clear()
         self.say(f"step {self.trainer.step}: {validation.line}")
-        return {**validation.figures, "evaluation_s": time.monotonic() - begun}
+        took_s = time.monotonic() - begun
+        self.longest_s = max(self.longest_s, took_s)
+        return {**validation.figures, "evaluation_s": took_s}

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL, DEFAULT_PRESET = "synthnet", "cpu"
 PAPER_EPOCHS = 200
+PRECISION = "float16"
 LEARNING_RATE_END = 0.05  # share of the learning rate left when annealing ends
 FOLLOWING = {
     "model",
@@ -48,6 +49,9 @@ class TrainingConfig(Checked):
 
 
 PAPER = TrainingConfig()
+GPU = TrainingConfig(
+    n_predicted=65_536, warmup_steps=200, ema_decay=0.995, anneal_minutes=9.0
+)  # the paper's in minutes
 CPU = TrainingConfig(
     learning_rate=4e-3, muon=True, weight_decay=0.0, matrix_decay=0.5, n_predicted=4_000, warmup_steps=100,
     ema_decay=0.98, anneal_minutes=12.0,
@@ -62,10 +66,11 @@ RECIPES = {"cpu": CPU, "harmonic": HARMONIC, "tiny": TINY}  # of other presets, 
 
 @dataclass(frozen=True)
 class RunSettings(Checked):
-    """Settings of a run that do not change the computation of a step."""
+    """Settings of a run that a resumed one may change."""
 
     rate: int | None = within(1, 10**6, None)  # sample rate in Hz of the default corpus
     workers: int = within(0, 256, 0)  # processes that prepare slices
+    precision: str = PRECISION  # of the paper's networks on a GPU: float16, bfloat16 or float32
     evaluate_every: str | None = None  # length between validations, as in 5min, 500steps or 20epochs
 
 
@@ -139,12 +144,20 @@ def training_config(recipe: str, **changes: Any) -> TrainingConfig:
 
 
 def fresh_settings(
-    model: str | None, preset: str | None, n_instruments: int, overrides: Mapping[str, Any]
+    model: str | None,
+    preset: str | None,
+    n_instruments: int,
+    overrides: Mapping[str, Any],
+    base: TrainingConfig | None = None,
 ) -> tuple[ModelConfig | HarmonicConfig, TrainingConfig]:
-    """Config and recipe of a model (None: SynthNet) with fresh weights; `overrides` are fields of either."""
+    """Config and recipe of a model (None: SynthNet) with fresh weights; `overrides` are fields of either.
+
+    Args:
+        base: the recipe to change; default: that of the preset.
+    """
     shape, changes = split_settings(model, overrides)
     recipe = recipe_name(model, preset)
-    training = training_config(recipe, **changes)
+    training = training_config(recipe, **changes) if base is None else dataclasses.replace(base, **changes)
     if model == HarmonicConfig.kind:
         return HarmonicConfig.from_dict(shape), training
     styles = n_instruments if n_instruments > 1 else 0

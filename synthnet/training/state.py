@@ -103,6 +103,11 @@ class RunState:
             self.load()
 
     @property
+    def precision(self) -> str:
+        """Precision of the products of a step, for the record."""
+        return "float32"
+
+    @property
     def slices_per_step(self) -> int:
         """Slices in a step of all processes."""
         return self.training.batch * self.world
@@ -137,6 +142,8 @@ class RunState:
             "steps": self.step,
             "samples": self.samples,
             "elapsed_s": round(self.elapsed_s, 1),
+            "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu",
+            "precision": self.precision,
             "settings": dataclasses.asdict(self.training),
         }
         weights = arrays_of(self.average.state_dict())

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from synthnet.corpus.corpus import FULL_SCALE, Corpus
 from synthnet.corpus.slices import NoteSlices, SliceDataset, piece_notes, recordings_of
 from synthnet.evaluation.cqt import rmse_cqt_at_floors
-from synthnet.evaluation.free_run import free_run
+from synthnet.evaluation.free_run import seconds_at, spread_places
 from synthnet.evaluation.likelihood import fit, split_floor_nats
 from synthnet.files import InputError
 from synthnet.generation.harmonic import HarmonicPlayer, Part
@@ -66,10 +66,8 @@ def autoregressive_task(
     def validate(network: Network) -> Validation:
         found = fit(network, corpora, n_slices=16)
         one_hot = np.eye(len(corpora)) if config.styles else [None]
-        runs = [
-            free_run(network, corpus, evaluation_seconds, instruments=style)
-            for corpus, style in zip(corpora, one_hot, strict=True)
-        ]
+        played = zip(corpora, one_hot, strict=True)
+        runs = seconds_at(network, [spread_places(corpus, evaluation_seconds, style) for corpus, style in played])
         figures = {
             "valid_nll": found.nll,
             "dither_floor": floor["valid"],
@@ -115,7 +113,8 @@ def harmonic_task(
 
     def validate(network: torch.nn.Module) -> Validation:
         sound = HarmonicPlayer(config, arrays_of(network.state_dict()), rate).play(part, 0, len(reference))
-        at_80, at_50 = rmse_cqt_at_floors(reference, sound, rate).mean(axis=1).tolist()
+        theirs, mine = (piece.measured(samples, rate) for samples in (reference, sound))
+        at_80, at_50 = rmse_cqt_at_floors(theirs, mine, rate).mean(axis=1).tolist()
         line = f"{piece.name}: RMSE-CQT {at_80:.2f} dB, {at_50:.2f} dB with the floor at -50 dB"
         return Validation({"rmse_cqt_db": at_80, "rmse_cqt_50_db": at_50}, line)
 

@@ -45,6 +45,7 @@ class Trainer(RunState):
         on_step: Callable[[float, float, float], None],
         validate: Callable[[Any], dict[str, float]],
         validate_now: Callable[[int, float], bool],
+        stop_now: Callable[[], bool] = lambda: False,
     ) -> None:
         """Train until a step or a time (of the whole run, resumed parts included) is reached.
 
@@ -54,22 +55,20 @@ class Trainer(RunState):
             validate: figures of the averaged model; the lowest "rmse_cqt_db" among them is the best checkpoint.
                 Rank 0 alone calls it, and once more at the end.
             validate_now: whether to validate after (step, elapsed seconds).
+            stop_now: whether to stop before the next step, as after a signal.
 
         Raises:
-            Interrupted: SIGINT or SIGTERM came; the state is saved.
+            Interrupted: SIGINT or SIGTERM came, or `stop_now` said so; the state is saved.
             InputError: the loss is not finite; the checkpoints saved before stay as they were.
         """
-        self.network.compile_loss()
-        module: torch.nn.Module = LossModule(self.network)
-        if self.world > 1:
-            module = DistributedDataParallel(module, static_graph=True)
+        module = self.prepare()
         begun, last_saved, validated_at = time.monotonic() - self.elapsed_s, time.monotonic(), -1
         recent: deque[tuple[float, float]] = deque(maxlen=LOSSES_AVERAGED)
         with stop_on_signals() as stopped:
             for batch in self.batches():
                 self.elapsed_s = time.monotonic() - begun
                 share = max(self.step / until_step if until_step else 0.0, self.elapsed_s / until_s if until_s else 0.0)
-                finish, interrupted, elapsed_s = self.agree(share >= 1.0, stopped(), self.elapsed_s)
+                finish, interrupted, elapsed_s = self.agree(share >= 1.0, stopped() or stop_now(), self.elapsed_s)
                 if finish or interrupted:
                     break
                 loss, error = self.train_step(module, batch, elapsed_s)
@@ -100,6 +99,12 @@ class Trainer(RunState):
         if interrupted:
             raise Interrupted(f"{self.folder}: stopped at step {self.step} and saved; --resume goes on from there")
 
+    def prepare(self) -> torch.nn.Module:
+        """What `train_step` takes, compiled and for all processes; called once, before the first step."""
+        self.network.compile_loss()
+        module = LossModule(self.network)
+        return DistributedDataParallel(module, static_graph=True) if self.world > 1 else module
+
     def batches(self) -> Iterator[dict[str, Tensor]]:
         """Batches of this process from the present step on, endlessly."""
         size = self.training.batch
@@ -127,13 +132,20 @@ class Trainer(RunState):
         losses.total.backward()
         for optimiser in self.optimisers.values():
             optimiser.step()
+        self.average_weights()
+        return Losses(*(loss.detach() for loss in losses))
+
+    @torch.no_grad()
+    def average_weights(self) -> None:
+        """After a step, let the averaged model follow, if it is due."""
         if self.training.ema_decay and (self.step + 1) % EMA_EVERY_STEPS == 0:
             updates = (self.step + 1) // EMA_EVERY_STEPS
             decay = min(self.training.ema_decay, (1 + updates) / (10 + updates))  # follows closely at first
-            with torch.no_grad():
-                for mean, value in zip(self.average.parameters(), self.network.parameters(), strict=True):
-                    mean.lerp_(value, 1 - decay)
-        return Losses(*(loss.detach() for loss in losses))
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
+
+    @property
+    def precision(self) -> str:
+        return "bfloat16" if self.device.type == "cuda" else "float32"
 
     def agree(self, finish: bool, interrupted: bool, elapsed_s: float) -> tuple[bool, bool, float]:
         """Rank 0's decision and clock, so that all processes do the same."""

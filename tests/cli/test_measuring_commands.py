@@ -14,7 +14,7 @@ import torch
 from conftest import SMALL, Run, fault, small_weights
 from fuzz import damaged_bytes
 
-from synthnet.audio.files import write_audio
+from synthnet.audio.files import read_audio, write_audio
 from synthnet.corpus.corpus import Corpus
 from synthnet.models import build_model, preset_config
 from synthnet.models.checkpoint import Checkpoint, arrays_of, load_checkpoint, save_checkpoint
@@ -36,9 +36,15 @@ def network(tmp_path: Path) -> Path:
 
 def test_evaluate_prints_figures_and_keeps_them(run: Run, network: Path, tiny_corpus: Corpus, tmp_path: Path) -> None:
     words = ["evaluate", network, "--corpus", tiny_corpus.folder, "--seconds", 2]
-    evaluated = run(*words, "--piece-seconds", 3, "--json", "--plot", "e.png", "--keep")
+    (tmp_path / "other").mkdir()
+    write_audio(tmp_path / "other" / "tiny_prelude.wav", np.ones(RATE, np.float32) / 9, RATE)
+    evaluated = run(*words, "--piece-seconds", 3, "--json", "--plot", "e.png", "--keep", "--audio", "o=other")
     assert evaluated.status == 0, evaluated.err
     figures = json.loads(evaluated.out)
+    assert list(figures["systems"]) == ["sample", "mean", "o", "reference"]
+    assert figures["systems"]["mean"]["tiny_prelude"]["rmse_cqt_db"] == pytest.approx(
+        figures["pieces"][0]["expectation"]["rmse_cqt_db"]
+    )
     assert figures["excess"] == pytest.approx(figures["valid_nll"] - figures["dither_floor"])
     assert figures["seconds"] == 2
     (piece,) = figures["pieces"]
@@ -61,9 +67,31 @@ def test_evaluate_measures_a_harmonic_instrument_beside_its_baselines(
     save_checkpoint(tmp_path / "h.safetensors", Checkpoint(SMALL, 44_100, ("trumpet",), {}, small_weights()))
     words = ["evaluate", "h.safetensors", "--corpus", tiny_corpus.folder]
     figures = json.loads(run(*words, "--json").out)
-    assert list(figures) == ["network", "static partials", "sampler"]
+    assert list(figures) == ["network", "static partials", "sampler", "reference"]
     assert figures["sampler"]["tiny_prelude"]["rmse_cqt_db"] < figures["network"]["tiny_prelude"]["rmse_cqt_db"]
-    assert f"{figures['sampler']['tiny_prelude']['log_spectral_db']:.2f}" in run(*words).out
+    assert (figures["reference"]["tiny_prelude"]["rmse_cqt_db"], figures["reference"]["tiny_prelude"]["f0_cents"]) == (
+        0,
+        0,
+    )
+
+    # Another program's files: the reference itself at half the level in two trainings, one with faint noise.
+    (piece,) = tiny_corpus.split("valid")
+    sound = read_audio(tiny_corpus.audio_path(piece)).samples / 2
+    noise = 1e-3 * np.random.default_rng(0).standard_normal(len(sound)).astype(np.float32)
+    for name, samples in (("one", sound), ("two", sound + noise)):
+        (tmp_path / name).mkdir()
+        write_audio(tmp_path / name / "tiny_prelude.wav", samples, RATE)
+    others = ["--audio", "other=one", "--audio", "other=two"]
+    found = json.loads(run(*words, *others, "--json").out)
+    exact, noisy = (training["tiny_prelude"]["rmse_cqt_db"] for training in found["other"]["trainings"])
+    assert exact < noisy
+    assert found["other"]["over_trainings"]["rmse_cqt_db"][0] == pytest.approx((exact + noisy) / 2)
+    assert found["network"] == figures["network"]
+    shown = run(*words, *others).out
+    assert f"{figures['sampler']['tiny_prelude']['log_spectral_db']:.2f}" in shown
+    assert "mean of 2 trainings" in shown
+    fault(run(*words, "--audio", "other=nowhere"), "--audio other=nowhere")
+    fault(run(*words, "--audio", "other=."), "no tiny_prelude.wav")
 
 
 def test_errors_of_evaluate(run: Run, network: Path, tiny_corpus: Corpus) -> None:

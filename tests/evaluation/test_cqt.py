@@ -160,7 +160,7 @@ class TestRmseCqt:
 
     def test_each_second_stands_alone(self) -> None:
         a, b = noise(2 * RATE, 3), noise(2 * RATE, 4)
-        a[RATE:] /= 1000
+        a[RATE:] /= 100
         alone = [rmse_db(a[:RATE], b[:RATE], RATE)[0], rmse_db(a[RATE:], b[RATE:], RATE)[0]]
         assert rmse_db(a, b, RATE).tolist() == alone
 
@@ -177,6 +177,19 @@ class TestRmseCqt:
         assert 0 < rmse_db(silence, dither(RATE, np.random.default_rng(7)), RATE)[0] < 3
         low_c = np.sin(2 * np.pi * 32.703 * np.arange(RATE) / RATE).astype(np.float32)
         assert cqt_decibels(silence, low_c, RATE)[1][0, 16] == pytest.approx(0, abs=0.1)
+
+    def test_what_sounds_in_a_silent_second_of_the_reference_counts(self) -> None:
+        """The second is measured as it would be beside the reference's maximum, which is in the first."""
+        tone = np.sin(2 * np.pi * 440 * np.arange(2 * RATE) / RATE).astype(np.float32)
+        reference = 0.1 * tone * np.repeat([1, 0], RATE).astype(np.float32)
+        quiet, loud = (
+            rmse_db(reference, reference + level * (tone - 10 * reference), RATE)[1] for level in (1e-3, 1e-2)
+        )
+        magnitudes = written_out_cqt(0.01 * tone[RATE:], RATE, HOP)
+        top = written_out_cqt(reference[:RATE], RATE, HOP).max()
+        decibels = 20 * np.log10(np.maximum(magnitudes / top, 1e-4))
+        assert loud == pytest.approx(np.sqrt(np.mean((decibels + 80) ** 2)), abs=0.1)
+        assert loud > quiet > 5
 
     def test_higher_rates_give_the_figures_of_16_khz(self) -> None:
         reference, test = render(56, PRELUDE), render(56, [pitch + 5 for pitch in PRELUDE])

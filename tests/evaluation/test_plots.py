@@ -55,7 +55,7 @@ class TestPlotComparison:
     def test_writes_a_png_for_a_readme(self, tmp_path: Path) -> None:
         path = tmp_path / "made" / "a.png"
         plot_comparison(path, tone(2), tone(2, 445), RATE, "Title", [Note(69, 64, 0.0, 2.0)])
-        assert png_size(path) == (1400, 900)
+        assert png_size(path) == (1400, 1100)
         assert [file.name for file in path.parent.iterdir()] == ["a.png"]
 
     def test_shows_both_sounds_and_their_difference(self, drawn: list[Figure]) -> None:
@@ -99,7 +99,7 @@ class TestPlotComparison:
 
     def test_notes_lie_at_their_fundamentals(self, drawn: list[Figure]) -> None:
         notes = [Note(69, 64, 0.25, 0.5), Note(48, 64, 0.75, 1.5)]
-        plot_comparison(Path("a.png"), tone(1), tone(1), RATE, notes=iter(notes))
+        plot_comparison(Path("a.png"), tone(1), tone(1), RATE, notes=notes)
         lines = [collection.get_segments()[0].tolist() for collection in drawn[0].axes[2].collections[:2]]
         assert lines == [[[0.25, 69], [0.5, 69]], [[0.75, 48], [1.5, 48]]]
 

@@ -53,3 +53,10 @@ def test_notebook_runs_and_plays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     outputs = [output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", ())]
     assert sum("<audio" in data.get("text/html", "") for data in outputs) == 6
     assert sum("image/png" in data for data in outputs) == 1
+
+
+def test_time_series_is_forecast_beside_its_baselines() -> None:
+    printed = run_example("timeseries.py", "--steps", 2, "--paths", 3, "--weeks", 1)
+    lines = {line.split("  ")[0]: line for line in printed.splitlines() if "mean absolute error" in line}
+    assert set(lines) == {"SynthNet", "seasonal naive", "exponential smoothing"} or len(lines) == 3
+    assert "error  468 MW" in lines["seasonal naive"]

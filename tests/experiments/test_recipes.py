@@ -22,7 +22,7 @@ from synthnet.evaluation.pieces import evaluate
 from synthnet.experiments import runner as experiments
 from synthnet.experiments.machine import Machine
 from synthnet.experiments.recipe import CONFIG_NAME, chosen_runs, read_recipe
-from synthnet.experiments.results import Results, RunResult, as_markdown, write_results
+from synthnet.experiments.results import Results, RunResult, as_markdown, pooled_table, write_results
 from synthnet.models import MODELS, PRESETS, preset_config
 from synthnet.models.checkpoint import load_checkpoint
 from synthnet.score.general_midi import INSTRUMENTS
@@ -317,6 +317,22 @@ def test_faults_of_the_command(run: Run, tiny: Path, tmp_path: Path) -> None:
     fault(run("recipe", "run", tiny, "--scale", "big"), "no scale 'big'; there are cpu")
     fault(run("recipe", "run", tiny, "--only", "modle=synthnet"), "--only modle=synthnet", "model")
     fault(run("recipe", "run", tiny, "--only", "model=tuba"), "model is one of deepvoice, synthnet, wavenet")
+
+
+def test_trainings_with_several_seeds_are_pooled_over_trainings() -> None:
+    found = json.loads((FOLDER / "figure4" / "results" / "results.json").read_text("utf-8"))
+    one = RunResult(**found["runs"][2])
+    assert pooled_table([one]) is None
+    runs = []
+    for seed, excess in enumerate((1.0, 2.0)):
+        final = {"trumpet": {**one.final["trumpet"], "excess": excess, "rmse_cqt_ci95_db": 99.0}}
+        axes = {"instrument": "trumpet", "model": "synthnet", "seed": f"seed={seed}"}
+        runs.append(dataclasses.replace(one, axes=axes, final=final))
+    row = str(pooled_table(runs)).splitlines()[-1]
+    interval = T_95 * statistics.stdev((1.0, 2.0)) / math.sqrt(2)  # of two trainings, whatever their seconds
+    assert row.startswith(f"| synthnet | trumpet | 2 | 1.50 ± {interval:.2f} | ")
+    same = one.final["trumpet"]["rmse_cqt_db"]
+    assert f"| {same:.2f} ± 0.00 |" in row
 
 
 @pytest.mark.parametrize("folder", sorted(path.parent for path in FOLDER.glob("*/results/*/results.json")), ids=str)

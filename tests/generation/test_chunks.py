@@ -73,6 +73,14 @@ def test_cuts_increase() -> None:
         assert (np.diff(cuts) > 20 * RATE / 9 / 2).all()
 
 
+def test_a_gpu_takes_more_and_shorter_chunks() -> None:
+    with torch.device("meta"):  # as any that is no CPU
+        network = build_model(preset_config("synthnet", "L24"))  # its warm-up is a second
+    assert chunks_that_pay(network, 1, 8 * RATE, RATE) == 4
+    assert chunks_that_pay(network, 10, 600 * RATE, RATE) == 12
+    assert chunks_that_pay(network.to_empty(device="cpu"), 1, 8 * RATE, RATE) == 1
+
+
 def test_chunking_pays_for_long_pieces_of_few_tracks() -> None:
     network = score_reader()
     assert chunks_that_pay(network, 1, 3 * RATE, RATE) == 1

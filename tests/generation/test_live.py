@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from conftest import SMALL, small_weights
 
 from synthnet.generation.harmonic import HarmonicPlayer, Part
-from synthnet.generation.live import LiveInstrument, play_score
+from synthnet.generation.live import LiveInstrument, Struck, play_score
 from synthnet.generation.streams import Stream, generate
 from synthnet.models import build_model, preset_config
 from synthnet.models.checkpoint import Checkpoint, arrays_of
 from synthnet.models.envelopes import make_notes
+from synthnet.score.controllers import Controls
 from synthnet.score.notes import Note, Score, Track
 from synthnet.score.roll import RollEvents, roll_events
 
@@ -69,6 +72,44 @@ def test_a_harmonic_instrument_played_live_sounds_as_if_the_notes_had_been_known
     np.testing.assert_allclose(np.concatenate(heard), expected, atol=1e-6)
 
 
+def test_bends_from_block_to_block_are_those_of_the_whole() -> None:
+    rng, config = np.random.default_rng(1), dataclasses.replace(SMALL, vibrato_cents=30.0)
+    curves = {
+        "pitch": tuple((t, float(rng.uniform(-2, 2))) for t in np.sort(rng.uniform(0.1, 0.8, 60)).tolist()),
+        "vibrato": ((0.3, 0.7), (0.6, 0.2)),
+        "gain": ((0.2, 0.5), (0.5, 1.2)),
+    }
+    onset = np.sort(rng.integers(0, 10_000, 12))
+    part = Part(make_notes(rng.integers(40, 90, 12), np.full(12, 90), onset, onset + 3_000, RATE), Controls(**curves))
+    live = LiveInstrument(Checkpoint(config, RATE, ("piano",), {}, small_weights()), block_samples=77)
+    live.struck = [Struck(*row) for row in zip(*(x.tolist() for x in (*part.notes, onset)), strict=True)]
+    heard = []
+    for _ in range(190):
+        until_s = (live.position + 77) / RATE  # what comes later is not known yet
+        live.controls = Controls(**{kind: tuple(x for x in curve if x[0] < until_s) for kind, curve in curves.items()})
+        heard.append(live.read())
+    expected = HarmonicPlayer(config, small_weights(), RATE).play(part, 0, 190 * 77)
+    assert np.abs(expected).max() > 0.01
+    np.testing.assert_allclose(np.concatenate(heard), expected, atol=2e-6)
+
+
+def test_a_stolen_note_fades_out_within_10_ms() -> None:
+    live = LiveInstrument(Checkpoint(SMALL, RATE, ("piano",), {}, small_weights()), block_samples=80)
+    live.note_on(60)
+    live.note_on(67, at=100)
+    parts = [Part(live.notes.take(np.array([number]))) for number in (0, 1)]
+    heard = [live.read() for _ in range(5)]
+    live.steal(1)
+    live.steal(1)  # not while another one fades
+    heard += [live.read() for _ in range(5)]
+    assert [note.pitch for note in live.struck] == [67]
+    player = HarmonicPlayer(SMALL, small_weights(), RATE)
+    first, second = (player.play(part, 0, 800) for part in parts)
+    ramp = np.clip(1 - (np.arange(800) - 400) / (0.01 * RATE), 0, 1)
+    assert np.abs(first[400:]).max() > 0.01
+    np.testing.assert_allclose(np.concatenate(heard), first * ramp + second, atol=1e-6)
+
+
 def test_memory_does_not_grow_with_the_notes_played(checkpoint: Checkpoint) -> None:
     live = LiveInstrument(checkpoint, block_samples=512)
     for number in range(30):
@@ -109,7 +150,7 @@ def test_a_score_block_by_block_is_the_score_in_one_go(checkpoint: Checkpoint) -
 
 
 def test_a_key_that_is_struck_again_within_5_ms_can_be_let_go() -> None:
-    """It sounds 5 ms after the release before; until then it is down, though it does not sound yet."""
+    """It sounds 5 ms after the release before; until then it is down, though it does not sound yet, and struck once."""
     live = LiveInstrument(Checkpoint(SMALL, RATE, ("piano",), {}, small_weights()))
     live.note_on(60)
     live.read()
@@ -119,6 +160,6 @@ def test_a_key_that_is_struck_again_within_5_ms_can_be_let_go() -> None:
     live.note_on(62, at=1_000)
     live.note_off(62, at=900)  # it is up then
     live.note_off(60)
-    assert live.notes.onset.tolist() == [0, 256 + 80, 337 + 80, 418 + 80, 1_000]
-    assert live.notes.release.tolist()[:4] == [256, 337, 418, 499]
-    assert live.notes.release[4] > 2**60
+    assert live.notes.onset.tolist() == [0, 256 + 80, 1_000]
+    assert live.notes.release.tolist()[:2] == [256, 337]
+    assert live.notes.release[2] > 2**60

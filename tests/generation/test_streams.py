@@ -14,11 +14,10 @@ from synthnet.audio.files import read_audio
 from synthnet.audio.mulaw import decode_mu_law
 from synthnet.generation import streams as streams_module
 from synthnet.generation.chunks import generate_in_chunks
-from synthnet.generation.engine import TorchEngine
 from synthnet.generation.library import Seat
 from synthnet.generation.render import Rendering, Settings, render_score, rendering_samples
-from synthnet.generation.streams import Stream, generate, rolls_of
-from synthnet.models import MODELS, Network, build_model, preset_config
+from synthnet.generation.streams import Stream, generate
+from synthnet.models import Network, build_model, preset_config
 from synthnet.models.checkpoint import Checkpoint, Voice, arrays_of
 from synthnet.score.controllers import Controls
 from synthnet.score.notes import Note, Score, Track
@@ -34,25 +33,6 @@ def network_of(model: str = "synthnet", **changes: int) -> Network:
     with torch.no_grad():  # sharper than a fresh network, so that the score and the past matter
         network.head.logits.weight.mul_(8)
     return network.eval().requires_grad_(False)
-
-
-@pytest.mark.parametrize("velocity", [False, True])
-@pytest.mark.parametrize("model", MODELS)
-def test_teacher_forced_logits_equal_the_full_pass_over_a_passage(model: str, velocity: bool) -> None:
-    network = network_of(model, velocity=velocity)
-    field, n = network.config.receptive_field, 600
-    roll = rolls_of(network, [EVENTS, EVENTS], -field, n - 1)
-    x = torch.randint(0, 256, (2, field - 1 + n), generator=torch.Generator().manual_seed(0))
-    # Full pass: input t of these arrays is sample and frame t - field; its outputs are samples 0 to n - 1.
-    past = torch.cat([torch.full((2, 1), 128), x], dim=1)[:, : field - 1 + n]
-    full = network(past, roll)
-    engine = TorchEngine(network)
-    engine.prime(past[:, :field], roll[:, :, :field], None)
-    terms = network.condition(roll, None, [n] * (1 + len(network.stack)))
-    given = past[:, field - 1 :]
-    stepped = torch.stack([network.step(given[:, t], terms.at(t), engine.cache) for t in range(n)], dim=2)
-    assert full.shape == (2, 256, n)
-    torch.testing.assert_close(stepped, full, rtol=1e-4, atol=1e-4)
 
 
 def test_same_seed_same_audio_other_seed_other_audio() -> None:

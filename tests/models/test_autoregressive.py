@@ -128,21 +128,6 @@ def test_first_output_sees_the_oldest_input(model: str) -> None:
 
 
 @pytest.mark.parametrize(("model", "changes"), VARIANTS)
-def test_cached_steps_equal_the_full_pass(model: str, changes: dict[str, int]) -> None:
-    network = small_network(model, changes)
-    n_predicted, past = 60, network.config.receptive_field - 1
-    inputs = inputs_for(network.config, n_predicted)
-    full = network(**inputs)
-    history = {name: value if name == "instruments" else value[..., :past] for name, value in inputs.items()}
-    cache = network.prime(**history)
-    samples = [n_predicted] * (1 + len(network.stack))
-    conditioning = network.condition(inputs["roll"], inputs.get("instruments"), samples)
-    for t in range(n_predicted):
-        step = network.step(inputs["x"][:, past + t], conditioning.at(t), cache)
-        torch.testing.assert_close(step, full[:, :, t], rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize(("model", "changes"), VARIANTS)
 def test_gradient_reaches_every_parameter(model: str, changes: dict[str, int]) -> None:
     network = small_network(model, changes)
     inputs = inputs_for(network.config, 50)

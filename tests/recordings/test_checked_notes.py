@@ -9,11 +9,13 @@ from synthnet.recordings.notes import (
     check_notes,
     dip_db,
     fall_end_s,
+    note_levels_db,
     partial_level_db,
     rise_onset_s,
-    velocities_of,
+    with_velocities,
 )
 from synthnet.recordings.transcribe import Heard
+from synthnet.score.notes import Note
 
 RATE = 16_000
 
@@ -77,7 +79,8 @@ def test_uncertain_notes_and_keys_far_away_are_left_out():
 
 def test_velocities_follow_the_law_of_soundfonts():
     pitch, level = np.array([60] * 5 + [80] * 3), np.array([-20, -12.04, -24.08, -60, 0, -40, -46.02, -33.98])
-    assert velocities_of(pitch, level).tolist() == [80, 126, 63, 8, 127, 80, 57, 113]
+    notes = with_velocities([Note(key, 1, 0.0, 1.0) for key in pitch.tolist()], level)
+    assert [note.velocity for note in notes] == [80, 126, 63, 8, 127, 80, 57, 113]
 
 
 def test_velocities_of_played_levels():
@@ -85,5 +88,6 @@ def test_velocities_of_played_levels():
     for i, gain_db in enumerate([0, -6, 6, 0, -3]):
         sound += tone(64, 0.2 + 0.5 * i, 0.55 + 0.5 * i, 0.05 * 10 ** (gain_db / 20))
         heard.append(Heard(64, 0.2 + 0.5 * i, 0.55 + 0.5 * i, 0.8))
-    found = [note.velocity for note in check_notes(heard, sound, RATE).notes]
+    notes = check_notes(heard, sound, RATE).notes
+    found = [note.velocity for note in with_velocities(notes, note_levels_db(sound, RATE, notes))]
     assert found == [round(80 * 10 ** ((g + 0) / 40)) for g in (0, -6, 6, 0, -3)]

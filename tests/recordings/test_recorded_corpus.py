@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from synthnet.corpus.corpus import read_corpus
 from synthnet.files import InputError
 from synthnet.recordings import build
 from synthnet.recordings.build import corpus_from_recordings, rest_s
-from synthnet.recordings.sound import Recording
+from synthnet.recordings.pairs import Take
 from synthnet.recordings.transcribe import Heard
 from synthnet.score.midi import read_score
 from synthnet.score.notes import Note
@@ -39,7 +38,7 @@ def played(rng):
 
 @pytest.fixture
 def takes(tmp_path, monkeypatch):
-    """Two files; the second is the first half of the first. Their notes come as a transcriber hears them."""
+    """Two takes; the second is the first half of the first. Their notes come as a transcriber hears them."""
     x, heard = played(np.random.default_rng(0))
     half = round(20 * RATE)
     soundfile.write(tmp_path / "long.wav", x, RATE)
@@ -47,7 +46,7 @@ def takes(tmp_path, monkeypatch):
     monkeypatch.setattr(
         build, "transcribe", lambda samples, rate: [n for n in heard if n.end_s < len(samples) / rate - 0.1]
     )
-    return [tmp_path / "long.wav", tmp_path / "half.wav"]
+    return [Take(path.stem, path) for path in (tmp_path / "long.wav", tmp_path / "half.wav")]
 
 
 def test_the_corpus_holds_what_was_played(takes, tmp_path):
@@ -73,18 +72,18 @@ def test_the_corpus_holds_what_was_played(takes, tmp_path):
     assert max(peaks) == pytest.approx(0.9, abs=1e-3)
     assert reports[0].notes == N
     assert reports[0].a4_hz == pytest.approx(442, abs=0.5)
-    assert (reports[0].lowest_pitch, reports[0].highest_pitch) == (57, 69)
+    assert (reports[0].pitches[0], reports[0].pitches[-1]) == (57, 69)
     assert any("resampled" in line for line in lines)
 
 
 def test_a_note_that_crosses_the_cut_ends_with_the_piece():
-    take = Recording(Path("a.wav"), np.zeros(RATE * 4, np.float32), RATE, ())
     notes = [Note(60, 80, 0.9999999, 3.0), Note(62, 80, 1.2, 3.9), Note(64, 80, 2.00001, 3.0)]
     for stop_s in np.linspace(2.0002, 2.5, 50):  # between samples, too
-        samples, kept = build._part(take, notes, 1.0, float(stop_s))
+        kept = list(build._part(notes, RATE, round(stop_s * RATE), RATE).values())
+        length_s = (round(stop_s * RATE) - RATE) / RATE
         assert [note.pitch for note in kept] == [60, 62, 64]
-        assert all(0 <= note.start_s < note.end_s <= len(samples) / RATE for note in kept)
-        assert kept[0].end_s == len(samples) / RATE
+        assert all(0 <= note.start_s < note.end_s <= length_s for note in kept)
+        assert kept[0].end_s == length_s
 
 
 def test_the_same_bytes_again(takes, tmp_path):
@@ -102,8 +101,9 @@ def test_too_little_or_twice_the_same_name_is_an_error_and_writes_nothing(takes,
     soundfile.write(tmp_path / "other" / "half.flac", np.full(RATE, 0.1), RATE)
     soundfile.write(tmp_path / "half-valid.wav", np.full(RATE, 0.1), RATE)
     for other in ("other/half.flac", "half-valid.wav"):
+        path = tmp_path / other
         with pytest.raises(InputError, match="would have its name"):
-            corpus_from_recordings(tmp_path / "corpus", "mine", 40, [takes[1], tmp_path / other])
+            corpus_from_recordings(tmp_path / "corpus", "mine", 40, [takes[1], Take(path.stem, path)])
     assert not (tmp_path / "corpus").exists()
 
 
@@ -116,7 +116,7 @@ def test_the_cut_is_in_the_longest_rest_of_the_last_third():
 
 
 def test_learn_makes_an_instrument(takes, tmp_path, run):
-    result = run("learn", *takes, "--name", "my-violin", "--minutes", "0.01", "--json")
+    result = run("learn", *(take.path for take in takes), "--name", "my-violin", "--minutes", "0.01", "--json")
     assert result.status == 0
     told = json.loads(result.out)
     assert told == json.loads((tmp_path / "runs/my-violin/report.json").read_text())
@@ -126,7 +126,7 @@ def test_learn_makes_an_instrument(takes, tmp_path, run):
     assert np.isfinite(told["held_out"]["network"]["rmse_cqt_db"])
     assert len(read_score(tmp_path / "runs/my-violin/proof.mid").notes) == N - 64
     assert np.abs(read_audio(tmp_path / "runs/my-violin/proof.wav").samples).max() > 0.01
-    fault(run("learn", takes[0], "--name", "my-violin"), "runs/my-violin: holds a run already")
+    fault(run("learn", takes[0].path, "--name", "my-violin"), "runs/my-violin: holds a run already")
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_learn_makes_an_instrument(takes, tmp_path, run):
     ],
 )
 def test_errors_of_learn_are_one_line(takes, tmp_path, run, arguments, error):
-    result = run("learn", *(word.format(takes[0]) for word in arguments))
+    result = run("learn", *(word.format(takes[0].path) for word in arguments))
     fault(result, error)
     assert len(result.err.strip().splitlines()) == 1
     assert not (tmp_path / "runs").exists()

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from synthnet.files import InputError
-from synthnet.recordings.sound import clipped_samples, floor_db, read_recording
+from synthnet.recordings.sound import clipped_runs, read_recording, softest
 
 RATE = 8_000
 
@@ -21,11 +21,17 @@ def written(path, samples, rate=RATE):
     return path
 
 
+def remarks_of(recording):
+    """All but one: these tones hold nothing in the highest frequencies."""
+    return [line for line in recording.remarks if "nothing above" not in line]
+
+
 def test_a_clean_mono_file_comes_back_as_it_is(tmp_path):
     x = tone().astype(np.float32)
     found = read_recording(written(tmp_path / "a.wav", x), RATE)
     assert np.array_equal(found.samples, x)
-    assert found.remarks == ()
+    assert found.left_out == ()
+    assert remarks_of(found) == []
 
 
 def test_channels(tmp_path):
@@ -33,7 +39,7 @@ def test_channels(tmp_path):
     path = written(tmp_path / "a.wav", np.stack([tone() + noise[0], noise[1]], axis=1))
     assert np.allclose(read_recording(path, RATE, "left").samples, tone() + noise[0], atol=1e-6)
     assert np.allclose(read_recording(path, RATE, "right").samples, noise[1], atol=1e-6)
-    (remark,) = read_recording(path, RATE).remarks
+    (remark,) = remarks_of(read_recording(path, RATE))
     assert "comb" in remark
     against = written(tmp_path / "b.wav", np.stack([tone(), -0.9 * tone()], axis=1))
     with pytest.raises(InputError, match=r"b\.wav: left and right cancel"):
@@ -43,21 +49,24 @@ def test_channels(tmp_path):
 
 
 def test_clipping_is_counted_and_too_much_of_it_refused(tmp_path):
-    assert clipped_samples(np.array([0.1, 0.95, 0.95, 0.95, 0.2, -0.95, -0.95, 0.1])) == 3
-    assert clipped_samples(np.full(10, 0.5)) == 0  # a flat top below full scale is not clipping
+    assert clipped_runs(np.array([0.1, 0.95, 0.95, 0.95, 0.2, -0.95, -0.95, 0.1])).tolist() == [[1, 4]]
+    assert len(clipped_runs(np.full(10, 0.5))) == 0  # a flat top below full scale is not clipping
+    loud = written(tmp_path / "a.wav", np.clip(3 * tone(), -1, 1))
     with pytest.raises(InputError, match=r"% of its samples are clipped"):
-        read_recording(written(tmp_path / "a.wav", np.clip(3 * tone(), -1, 1)), RATE)
+        read_recording(loud, RATE)
+    assert len(read_recording(loud, RATE, keep_clipped=True).left_out) == 880  # each half wave
     once = tone()
-    once[100:104] = 0.95
-    (remark,) = read_recording(written(tmp_path / "b.wav", once), RATE).remarks
-    assert "4 samples are clipped" in remark
+    once[400:404] = 0.95
+    found = read_recording(written(tmp_path / "b.wav", once), RATE)
+    assert "4 samples are clipped" in remarks_of(found)[0]
+    assert found.left_out == ((pytest.approx(0.03), pytest.approx(0.0705), "clipped"),)
 
 
 def test_rumble_and_offset_are_taken_out_and_the_music_stays(tmp_path):
     found = read_recording(written(tmp_path / "a.wav", tone(seconds=4) + 0.1 + tone(5, 4, 0.1)), RATE)
     middle = slice(RATE, 3 * RATE)
     assert np.abs(found.samples - tone(seconds=4))[middle].max() < 0.01
-    assert len(found.remarks) == 1
+    assert len(remarks_of(found)) == 1
 
 
 def test_other_rates(tmp_path):
@@ -71,5 +80,26 @@ def test_other_rates(tmp_path):
 
 
 def test_floor():
-    x = np.r_[np.full(RATE, 0.5), np.full(RATE, 0.005), np.zeros(RATE)]
-    assert floor_db(x, RATE) == pytest.approx(10 * np.log10((0.25 + 0.000025) / 2 / 0.000025), abs=1e-6)
+    assert softest(np.r_[np.full(RATE, 0.5), np.full(RATE, 0.005), np.zeros(RATE)], RATE) == pytest.approx(0.005)
+
+
+def test_digital_silence_beside_a_noise_floor_is_left_out(tmp_path):
+    quiet = np.zeros(RATE // 2)
+    noisy = np.random.default_rng(0).normal(0, 1e-3, RATE)
+    found = read_recording(written(tmp_path / "a.wav", np.r_[quiet, noisy, quiet[: RATE // 25], noisy]), RATE)
+    assert found.left_out == ((0.0, pytest.approx(0.5, abs=1e-3), "digital silence"),)  # 40 ms are too short
+    dying = np.exp(-10 * np.arange(2 * RATE) / RATE)  # a synthesizer's silence is all there is
+    assert read_recording(written(tmp_path / "b.wav", np.r_[quiet, tone(seconds=2) * dying]), RATE).left_out == ()
+
+
+def test_a_part_of_a_file_is_read(tmp_path):
+    path = written(tmp_path / "a.wav", np.r_[np.zeros(RATE), tone(seconds=2), np.zeros(RATE)])
+    assert np.allclose(read_recording(path, RATE, span_s=(1.0, 3.0)).samples, tone(seconds=2), atol=1e-6)
+    with pytest.raises(InputError, match="silence"):
+        read_recording(path, RATE, span_s=(9.0, None))
+
+
+def test_where_the_sound_ends_is_said(tmp_path):
+    (remark, resampled) = read_recording(written(tmp_path / "a.wav", tone()), 44_100).remarks
+    assert "nothing above" in remark
+    assert "resampled" in resampled

@@ -1,0 +1,165 @@
+"""`synthnet listen`: a listening test as a web page, and what its listeners say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from synthnet.cli.options import FiniteRange, path_type, say, show
+from synthnet.evaluation import listening, opinions
+from synthnet.evaluation.opinions import ALL, PAPER, PAPER_CORRELATION, Listening
+from synthnet.experiments.results import number, table
+from synthnet.files import InputError
+
+
+@click.group()
+def listen() -> None:
+    """Ask people how good it sounds: build a listening test as a web page, then read the answers."""
+
+
+@listen.command("build")
+@click.option("--pieces", required=True, help="MIDI files, with commas.")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="NAME=INSTRUMENT-OR-FILE",
+    help="A model's name, and who plays: an instrument, FILE.safetensors, or shipped, all that ship; repeat for more.",
+)
+@click.option(
+    "--audio",
+    multiple=True,
+    metavar="NAME=FOLDER",
+    help="Another program's sounds, FOLDER/INSTRUMENT/PIECE.wav; repeat for more.",
+)
+@click.option("--instruments", default="all", help="Which instruments, with commas; all: that a model plays.")
+@click.option("--out", type=path_type, required=True, help="A new folder for the page and the key.")
+@click.option("--abx", is_flag=True, help="Ask whether X is A, the teacher, or B, the model, in place of ratings.")
+@click.option("--hidden-reference", is_flag=True, help="Put the teacher among the samples, too.")
+@click.option("--anchor", is_flag=True, help="Put the teacher below 3.5 kHz among the samples.")
+@click.option(
+    "--post", "post_url", default="", metavar="URL", help="Where the page sends the answers.  [default: a file]"
+)
+@click.option("--seconds", default=5.0, type=FiniteRange(min=1, max=60), help="How much of each piece.")
+@click.option("--seed", default=0, type=click.IntRange(min=0), help="Random seed of the models.")
+def listen_build(
+    pieces: str,
+    models: tuple[str, ...],
+    audio: tuple[str, ...],
+    instruments: str,
+    out: Path,
+    abx: bool,
+    hidden_reference: bool,
+    anchor: bool,
+    post_url: str,
+    seconds: float,
+    seed: int,
+) -> None:
+    """Write a listening test: a folder page/ for any web host, and key.json, which stays with you.
+
+    A page plays the beginning of a piece by the teacher, then by each model, in random order and without names, at one
+    loudness. Listeners rate all of them from 5 to 1. To try it: python -m http.server --directory FOLDER/page
+    """
+    if abx and (hidden_reference or anchor):
+        raise InputError("--hidden-reference and --anchor are samples to rate: --abx has none")
+    if post_url and not post_url.startswith(("https://", "http://", "/")):
+        raise InputError(f"--post {post_url}: must begin with https://, http:// or /")
+    design = listening.Design(abx, seconds, hidden_reference, anchor, post_url, seed)
+    players = listening.models_of([_pair("--model", text) for text in models], design)
+    for name, folder in (_pair("--audio", text) for text in audio):
+        for instrument, play in listening.audio_of(Path(folder)).items():
+            if name in players.setdefault(instrument, {}):
+                raise InputError(f"--audio {name}: two of this name play the {instrument}")
+            players[instrument][name] = play
+    if not players:
+        raise InputError("nobody plays: name a --model or --audio")
+    if instruments != ALL:
+        asked = list(dict.fromkeys(name.strip() for name in instruments.split(",")))
+        if missing := [name for name in asked if name not in players]:
+            raise InputError(f"--instruments {missing[0]}: no model plays it; there are: {', '.join(players)}")
+        players = {name: players[name] for name in asked}
+    key = listening.build(out, [Path(piece) for piece in pieces.split(",")], players, design, say)
+    say(f"{out / 'page'}: {len(key)} pages; try them: python -m http.server --directory {out / 'page'}")
+    say(f"{out / 'key.json'}: who made which sound; keep it from the listeners")
+
+
+def _pair(option: str, text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (equals and value):
+        raise InputError(f"{option} {text}: the form is NAME=..., as in {option} ours=...")
+    return listening.check_name(name), value
+
+
+@listen.command("results")
+@click.argument("answers", nargs=-1, required=True, type=path_type)
+@click.option("--key", "key_path", type=path_type, help="The key.  [default: key.json beside the answers or one above]")
+@click.option("--without-flagged", is_flag=True, help="Leave listeners out whose ratings are to be doubted.")
+@click.option("--plot", "plot_path", type=path_type, help="A PNG: scores of each model, and RMSE-CQT beside them.")
+@click.option("--json", "print_json", is_flag=True, help="Print JSON.")
+def listen_results(
+    answers: tuple[Path, ...], key_path: Path | None, without_flagged: bool, plot_path: Path | None, print_json: bool
+) -> None:
+    """Mean opinion scores by model and instrument beside the paper's, or what ABX says, from files of answers."""
+    key = opinions.read_key(key_path or opinions.find_key(answers))
+    given, remarks = opinions.read_all(answers, key)
+    for remark in remarks:
+        say(remark)
+    found = opinions.results(key, given, without_flagged)
+    if plot_path:
+        from synthnet.evaluation.plots import plot_listening
+
+        plot_listening(plot_path, found)
+        say(f"{plot_path}: the picture")
+    if print_json:
+        show(json.dumps(found.as_dict(), indent=2))
+        return
+    show("\n\n".join(_abx_text(found) if found.identified else _rating_text(found)))
+    for listener, why in found.flags.items():
+        show(f"listener {listener}, {'left out' if without_flagged else 'counted'}: {'; '.join(why)}")
+
+
+def _rating_text(found: Listening) -> list[str]:
+    """The paper's Table 5 with ours, then what RMSE-CQT has to do with it."""
+    opinions_of, places = found.opinions, list(found.opinions)
+    models, instruments = (list(dict.fromkeys(column)) for column in zip(*places, strict=True))
+    rows = []
+    for instrument in sorted(instruments, key=lambda name: name == ALL):
+        mine = [opinions_of.get((model, instrument)) for model in models]
+        cells = [number(one.mos, 2, one.ci95) if one else number(None) for one in mine]
+        rows.append([instrument, *cells, *(_paper(name) if instrument == ALL else "" for name in PAPER)])
+    lines = [
+        f"Mean opinion scores, 5 excellent to 1 bad, ± 95%; {found.listeners} listeners, "
+        f"{max(one.ratings for one in opinions_of.values())} ratings of a model at most.",
+        table(["instrument", *models, *(f"paper: {name}" for name in PAPER)], rows),
+        "RMSE-CQT and opinion, Pearson's r over pairs of a model and an instrument (-1: the nearer, the better liked).",
+    ]
+    rows = [
+        [name, str(one.pairs), number(one.r), number(one.p, 3), number(one.r_50), number(one.p_50, 3)]
+        for name, one in found.correlations.items()
+    ]
+    rows.append(["paper, all models", "21", number(PAPER_CORRELATION), *[number(None)] * 3])
+    return [*lines, table(["within", "pairs", "r, floor -80 dB", "p", "r, floor -50 dB", "p"], rows)]
+
+
+def _abx_text(found: Listening) -> list[str]:
+    rows = [
+        [
+            model,
+            instrument,
+            f"{one.right} of {one.trials}",
+            f"{one.share:.0%} ({one.low:.0%} to {one.high:.0%})",
+            f"{one.p:.3g}",
+        ]
+        for (model, instrument), one in sorted(found.identified.items(), key=lambda item: item[0][1] == ALL)
+    ]
+    return [
+        f"ABX, teacher against model; {found.listeners} listeners. Chance is 50%; p is one-sided.",
+        table(["model", "instrument", "right", "share, 95% interval", "p"], rows),
+    ]
+
+
+def _paper(name: str) -> str:
+    mos, ci95 = PAPER[name]
+    return number(mos, 2, ci95)
