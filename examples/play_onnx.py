@@ -43,5 +43,6 @@ def play(session: onnxruntime.InferenceSession, key: int, velocity: int, held_s:
 
 
 if __name__ == "__main__":
-    network, out, *numbers = sys.argv[1:]
-    soundfile.write(out, play(onnxruntime.InferenceSession(network), *map(float, numbers)), RATE)
+    network, out, key, velocity, held_s = sys.argv[1:]
+    session = onnxruntime.InferenceSession(network)
+    soundfile.write(out, play(session, int(key), int(velocity), float(held_s)), RATE)

@@ -10,7 +10,7 @@ from synthnet.cli.options import path_type, progress_bar, say
 from synthnet.files import InputError
 from synthnet.generation.library import Seat, read_library
 from synthnet.generation.render import ENGINES
-from synthnet.models.checkpoint import fact
+from synthnet.models.checkpoint import credit_of, fact
 
 
 @click.command()
@@ -30,7 +30,7 @@ def export(instrument: str, out: Path, force: bool) -> None:
     if out.suffix.lower() == ".onnx":
         from synthnet.generation.export_onnx import export_onnx
 
-        export_onnx(seat, out, credit_of(seat), force)
+        export_onnx(seat, out, credit_line(seat), force)
         say(f"{out}: the network of {seat.voice.name}, {out.stat().st_size / 1e6:.1f} MB")
         return
     if out.suffix.lower() == ".sfz":
@@ -40,13 +40,15 @@ def export(instrument: str, out: Path, force: bool) -> None:
 
     sampled = SampledInstrument(seat)
     with progress_bar(sampled.n_samples, RATE_HZ) as advance:
-        export_sfz(sampled, out, credit_of(seat), force, advance)
+        export_sfz(sampled, out, credit_line(seat), force, advance)
     n_bytes = sum(path.stat().st_size for path in out.rglob("*.*"))
     say(f"{out / sampled.name}.sfz: {len(sampled.keys)} keys, four velocities, {n_bytes / 1e6:.0f} MB")
 
 
-def credit_of(seat: Seat) -> str:
+def credit_line(seat: Seat) -> str:
     """Licence and origin of an instrument."""
-    source = fact(seat.checkpoint.training, "corpora", 0, "soundfont") or "recordings"
-    font = "the sound font FluidR3 GM by Frank Wen, which is MIT, too"
-    return f"MIT licence; learned from {font}" if seat.where == "shipped" else f"your own; learned from {source}"
+    if credit := credit_of(seat.checkpoint):
+        return "learned from recordings: " + " ".join(credit.split())
+    if seat.where == "shipped":
+        return "MIT licence; learned from the sound font FluidR3 GM by Frank Wen, which is MIT, too"
+    return f"your own; learned from {fact(seat.checkpoint.training, 'corpora', 0, 'soundfont') or 'recordings'}"
