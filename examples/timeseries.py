@@ -5,6 +5,10 @@ python examples/timeseries.py --steps 300
 The paper closes by saying that its network suits other time series. The data, 150 days of Victoria, Australia, ship
 with statsmodels. Hour of the day and day of the week are keys of the roll. A forecast is the median of paths drawn hour
 by hour, beside the week before (seasonal naive) and exponential smoothing with a season of a week (statsmodels).
+
+The network loses. Mean absolute error over the last four weeks, each forecast whole from its start: the week before 444
+MW (4.7% of the mean demand), exponential smoothing 823 MW (8.7%), SynthNet 1325 MW (14.0%) after 300 steps. Its 80%
+intervals hold 78% of the hours. Its settings were not searched, and 122 days are little to learn from.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ import statsmodels
 import torch
 from statsmodels.tsa.holtwinters import ExponentialSmoothing
 
+from synthnet.generation.streams import make_engine
 from synthnet.models import ModelConfig, Network, build_model
 
 DATA = Path(statsmodels.__file__).parent / "tsa" / "stl" / "tests" / "results" / "mstl_elec_vic.csv"
@@ -56,18 +61,15 @@ def train(x: torch.Tensor, roll: torch.Tensor, steps: int) -> Network:
 
 
 @torch.no_grad()
-def paths(network: Network, x: torch.Tensor, roll: torch.Tensor, start: int, n_paths: int) -> torch.Tensor:
-    """Classes [n_paths, one week] from hour `start` on, drawn given what came before and the calendar."""
-    past = slice(start - 1 - CONTEXT, start - 1)
-    cache = network.prime(x[past].repeat(n_paths, 1), roll[:, past].repeat(n_paths, 1, 1))
+def paths(network: Network, x: torch.Tensor, roll: torch.Tensor, start: int, n_paths: int) -> np.ndarray:
+    """Levels [n_paths, one week] from hour `start` on, drawn given what came before and the calendar."""
+    past = slice(start - CONFIG.receptive_field, start)
+    engine = make_engine(network, "torch")
+    engine.prime(x[past].repeat(n_paths, 1), roll[:, past].repeat(n_paths, 1, 1), None)
     future = roll[None, :, start - 1 - network.score.context : start - 1 + WEEK]
     conditioning = network.condition(future, None, [WEEK] * (1 + CONFIG.layers))
-    now, drawn = x[start - 1].repeat(n_paths), []
-    for hour in range(WEEK):
-        logits = network.step(now, conditioning.at(hour), cache)
-        now = torch.multinomial(logits.softmax(dim=1), 1)[:, 0]
-        drawn.append(now)
-    return torch.stack(drawn, dim=1)
+    uniforms = np.random.default_rng(start).random((n_paths, WEEK))
+    return engine.advance(conditioning, uniforms, 1.0, np.zeros(n_paths, bool))[0]
 
 
 def main() -> None:
@@ -93,7 +95,7 @@ def main() -> None:
     covered = []
     for start in starts:
         future = y[start : start + WEEK]
-        drawn = paths(network, classes(x), roll, start, arguments.paths).numpy() / (LEVELS - 1) * (high - low) + low
+        drawn = paths(network, classes(x), roll, start, arguments.paths) / (LEVELS - 1) * (high - low) + low
         smooth = ExponentialSmoothing(y[:start], trend="add", damped_trend=True, seasonal="add", seasonal_periods=WEEK)
         forecasts = (np.median(drawn, axis=0), y[start - WEEK : start], smooth.fit().forecast(WEEK))
         for name, forecast in zip(errors, forecasts, strict=True):

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from synthnet.evaluation.systems import system_figures
 
 from synthnet.audio.files import read_audio
 from synthnet.corpus.corpus import FULL_SCALE, Corpus, read_corpus
@@ -26,6 +25,7 @@ from synthnet.corpus.slices import piece_notes
 from synthnet.evaluation.baselines import harmonic_players
 from synthnet.evaluation.cqt import rmse_cqt_at_floors
 from synthnet.evaluation.plots import plot_song
+from synthnet.evaluation.systems import system_figures
 from synthnet.experiments.machine import machine
 from synthnet.files import atomic_write
 from synthnet.generation.library import Seat

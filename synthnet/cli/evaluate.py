@@ -18,7 +18,14 @@ from synthnet.evaluation.baselines import harmonic_players
 from synthnet.evaluation.pieces import PieceRun, piece_lengths, play_piece
 from synthnet.evaluation.pieces import evaluate as evaluate_network
 from synthnet.evaluation.plots import check_picture, plot_comparison
-from synthnet.evaluation.systems import SystemFigures, over_trainings, read_playing, system_figures, table
+from synthnet.evaluation.systems import (
+    SystemFigures,
+    over_trainings,
+    playing_path,
+    read_playing,
+    system_figures,
+    table,
+)
 from synthnet.files import InputError
 from synthnet.generation.engine import choose_device
 from synthnet.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -82,7 +89,7 @@ def evaluate(
         raise InputError(f"{corpus.folder}: at {corpus.sample_rate_hz} Hz, the network at {rate} Hz")
     if not corpus.split("valid"):
         raise InputError(f"{corpus.folder}: no validation piece (synthnet corpus build --valid NAME chooses one)")
-    folders_by_name = other_folders(audio)
+    folders_by_name = other_folders(audio, corpus)
     if at_any_rate:
         evaluate_harmonic(checkpoint, corpus, folders_by_name, print_json)
         return
@@ -141,13 +148,15 @@ class Heard(NamedTuple):
 Systems = dict[str, list[dict[str, SystemFigures]]]  # by system, training and piece
 
 
-def other_folders(audio: Sequence[str]) -> dict[str, list[Path]]:
-    """Folders by name from `--audio`; InputError for one that is not there."""
+def other_folders(audio: Sequence[str], corpus: Corpus) -> dict[str, list[Path]]:
+    """Folders by name from `--audio`; InputError for one that is not there or lacks a validation piece."""
     folders: dict[str, list[Path]] = {}
     for word in audio:
         name, _, folder = word.partition("=")
         if not name or not Path(folder).is_dir() or not folder:
             raise InputError(f"--audio {word}: must be NAME=FOLDER, a folder of sound files")
+        for piece in corpus.split("valid"):
+            playing_path(Path(folder), piece.name)
         folders.setdefault(name, []).append(Path(folder))
     return folders
 

@@ -46,18 +46,18 @@ def plot_triptych(
     reference = next(iter(sounds.values()))
     for number, (name, samples) in enumerate(sounds.items()):
         time_s = np.arange(len(samples)) / sample_rate_hz
-        above[0, number].plot(time_s, samples, color=BLUE if number else ORANGE, linewidth=0.5)
-        label_axes(above[0, number], name, grid=False)
+        above[number].plot(time_s, samples, color=BLUE if number else ORANGE, linewidth=0.5)
+        label_axes(above[number], name, grid=False)
         decibels = cqt_decibels(reference, samples, sample_rate_hz)[1]
         colours = {"cmap": "magma", "vmin": FLOORS_DB[0], "vmax": 0}
-        image = draw_spectrogram(below[0, number], decibels, "", colours)
-        draw_outlines(below[0, number], notes)
+        image = draw_spectrogram(below[number], decibels, "", colours)
+        draw_outlines(below[number], notes)
         test = samples if number else np.zeros_like(samples)
         at_80, at_50 = rmse_cqt_at_floors(reference, test, sample_rate_hz).mean(axis=1)
         caption = f"RMSE-CQT {at_80:.2f} / {at_50:.2f} dB"
-        below[0, number].set_xlabel(f"seconds\n{caption if number else f'silence: {caption}'}", **STYLE)
-    below[0, 0].set_xlim(0, len(reference) / sample_rate_hz)
-    figure.colorbar(image, ax=list(below[0]), label="dB, 0 at the reference's maximum", pad=0.01, aspect=40)
+        below[number].set_xlabel(f"seconds\n{caption if number else f'silence: {caption}'}", **STYLE)
+    below[0].set_xlim(0, len(reference) / sample_rate_hz)
+    figure.colorbar(image, ax=list(below), label="dB, 0 at the reference's maximum", pad=0.01, aspect=40)
     save(figure, path)
 
 

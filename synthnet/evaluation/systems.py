@@ -121,18 +121,23 @@ def f1(found: Iterable[tuple[int, float]], wanted: Iterable[tuple[int, float]]) 
     return 2 * right / (len(found) + len(wanted)) if found or wanted else math.nan
 
 
+def playing_path(folder: Path, name: str) -> Path:
+    """Another program's recording of a piece in a folder, NAME.wav or .flac; InputError if there is none."""
+    for path in (folder / f"{name}.wav", folder / f"{name}.flac"):
+        if path.is_file():
+            return path
+    raise InputError(f"{folder}: no {name}.wav or .flac, a validation piece of the corpus")
+
+
 def read_playing(folder: Path, name: str, reference: np.ndarray, sample_rate_hz: int) -> np.ndarray:
-    """Another program's recording of a piece, NAME.wav or .flac in a folder, cut or padded: float32 [n] as `reference`.
+    """Another program's recording of a piece, cut or padded: float32 [n] as `reference`.
 
     It is brought to the reference's level, since a program's gain is arbitrary.
 
     Raises:
         InputError: there is none, or it is not a readable sound file.
     """
-    paths = [path for path in (folder / f"{name}.wav", folder / f"{name}.flac") if path.is_file()]
-    if not paths:
-        raise InputError(f"{folder}: no {name}.wav or .flac, a validation piece of the corpus")
-    samples = read_audio(paths[0], sample_rate_hz).samples[: len(reference)]
+    samples = read_audio(playing_path(folder, name), sample_rate_hz).samples[: len(reference)]
     return fitted_level(reference, np.pad(samples, (0, len(reference) - len(samples))))
 
 
