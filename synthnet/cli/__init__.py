@@ -20,6 +20,7 @@ COMMANDS = {
     "instruments": ("instruments", "List the instruments that can be played."),
     "train": ("train", "Learn an instrument."),
     "learn": ("learn", "Learn an instrument from recordings, without a score."),
+    "export": ("export", "Make an SFZ instrument for samplers, or an ONNX file."),
     "corpus": ("corpora", "Build or import a corpus, recordings and their scores, or look into one."),
     "compare": ("measure", "RMSE-CQT of recordings against their reference, in figures and pictures."),
     "evaluate": ("evaluate", "All figures of quality, on a corpus's validation pieces."),

@@ -12,6 +12,8 @@ import pytest
 from nbclient import NotebookClient
 
 from synthnet.audio.files import read_audio
+from synthnet.generation.export_onnx import export_onnx
+from synthnet.generation.library import read_library
 from synthnet.score.midi import read_score
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -44,6 +46,13 @@ def test_own_instrument_learns_in_seconds_and_plays(tiny_scores: Path, tmp_path:
     assert (tmp_path / "run" / "best.safetensors").is_file()
     assert sounds(tmp_path / "horn.wav")
     assert len(read_audio(tmp_path / "horn.wav").samples) > 44_100 * read_score(song).end_s
+
+
+def test_exported_network_plays_a_note(tmp_path: Path) -> None:
+    export_onnx(read_library().seat("square"), tmp_path / "square.onnx", "", False)
+    run_example("play_onnx.py", tmp_path / "square.onnx", tmp_path / "note.wav", 60, 100, 0.5)
+    assert sounds(tmp_path / "note.wav")
+    assert 0.5 < len(read_audio(tmp_path / "note.wav").samples) / 44_100 < 1
 
 
 def test_notebook_runs_and_plays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
