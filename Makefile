@@ -47,7 +47,7 @@ demo: setup
 	  'Play your own music: $(BIN)/synthnet render SONG.mid'
 
 test: setup
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 # 10,000 damaged inputs over all formats; 500 of them run in the tests.
 fuzz: setup

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 
 def printable(text: str) -> str:
     """The text with characters that a terminal would obey, or cannot show, as escapes such as \\x1b; lines stay."""
@@ -14,3 +16,13 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes}:{rest:02d}"
+
+
+def bullets(*texts: str) -> str:
+    """A Markdown list of texts."""
+    return "\n".join(wrapped(f"- {text}", "  ") for text in texts)
+
+
+def wrapped(text: str, indent: str = "") -> str:
+    """A text in lines of at most 120 characters, if its words allow; lines after the first are indented."""
+    return textwrap.fill(text, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)

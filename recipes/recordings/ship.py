@@ -27,15 +27,17 @@ from synthnet.evaluation.cqt import rmse_cqt_at_floors
 from synthnet.evaluation.plots import plot_song
 from synthnet.evaluation.systems import system_figures
 from synthnet.experiments.machine import machine
+from synthnet.experiments.results import table
 from synthnet.files import atomic_write
 from synthnet.generation.library import Seat
 from synthnet.generation.render import Settings, render_score
 from synthnet.models.checkpoint import Checkpoint, credit_of, halved, load_checkpoint, save_checkpoint
 from synthnet.models.vibrato import measure_vibrato
 from synthnet.score.dynamics import add_dynamics
-from synthnet.score.general_midi import pitch_name, program_name
+from synthnet.score.general_midi import pitch_name
 from synthnet.score.midi import read_score
 from synthnet.score.notes import Score
+from synthnet.text import bullets, clock, wrapped
 
 CLONE = Path(__file__).parents[2]
 SHIPPED, RESULTS = CLONE / "synthnet" / "shipped", Path(__file__).parent / "results"
@@ -98,36 +100,38 @@ def card(one: Learned) -> str:
         cells = [title, f"{found['rmse_cqt_db']:.2f} / {found['rmse_cqt_50_db']:.2f}", f"{found['level_db']:+.1f}"]
         rows.append([*cells, f"{found['right_pitch']:.1%}", f"{found['note_f1']:.2f}"])
     bound = one.figures["network, onsets moved by 10 ms"]
-    both = [f"{whose} {found['hz']:.1f} Hz, {found['cents']:.0f} cents"
-            for whose, found in one.figures["vibrato"].items()]  # fmt: skip
-    head = ["player", "RMSE-CQT -80 / -50, dB", "level, dB", "right pitch", "note F1"]
-    table = "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows))
+    found = one.figures["vibrato"]
+    vibrato = "; ".join(f"{whose} {found[whose]['hz']:.1f} Hz, {found[whose]['cents']:.0f} cents" for whose in found)
+    vibrato = f"Vibrato of held notes: {vibrato}." if found["recording"]["cents"] else "The player has no vibrato."
     minutes = sum(p.n_samples for p in trained) / rate / 60
-    return f"""# {one.name}
-
-A real instrument: {credit_of(one.checkpoint)}. Name the player where you let it be heard; `render` does.
-
-- **Asked for by name**: `synthnet render song.mid --instrument {one.name}`. It never plays by a track's program alone.
-- **Plays** keys {pitch_name(min(keys))} to {pitch_name(max(keys))}, those of its recordings, at any sample rate
-  ({program_name(one.corpus.program)}).
-- **Learned from** {minutes:.1f} minutes: {", ".join(p.source for p in trained)}, with their scores aligned.
-  `{piece.source}` was held out. `python recipes/recordings/run.py FOLDER`
-- **Training**: {facts["steps"]:,} steps on one core, {machine()}.
-- **Licence**: of the recordings: {credit_of(one.checkpoint)}.
-
-{table}
-
-The held-out piece, with the notes found in it. *Right pitch*: share of the notes whose pitch is right in the recording.
-*Note F1*: of the notes that a transcriber (Basic Pitch) hears, within 50 ms. The network against itself, with onsets
-moved at random by 10 ms: {bound["rmse_cqt_db"]:.2f} / {bound["rmse_cqt_50_db"]:.2f} dB; so much may labels cost alone.
-Vibrato of held notes: {"; ".join(both)}.
-"""
+    credit, sources = credit_of(one.checkpoint), ", ".join(f"`{p.source}`" for p in trained)
+    parts = [
+        f"# {one.name}",
+        f"A real instrument: {credit}. Name the player where you let it be heard; `render` does.",
+        bullets(
+            f"**Asked for by name**: `synthnet render song.mid --instrument {one.name}`. It never plays by a track's "
+            "program alone.",
+            f"**Plays** keys {pitch_name(min(keys))} to {pitch_name(max(keys))}, those of its recordings, at any rate.",
+            f"**Learned from** a corpus of {minutes:.1f} minutes: {sources}, with their scores aligned. "
+            f"`{piece.source}` was held out. `python recipes/recordings/run.py FOLDER`",
+            f"**Training**: {facts['steps']:,} steps in {clock(facts['elapsed_s'])} on one core; {machine()}.",
+            f"**Licence** of the recordings: {credit}.",
+        ),
+        table(("player", "RMSE-CQT -80 / -50, dB", "level, dB", "right pitch", "note F1"), rows),
+        wrapped(
+            "The held-out piece, with the notes found in it. *Right pitch*: share of the notes whose pitch is right in "
+            "the recording. *Note F1*: of the notes that a transcriber (Basic Pitch) hears, within 50 ms. The network "
+            f"against itself, with onsets moved at random by 10 ms: {bound['rmse_cqt_db']:.2f} / "
+            f"{bound['rmse_cqt_50_db']:.2f} dB; so much may labels cost alone. {vibrato}"
+        ),
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 def ship(one: Learned) -> None:
     """Write everything for an instrument."""
     RESULTS.mkdir(exist_ok=True)
-    shown = {player: one.figures[player] for player in ROWS if player != "recording"}
+    shown = {player: {"held_out": one.figures[player]} for player in ROWS if player != "recording"}
     checkpoint = halved(replace(one.checkpoint, figures={**one.checkpoint.figures, "measured": {one.name: shown}}))
     save_checkpoint(SHIPPED / f"{one.name}.safetensors", checkpoint)
     for path, text in (

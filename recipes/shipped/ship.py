@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import sys
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +30,7 @@ from synthnet.files import InputError, sha256
 from synthnet.models.checkpoint import Checkpoint, halved, load_checkpoint, save_checkpoint
 from synthnet.models.measuring import MEASURED
 from synthnet.score.general_midi import INSTRUMENTS, MidiInstrument, find_instrument, pitch_name, program_name
-from synthnet.text import clock
+from synthnet.text import bullets, clock, wrapped
 from synthnet.training.run import training_rows
 
 LARGEST_BYTES = 1_000_000
@@ -316,16 +315,6 @@ def card(one: Finished) -> str:
         wrapped(f"**Not reached**, in brackets the aim: {'; '.join(missed)}." if missed else "All aims are reached."),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def bullets(*texts: str) -> str:
-    """A list of texts."""
-    return "\n".join(wrapped(f"- {text}", "  ") for text in texts)
-
-
-def wrapped(text: str, indent: str = "") -> str:
-    """A text in lines of at most 120 characters, if its words allow; lines after the first are indented."""
-    return textwrap.fill(text, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def results_page(title: str, finished: Sequence[Finished], missing: Mapping[str, str]) -> str:

@@ -371,7 +371,7 @@ def made_on(runs: Sequence[RunResult]) -> list[str]:
     made: dict[str, list[str]] = {}
     for run in runs:
         if run.machine:
-            where = run.machine["gpu"] or run.machine["processor"]
+            where = run.machine.get("gpu") or run.machine.get("processor", "unknown processor")
             how = f"{where}, {run.machine.get('precision', 'float32')}, commit {run.commit}, seed {run.seed}"
             made.setdefault(how, []).append(f"{run.network} ({run.instrument})")
     return [f"- {how}: {', '.join(networks) if len(made) > 1 else 'all'}" for how, networks in made.items()]

@@ -151,7 +151,7 @@ class Player:
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         more = {"path": str(self.path), "kind": self.header.config.model, "bytes": self.path.stat().st_size}
-        more["licence"] = "MIT" if self.shipped else None
+        more["licence"] = credit_of(self.header) or ("MIT" if self.shipped else None)
         return {name: value for name, value in vars(self).items() if name != "header"} | more
 
 
@@ -378,7 +378,8 @@ def _find(text: str, players: Sequence[Player]) -> Player | None:
 def _rmse_cqt_db(figures: Mapping[str, Any], name: str) -> tuple[float | None, float | None, bool]:
     """RMSE-CQT of an instrument's mean output at both floors, and whether it was measured after training.
 
-    That of whole pieces comes first, then of separate seconds, of the Prelude, and of the validation while training.
+    That of whole pieces comes first, then of separate seconds, of the Prelude or the recording held out, and of the
+    validation while training.
     """
 
     def at(*keys: str) -> tuple[Any, Any]:
@@ -391,12 +392,13 @@ def _rmse_cqt_db(figures: Mapping[str, Any], name: str) -> tuple[float | None, f
         (_mean(fact(piece, "rmse_cqt_db") for piece in means), _mean(fact(piece, "rmse_cqt_50_db") for piece in means)),
         (fact(figures, "evaluations", name, "rmse_cqt_expectation_db"), None),
         at("measured", name, "network", "prelude"),
+        at("measured", name, "network", "held_out"),
         (fact(figures, "validation", "rmse_cqt_expectation_db"), None),
         at("validation"),
     ]
     for number, (at_80, at_50) in enumerate(in_order):
         if isinstance(at_80, float):
-            return at_80, at_50 if isinstance(at_50, float) else None, number < 3
+            return at_80, at_50 if isinstance(at_50, float) else None, number < 4
     return None, None, False
 
 

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -353,7 +354,7 @@ def documented_commands() -> list[str]:
 
 @pytest.mark.parametrize("line", documented_commands())
 def test_documented_commands_are_understood(line: str) -> None:
-    words = re.sub(r"\$\(\w+\)", "4", line).split()[1:]
+    words = shlex.split(re.sub(r"\$\(\w+\)|\$\w+COUNT", "4", re.sub(r"\$\w+TASK_ID", "1", line)))[1:]
     command: click.Command = cli.cli
     while isinstance(command, click.Group):
         found = command.get_command(click.Context(command), words.pop(0))

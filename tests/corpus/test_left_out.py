@@ -88,9 +88,9 @@ def test_slices_of_a_paper_network_never_predict_what_is_left_out() -> None:
 def test_every_other_start_comes_as_often() -> None:
     slices = SliceDataset([loud(((3, 5),), n=8)], "train", n_predicted=2, n_context=0, seed=0, cold_start_share=0.0)
     starts = [(-2, 2), (5, 7)]  # to before
-    assert [(first, stop) for _, first, stop in slices._ranges] == starts
+    assert [(first, stop) for _, first, stop in slices.ranges] == starts
     one = SliceDataset([loud((), n=8)], "train", n_predicted=2, n_context=0, seed=0)
-    assert [(first, stop) for _, first, stop in one._ranges] == [(-2, 7)]
+    assert [(first, stop) for _, first, stop in one.ranges] == [(-2, 7)]
 
 
 def test_slices_of_notes_never_hold_what_is_left_out() -> None:
