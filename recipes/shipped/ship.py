@@ -373,9 +373,9 @@ def conclusions_of(finished: Sequence[Finished], missing: Mapping[str, str]) -> 
 
 
 def readme_table(finished: Sequence[Finished]) -> str:
-    """The Prelude with dynamics at both floors: a row an instrument, and the means of the paper's seven."""
+    """The Prelude with dynamics at both floors: a row for each of the paper's seven instruments, and their means."""
     seven = seven_of(finished)
-    named = [(f"[{one.name}](synthnet/shipped/{one.name}.md)", one.figures) for one in finished]
+    named = [(f"[{one.name}](synthnet/shipped/{one.name}.md)", one.figures) for one in seven]
     if len(seven) == len(INSTRUMENTS):
         named.append(("mean of the paper's seven", means_of(seven)))
     rows = [
