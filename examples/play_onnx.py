@@ -43,6 +43,8 @@ def play(session: onnxruntime.InferenceSession, key: int, velocity: int, held_s:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 6:
+        sys.exit(__doc__)
     network, out, key, velocity, held_s = sys.argv[1:]
     session = onnxruntime.InferenceSession(network)
     soundfile.write(out, play(session, int(key), int(velocity), float(held_s)), RATE)

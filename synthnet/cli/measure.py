@@ -49,6 +49,8 @@ def compare(
     """
     if plot_path and len(tests) > 1:
         raise InputError("--plot draws one test; --triptych draws several")
+    if score_path and not (plot_path or triptych):
+        raise InputError("--score is drawn over pictures: give --plot or --triptych, too")
     for path in (plot_path, triptych):
         if path:
             check_picture(path)
@@ -82,7 +84,8 @@ def compare(
         shown = score.excerpt(start_s, duration_s).notes if score else ()
         labels = [f"{n} {path.name}" if n else path.name for n, path in enumerate((reference, *tests))]
         excerpts = [sound[start:stop] for sound in (target, *sounds)]
-        plot_triptych(triptych, dict(zip(labels, excerpts, strict=True)), rate, notes=shown)
+        title = f"from {start_s:g} s" if start_s else ""
+        plot_triptych(triptych, dict(zip(labels, excerpts, strict=True)), rate, title, shown)
         say(f"{triptych}: the picture")
     if print_json:
         plain = {"baselines": baselines}

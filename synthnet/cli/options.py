@@ -76,8 +76,6 @@ def progress_bar(n_samples: int, samples_per_s: int) -> Iterator[Callable[..., N
     """
     from tqdm import tqdm
 
-    patience = threading.Timer(2.0, say, ["getting the engine ready: the first start compiles it, which takes a while"])
-    patience.daemon = True
     interval_s, begun = 0.3 if sys.stderr.isatty() else 20.0, time.monotonic()
     form = "{percentage:3.0f}% |{bar}| {remaining} left{postfix}"
     with tqdm(
@@ -91,6 +89,9 @@ def progress_bar(n_samples: int, samples_per_s: int) -> Iterator[Callable[..., N
             progress.set_postfix_str(f"{line}, {what}" if what else line, refresh=False)
             progress.update(n)
 
+        ready = "getting ready: a first start compiles the engine, which takes a while"
+        patience = threading.Timer(2.0, progress.write, [ready, sys.stderr])  # above the bar, not behind it
+        patience.daemon = True
         patience.start()
         try:
             yield advance

@@ -75,7 +75,8 @@ def plot_roll(path: Path, notes: Sequence[Note], title: str = "") -> None:
     below.vlines([note.start_s for note in notes], 0, [note.velocity for note in notes], colors=BLUE, linewidth=1.2)
     below.set_ylim(0, 127)
     label_axes(below, "Velocity", "seconds")
-    below.set_xlim(0, max(note.end_s for note in notes))
+    end_s = max(note.end_s for note in notes)
+    below.set_xlim(-0.01 * end_s, 1.01 * end_s)  # the first velocity stands beside the axis
     save(figure, path)
 
 

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import LogFormatter
 
 from synthnet.corpus.corpus import FULL_SCALE, Corpus
 from synthnet.evaluation.cqt import (
@@ -220,10 +221,13 @@ def plot_training(path: Path, rows: Sequence[Mapping[str, Any]], title: str = ""
             line = {"marker": "o", "markersize": 3.5, "linewidth": 1.8, **options}
             axes.plot(*zip(*points, strict=True), color=colour, label=label, **line)
         label_axes(axes, heading, "step")
-        axes.set_yscale("log" if heading == SPECTRA else "linear")
-        if heading != SPECTRA:
+        if heading == SPECTRA:
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(LogFormatter())  # 6, not 6 x 10^0
+            axes.yaxis.set_minor_formatter(LogFormatter())
+        else:
             axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]) if heading == DISTANCE else None)
-        axes.legend(frameon=False, fontsize=10)
+        axes.legend(frameon=False, fontsize=10, loc="lower left" if heading == DISTANCE else "best")
     save(figure, path)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -209,9 +210,9 @@ def _atomic_folder(folder: Path, force: bool) -> Iterator[Path]:
     folder = folder.resolve()
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: a file; an SFZ instrument is a folder")
-    foreign = [path for path in folder.rglob("*") if path.is_file() and not _made_here(path)]
+    foreign = [path for path in folder.rglob("*") if path.is_file() and not _made_here(folder, path)]
     if foreign and not force:
-        raise InputError(f"{foreign[0]}: not made by SynthNet; choose another folder, or --force to write beside it")
+        raise InputError(f"{foreign[0]}: not of an SFZ instrument made here; choose another folder, or --force to write beside it")
     beside, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{what}") for what in ("part", "old"))
     try:
         yield beside
@@ -228,7 +229,9 @@ def _atomic_folder(folder: Path, force: bool) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _made_here(path: Path) -> bool:
+def _made_here(folder: Path, path: Path) -> bool:
+    """Whether a file is an exported instrument's: songs that SynthNet rendered must not be lost with the folder."""
     if path.suffix == ".sfz":
         return path.read_bytes().startswith(MARK.encode())
-    return path.suffix == ".wav" and made_here(path)
+    sample = re.fullmatch(r"samples/\d{3}-\d{3}\.wav", path.relative_to(folder).as_posix())
+    return bool(sample) and made_here(path)

@@ -63,6 +63,7 @@ def test_triptych_shows_seconds_and_figures(
     done = run("compare", *sounds, "--triptych", "t.png", "--score", "song.mid", "--start", 0.5)
     assert done.status == 0, done.err
     assert done.out.count("floor at -50 dB") == 2
+    assert saved[0].get_suptitle() == "from 0.5 s"
     columns = len(sounds)
     waves, below = saved[0].axes[:columns], saved[0].axes[columns : 2 * columns]
     assert [axes.get_title(loc="left") for axes in waves] == ["ref.wav", "1 a.wav", "2 b.wav"]
@@ -74,6 +75,7 @@ def test_triptych_shows_seconds_and_figures(
     figures = [float(caption.split("RMSE-CQT ")[1].split(" / ")[0]) for caption in captions]
     assert figures[1] < figures[2] < figures[0]
     fault(run("compare", *sounds, "--plot", "t.png"), "--triptych")
+    fault(run("compare", *sounds, "--score", "song.mid"), "--score is drawn over pictures")
     fault(run("compare", *sounds, "--triptych", "t.jpg"), "t.jpg")
     fault(run("compare", *sounds, "--triptych", "t.png", "--start", 3), "--start", "2.00 s")
 

@@ -143,6 +143,13 @@ class TestPlotTraining:
             "dither floor",
         ]
 
+    def test_distances_of_spectra_are_labelled_by_plain_figures(self, drawn: list[Figure]) -> None:
+        plot_training(Path("a.png"), [{"step": n, "train_distance": 7.0 / n} for n in (1, 2, 3)])
+        axis = drawn[0].axes[0].yaxis
+        drawn[0].draw_without_rendering()
+        labels = [tick.label1.get_text() for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks())]
+        assert {"3", "4", "6"} <= set(labels)
+
     def test_rows_may_lack_figures(self, tmp_path: Path) -> None:
         plot_training(tmp_path / "a.png", [{"step": 10, "train_nll": 4.0}, {"step": 20, "score_gain": 0.1}])
         assert png_size(tmp_path / "a.png") == (1400, 460)

@@ -11,7 +11,7 @@ import pytest
 import soxr
 from conftest import SMALL, Run, contents, fault, small_weights
 
-from synthnet.audio.files import write_audio
+from synthnet.audio.files import encode, write_audio
 from synthnet.files import InputError
 from synthnet.generation.export_onnx import export_onnx
 from synthnet.generation.export_sfz import LAYERS, RATE_HZ, SampledInstrument, export_sfz, find_loop, looped
@@ -113,12 +113,17 @@ def test_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     export_sfz(sampled, folder, "nobody's")  # its own may be replaced
     assert contents(folder) == before
     write_audio(folder / "samples" / "mine.wav", np.zeros(100), 8_000)
-    with pytest.raises(InputError, match=r"mine\.wav: not made by SynthNet"):
+    with pytest.raises(InputError, match=r"mine\.wav: not of an SFZ instrument"):
         export_sfz(sampled, folder, "")
     export_sfz(sampled, folder, "nobody's", force=True)
     assert contents(folder).items() > before.items()
     assert (folder / "samples" / "mine.wav").is_file()
     assert list(tmp_path.iterdir()) == [folder]
+    (tmp_path / "songs").mkdir()
+    encode(tmp_path / "songs" / "song.wav", [np.zeros(100, np.float32)], 8_000)  # as render does
+    with pytest.raises(InputError, match=r"song\.wav: not of an SFZ instrument"):
+        export_sfz(sampled, tmp_path / "songs", "")
+    assert (tmp_path / "songs" / "song.wav").is_file()
 
 
 def test_onnx_file_computes_what_the_network_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
