@@ -212,7 +212,8 @@ def _atomic_folder(folder: Path, force: bool) -> Iterator[Path]:
         raise InputError(f"{folder}: a file; an SFZ instrument is a folder")
     foreign = [path for path in folder.rglob("*") if path.is_file() and not _made_here(folder, path)]
     if foreign and not force:
-        raise InputError(f"{foreign[0]}: not of an SFZ instrument made here; choose another folder, or --force to write beside it")
+        what = f"{foreign[0]}: not of an SFZ instrument made by SynthNet"
+        raise InputError(f"{what}; choose another folder, or --force to write beside it")
     beside, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{what}") for what in ("part", "old"))
     try:
         yield beside
