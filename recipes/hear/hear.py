@@ -194,8 +194,8 @@ HEADINGS = {
         "## Learned from recordings\n\n"
         "The references are excerpts, changed in level only, of recordings that were held out: Bach's Partita BWV "
         "1002, Sarabande's Double, by **John Garner** (Musopen, [CC BY 3.0](https://creativecommons.org/licenses/by/3.0/))"
-        ", and the Prelude BWV 847 by **Kimiko Ishizaka** (Open Well-Tempered Clavier, CC0 1.0), left channel. Networks "
-        "and samplers come from their other recordings and play the same notes. Over the whole pieces: "
+        ", and the Prelude BWV 847 by **Kimiko Ishizaka** (Open Well-Tempered Clavier, CC0 1.0), left channel. "
+        "Networks and samplers come from their other recordings and play the same notes. Over the whole pieces: "
     ),
     "new": "## Learned in eight minutes\n\nFrom the recipe `new_instrument`: the Prelude as it is written.",
     "band": "## In a band\n\nSongs of the recipe `band`, at the level of the reference. Drums and effects are muted.",
