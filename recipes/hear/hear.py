@@ -1,9 +1,10 @@
 """Make docs/hear.md and its sounds: what the recipes' networks play, each beside its reference and a baseline.
 
-    python recipes/hear/hear.py [--runs runs]
+    python recipes/hear/hear.py [--runs runs] [--corpora data/corpora]
 
 Rows whose sounds are in docs/media/hear are kept: delete a row's files to make it anew. The horn and the harp of the
-recipe `new_instrument` are taken from --runs. SynthNet L24 takes some minutes.
+recipe `new_instrument` are taken from --runs, the corpora of the recipe `recordings` from --corpora. SynthNet L24 takes
+some minutes.
 
 A row has one gain for all its sounds, which brings the reference to -20 LUFS where a peak of -1 dBFS allows it. Figures
 are measured before the sounds are coded in Ogg Vorbis.
@@ -23,23 +24,27 @@ import numpy as np
 
 from synthnet.audio.files import write_audio
 from synthnet.audio.meters import Loudness
+from synthnet.corpus.corpus import FULL_SCALE, read_corpus
 from synthnet.corpus.teacher import FLUIDR3, Teacher, find_soundfont
-from synthnet.evaluation.baselines import StaticPlayer, harmonic_play
+from synthnet.evaluation.baselines import StaticPlayer, harmonic_play, harmonic_players
 from synthnet.evaluation.cqt import rmse_cqt_at_floors
 from synthnet.evaluation.level import fitted_level
 from synthnet.evaluation.measure import PRELUDE
 from synthnet.experiments.results import write_text
 from synthnet.generation.library import SHIPPED, Library, Seat, read_file, read_library
 from synthnet.generation.render import Settings, render_in_memory
+from synthnet.models.checkpoint import load_checkpoint
 from synthnet.score.dynamics import add_dynamics
 from synthnet.score.general_midi import KNOWN_INSTRUMENTS, find_instrument
 from synthnet.score.midi import read_score
 from synthnet.score.notes import Score, Track
+from synthnet.text import wrapped
 
 ROOT = Path(__file__).parents[2]
 PAGE, SOUNDS = ROOT / "docs" / "hear.md", ROOT / "docs" / "media" / "hear"
 RATE_HZ = 44_100
 SOLO_S, BAND_S, BAND_START_S = 7.0, 7.0, 8.0
+RECORDED, RECORDED_START_S = ("violin-garner", "piano-ishizaka"), 8.0
 REFERENCE_LUFS, PEAK = -20.0, 0.89
 LARGEST_BYTES = 6_000_000  # of all sounds of docs/ together
 SYNTHNET = "trumpet-synthnet"
@@ -58,8 +63,9 @@ class Row:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder with horn-harmonic and harp-harmonic")
-    library = read_library(Path("nowhere"), SHIPPED)
-    rows = solo_rows(library) + new_rows(parser.parse_args().runs) + band_rows(library)
+    parser.add_argument("--corpora", type=Path, default=Path("data/corpora"), help="folder of the recordings' corpora")
+    given, library = parser.parse_args(), read_library(Path("nowhere"), SHIPPED)
+    rows = solo_rows(library) + recorded_rows(given.corpora) + new_rows(given.runs) + band_rows(library)
     kept = SOUNDS / "figures.json"
     figures = json.loads(kept.read_text()) if kept.exists() else {}
     for number, row in enumerate(rows, 1):
@@ -92,6 +98,21 @@ def solo_rows(library: Library) -> list[Row]:
         return {"reference": sounds["reference"], "SynthNet L24": play(library.seat(SYNTHNET), plain)} | sounds
 
     return [Row("synthnet", "synthnet", trumpets), *(of(who.name) for who in KNOWN_INSTRUMENTS)]
+
+
+def recorded_rows(corpora: Path) -> list[Row]:
+    """The instruments that were learned from recordings, on the notes of the recording that was held out."""
+    start, stop = round(RECORDED_START_S * RATE_HZ), round((RECORDED_START_S + SOLO_S) * RATE_HZ)
+
+    def heard(name: str) -> Sounds:
+        corpus = read_corpus(corpora / f"{name}-{RATE_HZ}-wide")
+        (piece,) = corpus.split("valid")
+        players = harmonic_players(load_checkpoint(SHIPPED / f"{name}.safetensors"), corpus)
+        sounds = {who: play(corpus.read_notes(piece), stop, RATE_HZ)[start:] for who, play in players.items()}
+        recording = corpus.read_samples(piece)[start:stop].astype(np.float32) / FULL_SCALE
+        return {"reference": recording, "harmonic instrument": sounds.pop("network")} | sounds
+
+    return [Row(name, "recorded", lambda name=name: heard(name)) for name in RECORDED]  # type: ignore[misc]
 
 
 def new_rows(runs: Path) -> list[Row]:
@@ -169,9 +190,26 @@ def slug(player: str) -> str:
 HEADINGS = {
     "solo": "## The shipped instruments\n\nThe Prelude of BWV 1007, which was held out, with velocities 40 to 115.",
     "synthnet": "## The paper's network\n\nThe Prelude as it is written, with one velocity. SynthNet L24 is at 16 kHz.",
+    "recorded": (
+        "## Learned from recordings\n\n"
+        "The references are excerpts, changed in level only, of recordings that were held out: Bach's Partita BWV "
+        "1002, Sarabande's Double, by **John Garner** (Musopen, [CC BY 3.0](https://creativecommons.org/licenses/by/3.0/))"
+        ", and the Prelude BWV 847 by **Kimiko Ishizaka** (Open Well-Tempered Clavier, CC0 1.0), left channel. "
+        "Networks and samplers come from their other recordings and play the same notes. Over the whole pieces: "
+    ),
     "new": "## Learned in eight minutes\n\nFrom the recipe `new_instrument`: the Prelude as it is written.",
     "band": "## In a band\n\nSongs of the recipe `band`, at the level of the reference. Drums and effects are muted.",
 }
+
+
+def over_whole_piece(name: str) -> str:
+    """The figures of an instrument that was learned from recordings, over the whole piece that was held out."""
+    found = json.loads((ROOT / "recipes" / "recordings" / "results" / f"{name}.json").read_text())
+    players = {"network": "", "sampler": "sampler ", "static partials": "static partials "}
+    cells = (
+        said + cell([found[who]["rmse_cqt_db"], found[who]["rmse_cqt_50_db"]]) + " dB" for who, said in players.items()
+    )
+    return f"{name} {', '.join(cells)}"
 
 
 def page(rows: list[Row], figures: dict[str, dict[str, list[float] | None]]) -> str:
@@ -186,21 +224,26 @@ def page(rows: list[Row], figures: dict[str, dict[str, list[float] | None]]) -> 
     text = [
         "# Hear it",
         "",
-        "On the whole Prelude a sampler cut from the training recordings is nearer to the teacher for",
-        f"{joined(beaten)}",
-        "(floor at -80 dB; all figures are in `recipes/shipped/results/results.md`).",
-        f"On the {SOLO_S:g} s below, the harmonic instruments have {cell(mean['harmonic instrument'])} dB in the mean,",
-        f"static partials {cell(mean['static partials'])} dB.",
+        wrapped(
+            "On the whole Prelude a sampler cut from the training recordings is nearer to the teacher for "
+            f"{joined(beaten)} (floor at -80 dB; all figures are in `recipes/shipped/results/results.md`). On the "
+            f"{SOLO_S:g} s below, the harmonic instruments have {cell(mean['harmonic instrument'])} dB in the mean, "
+            f"static partials {cell(mean['static partials'])} dB."
+        ),
         "",
-        "The reference comes first: FluidR3 GM through FluidSynth, which taught the instruments. Figures are RMSE-CQT",
-        "from it in dB, floors at -80 / -50 dB, of what is heard here; 0 is equal. Each links to its file. A row has",
-        "one gain for all its sounds. Instruments learned from real players' recordings are not here: neither their",
-        "networks nor the recordings ship.",
+        wrapped(
+            "The reference comes first. If nothing else is said, it is FluidR3 GM through FluidSynth, which taught the "
+            "instruments. Figures are RMSE-CQT from it in dB, floors at -80 / -50 dB, of what is heard here; 0 is "
+            "equal. Each links to its file. A row has one gain for all its sounds."
+        ),
     ]
     for section, heading in HEADINGS.items():
         here = [row for row in rows if row.section == section]
         players = list(figures[here[0].name])
-        text += ["", heading, "", f"| | {' | '.join(players)} |", f"|---|{'---|' * len(players)}"]
+        if section == "recorded":
+            heading += "; ".join(map(over_whole_piece, RECORDED)) + "."
+        title, _, words = heading.partition("\n\n")
+        text += ["", title, "", wrapped(words), "", f"| | {' | '.join(players)} |", f"|---|{'---|' * len(players)}"]
         for row in here:
             title = "trumpet" if section == "synthnet" else row.name
             sounds = [sound(row.name, who, figures[row.name][who]) for who in players]
