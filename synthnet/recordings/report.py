@@ -22,7 +22,7 @@ REPORT, NOTES = "alignment.json", "alignment"  # in the folder of a corpus: repo
 COLUMNS = ("pitch", "velocity", "start_s", "end_s", "found", "confidence")
 NOISE_DB = 45.0  # how far the floor should lie below the music
 MOST_LOST = 0.25  # of a recording's notes
-LEAST_CONFIDENCE = 0.5  # median of a recording's notes; two good violin recordings have 0.63 to 0.67, a doubtful one 0.44
+LEAST_CONFIDENCE = 0.5  # median of a recording's notes: two good violin pieces have 0.63 to 0.67, a doubtful one 0.44
 HEARD_SHARE = (5, 50, 95)  # percentiles of velocities
 CLICK_S, CLICK_HZ = 0.02, 2000.0
 
@@ -108,7 +108,7 @@ class TakeReport(Checked):
         if self.labels in ("performed", "exact") and self.shift_ms:
             facts.append(f"sound {1000 * self.offset_s:+.0f} ms after the labels, drift {self.drift_ppm:+.0f} ppm")
         if self.confidence is not None and self.confidence < LEAST_CONFIDENCE:
-            facts.append(f"confidence {self.confidence:.2f}: the notes and the recording may not agree; listen (--click)")
+            facts.append(f"confidence {self.confidence:.2f}: the notes and the recording may not agree (--click)")
         return f"{self.file}: {clock(self.seconds)}, {', '.join(facts)}" + ("" if self.used else "; not used")
 
 
