@@ -19,10 +19,12 @@ from synthnet.score.general_midi import (
     find_instrument,
     known_instrument,
     own_instrument,
+    plain_name,
 )
 
 if TYPE_CHECKING:
     from synthnet.corpus.corpus import Corpus
+    from synthnet.models.checkpoint import CheckpointHeader
 
 key_type = click.IntRange(0, 127)
 LABELS = ("score", "performed", "exact")
@@ -230,6 +232,23 @@ def corpus_info_command(folder: Path, as_json: bool) -> None:
 
     info = corpus_info(read_corpus(folder))
     show(json.dumps(info.as_dict(), indent=2) if as_json else format_info(info))
+
+
+def corpus_of(checkpoint: CheckpointHeader, instrument: str, folder: Path | None) -> Corpus:
+    """The corpus in the folder, or the default one of that which an instrument of a network learned from."""
+    from synthnet.corpus.build import default_folder
+    from synthnet.models.checkpoint import fact
+
+    learned = fact(checkpoint.training, "corpora", checkpoint.instruments.index(instrument), "instrument")
+    name = learned if isinstance(learned, str) else plain_name(instrument)
+    config: Any = checkpoint.config
+    where = default_folder(name, checkpoint.sample_rate_hz, config.velocity)
+    if folder is None and known_instrument(name) is None and not where.is_dir():
+        raise InputError(f"{where}: no such folder; --corpus FOLDER says where the corpus of {name} is")
+    (corpus,) = corpora_for(
+        None if folder else name, (folder,) if folder else (), checkpoint.sample_rate_hz, config.velocity
+    )
+    return corpus
 
 
 def corpora_for(names: str | None, folders: tuple[Path, ...], sample_rate_hz: int, wide: bool) -> list[Corpus]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 
-from synthnet.cli.corpora import corpora_for
+from synthnet.cli.corpora import corpus_of
 from synthnet.cli.options import FiniteRange, as_json, path_type, progress_bar, say, show
 from synthnet.corpus.corpus import FULL_SCALE, Corpus, Piece
 from synthnet.evaluation.baselines import harmonic_players
@@ -29,7 +29,7 @@ from synthnet.evaluation.systems import (
 from synthnet.files import InputError
 from synthnet.generation.engine import choose_device
 from synthnet.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from synthnet.score.general_midi import partials_of, plain_name
+from synthnet.score.general_midi import partials_of
 from synthnet.score.notes import Note
 
 
@@ -82,8 +82,7 @@ def evaluate(
     config: Any = checkpoint.config
     rate = checkpoint.sample_rate_hz
     voice = checkpoint.voice(instrument)
-    names, folders = (None, (folder,)) if folder else (plain_name(voice.name), ())
-    (corpus,) = corpora_for(names, folders, rate, config.velocity)
+    corpus = corpus_of(checkpoint, voice.name, folder)
     at_any_rate = not config.receptive_field  # it is not autoregressive
     if corpus.sample_rate_hz != rate and not at_any_rate:
         raise InputError(f"{corpus.folder}: at {corpus.sample_rate_hz} Hz, the network at {rate} Hz")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 
-from synthnet.cli.corpora import corpora_for
+from synthnet.cli.corpora import corpus_of
 from synthnet.cli.options import as_json, path_type, progress_bar, say, show
 from synthnet.evaluation.layers import (
     LayerDistances,
@@ -26,7 +26,6 @@ from synthnet.evaluation.pictures import plot_grams, plot_key_answers
 from synthnet.evaluation.plots import check_picture
 from synthnet.files import InputError, atomic_write
 from synthnet.models.checkpoint import Checkpoint, fact, load_checkpoint
-from synthnet.score.general_midi import plain_name
 
 
 @click.group()
@@ -97,11 +96,10 @@ def gram(models: tuple[str, ...], piece: str | None, folders: tuple[Path, ...], 
         raise InputError("--model: all networks must have the same channels and layers")
     with progress_bar(len(read) * slices, 1) as advance:
         for number, one in enumerate(read):
-            checkpoint, config = one.checkpoint, one.checkpoint.config
+            checkpoint = one.checkpoint
             voice = checkpoint.voice(one.timbre if one.timbre in checkpoint.instruments else None)
-            where = (folders[number],) if folders else ()
-            name, rate = None if folders else plain_name(voice.name), checkpoint.sample_rate_hz
-            (corpus,) = corpora_for(name, where, rate, config.velocity)
+            corpus = corpus_of(checkpoint, voice.name, folders[number] if folders else None)
+            rate = checkpoint.sample_rate_hz
             pieces = {each.name: each for each in corpus.split("valid")}
             wanted = piece or next(iter(pieces), None)
             if wanted not in pieces or corpus.sample_rate_hz != rate:

@@ -86,7 +86,7 @@ def build_corpus(
     teacher = Teacher(soundfont, instrument.program, sample_rate_hz)
     teaching = (sample_rate_hz, soundfont.name, sha256(soundfont), fluidsynth_version())
     corpus = Corpus(folder, VERSION, instrument.name, instrument.program, *teaching, gain=1.0, pieces=())
-    with _alone(folder):
+    with alone(folder):
         try:
             before = read_corpus(folder)
         except InputError:
@@ -132,7 +132,7 @@ def build_corpus(
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """Have the folder to oneself; where it is new and an error keeps it empty, it goes again."""
     new = not folder.exists()
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from synthnet.corpus.build import PEAK
+from synthnet.corpus.build import PEAK, alone
 from synthnet.corpus.corpus import VERSION, Corpus, Piece, read_corpus, write_manifest, write_piece
 from synthnet.files import InputError, sha256
 from synthnet.models.config import HARMONIC_RATE_HZ
@@ -133,8 +133,9 @@ def corpus_from_recordings(
     for cut in cuts:
         if cut.piece.split == "valid":  # says so now, not when training has begun
             cut.piece.measured(np.zeros(cut.piece.n_samples, bool), options.sample_rate_hz)
-    corpus = _write(folder, instrument, program, found, cuts, options, report)
-    _remove_former(before, corpus, {take.name for take in takes})
+    with alone(folder):
+        corpus = _write(folder, instrument, program, found, cuts, options, report)
+        _remove_former(before, corpus, {take.name for take in takes})
     return corpus, reports
 
 
@@ -307,6 +308,7 @@ def _describe(
         drift_ppm=float(labels.drift_ppm),
         shift_ms=shift_ms,
         struck=None if take.labels == HEARD else bool(labels.struck),
+        confidence=None if take.labels == HEARD else float(np.median(labels.confidence)),
     )
 
 

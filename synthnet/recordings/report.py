@@ -22,6 +22,7 @@ REPORT, NOTES = "alignment.json", "alignment"  # in the folder of a corpus: repo
 COLUMNS = ("pitch", "velocity", "start_s", "end_s", "found", "confidence")
 NOISE_DB = 45.0  # how far the floor should lie below the music
 MOST_LOST = 0.25  # of a recording's notes
+LEAST_CONFIDENCE = 0.5  # median of a recording's notes: two good violin pieces have 0.63 to 0.67, a doubtful one 0.44
 HEARD_SHARE = (5, 50, 95)  # percentiles of velocities
 CLICK_S, CLICK_HZ = 0.02, 2000.0
 
@@ -46,6 +47,7 @@ class TakeReport(Checked):
         shift_ms: 5th, 25th, 50th, 75th and 95th percentile of how far onsets moved from given labels in the recording's
             time; empty for others.
         struck: whether tones rise at once, as a piano's; None where it is not known.
+        confidence: median over its notes of how alike onsets are, at most 1; None where the notes were not given.
     """
 
     name: str
@@ -68,6 +70,7 @@ class TakeReport(Checked):
     drift_ppm: float = 0.0
     shift_ms: tuple[float, ...] = ()
     struck: bool | None = None
+    confidence: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -104,6 +107,8 @@ class TakeReport(Checked):
         ]
         if self.labels in ("performed", "exact") and self.shift_ms:
             facts.append(f"sound {1000 * self.offset_s:+.0f} ms after the labels, drift {self.drift_ppm:+.0f} ppm")
+        if self.confidence is not None and self.confidence < LEAST_CONFIDENCE:
+            facts.append(f"confidence {self.confidence:.2f}: the notes and the recording may not agree (--click)")
         return f"{self.file}: {clock(self.seconds)}, {', '.join(facts)}" + ("" if self.used else "; not used")
 
 

@@ -89,6 +89,13 @@ def test_evaluate_measures_a_harmonic_instrument_beside_its_baselines(
     fault(run(*words, "--audio", "other=."), "no tiny_prelude.wav")
 
 
+def test_evaluate_takes_the_corpus_that_the_network_learned_from(run: Run, tmp_path: Path) -> None:
+    learned = {"corpora": [{"instrument": "trumpet-mine"}]}
+    save_checkpoint(tmp_path / "h.safetensors", Checkpoint(SMALL, 44_100, ("trumpet-mine",), learned, small_weights()))
+    fault(run("evaluate", "h.safetensors"), "--corpus FOLDER says where the corpus of trumpet-mine is")
+    assert not (tmp_path / "data").exists()  # the teacher's trumpet was not built instead
+
+
 def test_errors_of_evaluate(run: Run, network: Path, tiny_corpus: Corpus) -> None:
     words = ["evaluate", network, "--corpus", tiny_corpus.folder]
     fault(run(*words, "--piece-seconds", 2), "3 s")

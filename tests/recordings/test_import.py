@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -200,9 +202,25 @@ def test_report_as_text_json_and_picture(takes, tmp_path, run):
     assert (told["notes"], told["found"], len(told["recordings"])) == (134, 134, 2)
     assert told["recordings"][1]["a4_hz"] == pytest.approx(440, abs=1)
     assert (tmp_path / "p.png").stat().st_size > 10_000
+    assert "may not agree" not in text
+    reports = read_reports(tmp_path / "corpus")
+    assert "confidence 0.44: the notes and the recording may not agree" in replace(reports[0], confidence=0.44).text()
     fault(run("corpus", "report", "takes"), "takes: no alignment.json")
     (tmp_path / "corpus/alignment.json").write_text("[3]")
     fault(run("corpus", "report", "corpus"), "alignment.json: damaged")
+
+
+def test_a_corpus_that_another_process_is_at_is_left_alone(takes, tmp_path, run, unmoved):
+    assert run(*IMPORT).status == 0
+    before = files(tmp_path / "corpus")
+    script = "import sys, pathlib; from synthnet.files import only_one\n"
+    script += "with only_one(pathlib.Path('corpus')): print('mine', flush=True); input()"
+    words = [sys.executable, "-c", script]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "mine\n"
+        fault(run(*IMPORT, "--level", "each"), "corpus: another process is at it")
+        other.kill()
+    assert files(tmp_path / "corpus") == before
 
 
 def test_a_killed_import_begun_again_gives_the_same_bytes(takes, tmp_path, run, monkeypatch, unmoved):
