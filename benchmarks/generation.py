@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from synthnet.experiments.machine import Machine, machine
+from synthnet.experiments.results import number, table, write_text
 from synthnet.generation.compiled import CompiledEngine, available_cores
 from synthnet.generation.engine import Engine, TorchEngine
 from synthnet.models import Network, build_model, preset_config
@@ -160,29 +161,23 @@ def measure_row(row: Row, repeats: int) -> dict[str, Any]:
     }
 
 
-def table(figures: dict[str, Any]) -> str:
-    """Markdown."""
-    lines = [
-        str(Machine(**figures["machine"])),
-        "",
-        "| network | way | samples/s | times real time | over cached torch | of matrix product | of memory reading |",
-        "|---|---|---:|---:|---:|---:|---:|",
-    ]
+def as_markdown(figures: dict[str, Any]) -> str:
+    """The machine, the table, and the ceilings."""
+    rows = []
     for row in figures["rows"]:
         cached = next(way["samples_per_s"] for way in row["ways"] if way["way"] == "cached torch")
         for way in row["ways"]:
             speed = way["samples_per_s"]
-            cells = [
-                row["network"],
-                way["way"],
-                f"{speed:,.{0 if speed >= 100 else 2}f}",
-                f"{way['times_real_time']:.3g}",
-                f"{speed / cached:.3g}",
-                f"{way['share_of_matrix_product']:.0%}",
-                f"{way['share_of_memory']:.0%}",
-            ]
-            lines.append(f"| {' | '.join(cells)} |")
-    lines.append("")
+            rows.append({
+                "network": row["network"],
+                "way": way["way"],
+                "samples/s": number(speed, 0 if speed >= 100 else 2),
+                "times real time": f"{way['times_real_time']:.3g}",
+                "over cached torch": f"{speed / cached:.3g}",
+                "of matrix product": f"{way['share_of_matrix_product']:.0%}",
+                "of memory reading": f"{way['share_of_memory']:.0%}",
+            })  # fmt: skip
+    lines = [str(Machine(**figures["machine"])), "", table(list(rows[0]), [list(row.values()) for row in rows]), ""]
     for row in figures["rows"]:
         lines.append(
             f"- {row['network']}: {row['weights'] / 1e6:.2f} M weights a step; beside it the matrix product ran at "
@@ -198,14 +193,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures there too")
     arguments = parser.parse_args()
     rows, repeats = (QUICK_ROWS, 1) if arguments.quick else (ROWS, arguments.repeats)
-    figures = {
-        "machine": machine().as_dict(),
-        "repeats": repeats,
-        "rows": [measure_row(row, repeats) for row in rows],
-    }
-    print(table(figures))
+    measured = [measure_row(row, repeats) for row in rows]
+    figures = {"machine": machine().as_dict(), "repeats": repeats, "rows": measured}
+    print(as_markdown(figures))
     if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        write_text(arguments.json, json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -29,8 +29,9 @@ from torch.utils.data import default_collate
 
 from synthnet.corpus.resident import ResidentSlices
 from synthnet.corpus.slices import SliceDataset
-from synthnet.experiments.machine import commit, machine
-from synthnet.files import InputError
+from synthnet.experiments.machine import machine
+from synthnet.experiments.results import table, write_text
+from synthnet.files import InputError, commit
 from synthnet.models import ModelConfig, Network, build_model, preset_config
 from synthnet.models.checkpoint import Checkpoint
 from synthnet.models.time_major import Parts, slice_loss
@@ -271,29 +272,32 @@ def measure(device: torch.device, sizes: Sizes, tiles: bool) -> dict[str, Any]:
     return figures
 
 
-def table(figures: dict[str, Any]) -> str:
-    """Markdown."""
+def as_markdown(figures: dict[str, Any]) -> str:
+    """The card and the table."""
     about, rates = figures["machine"], (figures["products_per_s"] / 1e12, figures["bytes_per_s"] / 1e12)
-    lines = [
-        f"{about['gpu'] or about['processor']}, PyTorch {about['torch']}, commit {figures['commit']}",
-        f"beside it a large product ran at {rates[0]:.3g} TFLOP/s and a copy at {rates[1]:.3g} TB/s",
-        "",
-        "| network | step, ms (slice) | s an epoch | goal | eager, s (slice) | traffic, GB a step | TB/s | of limit "
-        "| gradients: float16, bfloat16, float32 |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---|",
-    ]
+    rows = []
     for row in figures["networks"]:
-        eager = "; ".join(f"{seconds:.3g} ({n:,})" for n, seconds in row["eager_epoch_s_by_slice"].items())
-        errors = ", ".join(
+        errors = (
             f"{error:.1e}" + ("" if error < GOALS.get(name, 1.0) else " (too far)")
             for name, error in row["gradient_errors"].items()
         )
-        lines.append(
-            f"| {row['network']} | {row['step_ms']:.3g} ({row['slice']:,}) | {row['epoch_s']:.3g} | {row['goal_s']} | "
-            f"{eager} | {row['traffic_gb_a_step']:.3g} | {row['traffic_gb_per_s'] / 1e3:.3g} | "
-            f"{row['share_of_limit']:.0%} | {errors} |"
-        )
-    return "\n".join(lines)
+        eager = (f"{seconds:.3g} ({n:,})" for n, seconds in row["eager_epoch_s_by_slice"].items())
+        rows.append({
+            "network": row["network"],
+            "step, ms (slice)": f"{row['step_ms']:.3g} ({row['slice']:,})",
+            "s an epoch": f"{row['epoch_s']:.3g}",
+            "goal": str(row["goal_s"]),
+            "eager, s (slice)": "; ".join(eager),
+            "traffic, GB a step": f"{row['traffic_gb_a_step']:.3g}",
+            "TB/s": f"{row['traffic_gb_per_s'] / 1e3:.3g}",
+            "of limit": f"{row['share_of_limit']:.0%}",
+            "gradients: float16, bfloat16, float32": ", ".join(errors),
+        })  # fmt: skip
+    return (
+        f"{about['gpu'] or about['processor']}, PyTorch {about['torch']}, commit {figures['commit']}\n"
+        f"beside it a large product ran at {rates[0]:.3g} TFLOP/s and a copy at {rates[1]:.3g} TB/s\n\n"
+        + table(list(rows[0]), [list(row.values()) for row in rows])
+    )
 
 
 def main() -> None:
@@ -304,10 +308,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures there too")
     arguments = parser.parse_args()
     figures = measure(torch.device(arguments.device), TINY if arguments.tiny else CARD, arguments.tiles)
-    print(table(figures))
+    print(as_markdown(figures))
     print(json.dumps(figures))
     if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        write_text(arguments.json, json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -24,8 +24,9 @@ import mido
 import numpy as np
 import torch
 
-from synthnet.corpus.build import DEFAULT_SCORES
+from synthnet.evaluation.measure import PRELUDE
 from synthnet.experiments.machine import machine
+from synthnet.experiments.results import write_text
 from synthnet.generation.harmonic import HarmonicPlayer, Part
 from synthnet.generation.library import SHIPPED
 from synthnet.generation.live import LiveInstrument
@@ -38,7 +39,6 @@ from synthnet.score.midi import CHANNELS, DRUM_CHANNEL, read_score
 from synthnet.score.notes import Score
 from synthnet.score.roll import roll_events
 
-PRELUDE = DEFAULT_SCORES / "bwv1007_1_prelude.mid"
 INSTRUMENTS = ("trumpet", "piano")
 RATES_HZ = (16_000, 44_100)
 TWIN_S = 20  # of the Prelude by the slow twin
@@ -144,18 +144,9 @@ def main() -> None:
     for what in figures[INSTRUMENTS[0]]:
         print(f"{what:52}" + "".join(f"{name} {figures[name][what]:8.2f}   " for name in INSTRUMENTS))
     if arguments.json:
-        arguments.json.write_text(
-            json.dumps(
-                {
-                    "machine": machine().as_dict(),
-                    "figures": figures,
-                    "synthnet render of 16 dense tracks, seconds": dense_s,
-                },
-                indent=1,
-            )
-            + "\n",
-            "utf-8",
-        )
+        dense = {"synthnet render of 16 dense tracks, seconds": dense_s}
+        content = {"machine": machine().as_dict(), "figures": figures, **dense}
+        write_text(arguments.json, json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

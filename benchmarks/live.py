@@ -24,6 +24,7 @@ import mido
 import numpy as np
 
 from synthnet.experiments.machine import machine
+from synthnet.experiments.results import write_text
 from synthnet.generation.library import read_library
 from synthnet.generation.stage import BLOCK_S, BlockTimes, Stage, Timekeeper, block_ms, undisturbed
 from synthnet.models.config import HARMONIC_RATE_HZ, LONGEST_RELEASE_S
@@ -138,9 +139,7 @@ def main() -> None:
     for what, figure in figures.items():
         print(f"{what:40} {figure:,.2f}" if isinstance(figure, float) else f"{what:40} {figure}")
     if arguments.json:
-        arguments.json.write_text(
-            json.dumps({"machine": machine().as_dict(), "figures": figures}, indent=1) + "\n", "utf-8"
-        )
+        write_text(arguments.json, json.dumps({"machine": machine().as_dict(), "figures": figures}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

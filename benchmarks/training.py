@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from synthnet.experiments.machine import Machine, machine
+from synthnet.experiments.results import table, write_text
 from synthnet.models import Network, build_model, preset_config
 from synthnet.models.autoregressive import FirstLayerScore
 from synthnet.score.notes import Note
@@ -133,18 +134,13 @@ def measure(repeats: int) -> dict[str, Any]:
     }
 
 
-def table(figures: dict[str, Any]) -> str:
-    """Markdown."""
+def as_markdown(figures: dict[str, Any]) -> str:
+    """The machine and the table."""
     speeds = figures["samples_per_s"]
     reference = max(speed for name, speed in speeds.items() if name.startswith("straightforward"))
-    lines = [
-        str(Machine(**figures["machine"])),
-        "",
-        "| SynthNet `cpu`, one slice a step | samples/s | over straightforward |",
-        "|---|---:|---:|",
-        *(f"| {name} | {speed:,} | {speed / reference:.1f} |" for name, speed in speeds.items()),
-    ]
-    return "\n".join(lines)
+    rows = [[name, f"{speed:,}", f"{speed / reference:.1f}"] for name, speed in speeds.items()]
+    head = ["SynthNet `cpu`, one slice a step", "samples/s", "over straightforward"]
+    return f"{Machine(**figures['machine'])}\n\n{table(head, rows)}"
 
 
 def main() -> None:
@@ -153,9 +149,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures there too")
     arguments = parser.parse_args()
     figures = measure(arguments.repeats)
-    print(table(figures))
+    print(as_markdown(figures))
     if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        write_text(arguments.json, json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -26,8 +26,9 @@ from songs import SONGS, write_song
 from synthnet.audio.meters import Loudness
 from synthnet.corpus.teacher import BLOCK, FLUIDR3, fill, find_soundfont, new_synth
 from synthnet.evaluation.cqt import rmse_cqt_at_floors
-from synthnet.evaluation.level import level_difference_db
+from synthnet.evaluation.level import fitted_level, level_difference_db
 from synthnet.evaluation.plots import plot_song
+from synthnet.experiments.results import table, write_text
 from synthnet.generation.library import SHIPPED, read_library
 from synthnet.generation.render import Settings, play_parts
 from synthnet.score.controllers import PAN
@@ -45,43 +46,29 @@ def play_midi(soundfont: Path, song: Path, track: int | None, n_samples: int) ->
     stereo = np.zeros((-(-n_samples // BLOCK) * BLOCK, 2), np.float32)
     try:
         font, midi, programs = synth.sfload(str(soundfont)), mido.MidiFile(song), dict[int, int]()
-        events = [
-            (mido_s, message)
-            for number, events in enumerate(midi.tracks)
-            if track is None or number == track
-            for mido_s, message in timed(midi, events)
-        ]
-        now = 0
-        for time_s, message in sorted(events, key=lambda event: event[0]):
+        if track is not None:
+            midi.tracks = [midi.tracks[0], midi.tracks[track]]  # the first has the tempo
+        time_s, now = 0.0, 0
+        for message in midi:
+            time_s += message.time
+            if message.is_meta or message.channel == 9:
+                continue
             block = min(round(time_s * RATE_HZ / BLOCK), len(stereo) // BLOCK)
             fill(synth, stereo[now * BLOCK : block * BLOCK])
             now = block
             if message.type == "program_change":
                 programs[message.channel] = message.program
-                synth.program_select(message.channel, font, 128 if message.channel == 9 else 0, message.program)
-            elif message.type == "control_change" and message.control == PAN:
-                continue
-            elif message.type == "control_change":
+                synth.program_select(message.channel, font, 0, message.program)
+            elif message.type == "control_change" and message.control != PAN:
                 synth.cc(message.channel, message.control, message.value)
-            elif message.channel != 9 and programs[message.channel] not in UNPITCHED:
-                if message.type == "note_on":
-                    synth.noteon(message.channel, message.note, message.velocity)
-                else:
-                    synth.noteoff(message.channel, message.note)
+            elif message.type == "note_on" and programs[message.channel] not in UNPITCHED:
+                synth.noteon(message.channel, message.note, message.velocity)
+            elif message.type == "note_off" and programs[message.channel] not in UNPITCHED:
+                synth.noteoff(message.channel, message.note)
         fill(synth, stereo[now * BLOCK :])
     finally:
         synth.delete()
     return stereo[:n_samples].mean(axis=1)
-
-
-def timed(midi: mido.MidiFile, track: mido.MidiTrack) -> list[tuple[float, mido.Message]]:
-    """The channel messages of a track with their seconds; the songs have one tempo."""
-    tempo, now, found = next(message.tempo for message in midi.tracks[0] if message.type == "set_tempo"), 0, []
-    for message in track:
-        now += message.time
-        if not message.is_meta:
-            found.append((mido.tick2second(now, midi.ticks_per_beat, tempo), message))
-    return found
 
 
 def loudness(samples: np.ndarray) -> float:
@@ -110,33 +97,29 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
         tracks["rendering"] = stems
         mixes = {player: play_midi(font, song, None, n_samples) for player, font in fonts.items()}
         mixes["rendering"] = stems.sum(axis=0)
-    reference, figures = mixes["reference"], {}
+    reference = mixes["reference"]
     gains_db = {player: -level_difference_db(reference, mixes[player]) for player in PLAYERS}
+    fitted = {player: fitted_level(reference, mixes[player]) for player in PLAYERS}
+    figures = {}
     for player in PLAYERS:
-        level = mixes[player] * np.float32(10 ** (gains_db[player] / 20))
-        at_80, at_50 = rmse_cqt_at_floors(reference, level, RATE_HZ).mean(axis=1).tolist()
+        at_80, at_50 = rmse_cqt_at_floors(reference, fitted[player], RATE_HZ).mean(axis=1).tolist()
         figures[player] = {"rmse_cqt_db": at_80, "rmse_cqt_50_db": at_50, "gain_db": gains_db[player]}
-    rows = []
+    rows, played = [], []
     for number, (part, seat) in enumerate(zip(score.parts, seats, strict=True)):
         if seat:
+            played.append(part.notes)
             theirs = loudness(tracks["reference"][number])
             apart = {player: loudness(tracks[player][number]) + gains_db[player] - theirs for player in PLAYERS}
-            what = program_name(part.program)
-            rows.append(
-                {"track": part.name, "program": part.program, "what": what, "by": seat.voice.name, "loudness_db": apart}
-            )
-    played = sum(len(part.notes) for part, seat in zip(score.parts, seats, strict=True) if seat)
-    everything = sum(len(part.notes) for part in score.parts)
-    parts = [part.notes for part, seat in zip(score.parts, seats, strict=True) if seat]
+            about = {"track": part.name, "program": part.program, "what": program_name(part.program)}
+            rows.append({**about, "by": seat.voice.name, "loudness_db": apart})
     mine = figures["rendering"]
     title = f"{name}   ·   RMSE-CQT {mine['rmse_cqt_db']:.1f} / {mine['rmse_cqt_50_db']:.1f} dB from FluidR3"
-    fitted = mixes["rendering"] * np.float32(10 ** (gains_db["rendering"] / 20))
-    plot_song(folder / f"{name}.png", fitted, RATE_HZ, parts, title, reference)
+    plot_song(folder / f"{name}.png", fitted["rendering"], RATE_HZ, played, title, reference)
     return {
         "song": name,
-        "seconds": stems.shape[1] / RATE_HZ,
-        "notes": everything,
-        "played": played,
+        "seconds": n_samples / RATE_HZ,
+        "notes": sum(len(part.notes) for part in score.parts),
+        "played": sum(map(len, played)),
         **figures,
         "tracks": rows,
     }
@@ -159,12 +142,13 @@ def as_markdown(songs: list[dict[str, Any]]) -> str:
         return max(abs(row["loudness_db"][player]) for song in songs for row in song["tracks"])
 
     ours, theirs = ([mean(player, key) for key in ("rmse_cqt_db", "rmse_cqt_50_db")] for player in PLAYERS)
-    nearer = "nearer to FluidR3 than" if ours[0] < theirs[0] and ours[1] < theirs[1] else "farther from FluidR3 than"
-    if (ours[0] < theirs[0]) != (ours[1] < theirs[1]):
-        nearer = "at one floor nearer to FluidR3 and at the other farther from it than"
+    nearer = (
+        "farther from FluidR3 than",
+        "at one floor nearer to FluidR3 and at the other farther from it than",
+        "nearer to FluidR3 than",
+    )[sum(mine < other for mine, other in zip(ours, theirs, strict=True))]
     tracks = [row for song in songs for row in song["tracks"]]
-    within = sum(abs(row["loudness_db"]["rendering"]) <= 2 for row in tracks)
-    within_theirs = sum(abs(row["loudness_db"]["TimGM6mb"]) <= 2 for row in tracks)
+    within, within_theirs = (sum(abs(row["loudness_db"][player]) <= 2 for row in tracks) for player in PLAYERS)
     share = sum(song["played"] for song in songs) / sum(song["notes"] for song in songs)
     figures = [f"{ours[0]:.1f} / {ours[1]:.1f} dB", f"TimGM6mb {theirs[0]:.1f} / {theirs[1]:.1f} dB"]
     lines = [
@@ -176,14 +160,14 @@ def as_markdown(songs: list[dict[str, Any]]) -> str:
         f"the farthest are {most('rendering'):.1f} and {most('TimGM6mb'):.1f} dB off.",
         f"Networks play {share:.0%} of all notes; the rest are drums and effects, muted here in all.",
         "",
-        "| song | notes that networks play | rendering -80 / -50, dB | TimGM6mb -80 / -50, dB |",
-        "|---|---:|---:|---:|",
     ]
+    rows = []
     for song in songs:
         cells = [f"{song[player]['rmse_cqt_db']:.2f} / {song[player]['rmse_cqt_50_db']:.2f}" for player in PLAYERS]
         played = f"{song['played']} of {song['notes']} ({song['played'] / song['notes']:.0%})"
-        lines.append(f"| [{song['song']}]({song['song']}.png) | {played} | {cells[0]} | {cells[1]} |")
+        rows.append([f"[{song['song']}]({song['song']}.png)", played, *cells])
     lines += [
+        table(["song", "notes that networks play", *(f"{player} -80 / -50, dB" for player in PLAYERS)], rows),
         "",
         "How much louder than FluidR3's each track is (integrated loudness, after one gain for each song):",
         "",
@@ -211,8 +195,8 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     songs = [measure(name, arguments.out) for name in arguments.songs.split(",")]
-    (arguments.out / "results.json").write_text(json.dumps(songs, indent=1) + "\n", "utf-8")
-    (arguments.out / "results.md").write_text(as_markdown(songs), "utf-8")
+    write_text(arguments.out / "results.json", json.dumps(songs, indent=1) + "\n")
+    write_text(arguments.out / "results.md", as_markdown(songs))
     print(as_markdown(songs))
 
 

@@ -10,7 +10,6 @@ plays of the Prelude with dynamics (mean as output, in chunks), beside the harmo
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,8 +22,7 @@ import torch
 from synthnet.audio.files import write_audio
 from synthnet.cli.options import say, show
 from synthnet.corpus.corpus import Corpus, read_corpus
-from synthnet.evaluation.measure import measure_beside
-from synthnet.evaluation.pieces import Part, PieceRun, piece_lengths, play_pieces
+from synthnet.evaluation.pieces import PieceRun
 from synthnet.experiments.machine import machine
 from synthnet.experiments.results import number, table, write_text
 from synthnet.files import InputError, commit
@@ -32,9 +30,10 @@ from synthnet.generation.engine import choose_device
 from synthnet.models.checkpoint import Checkpoint, load_checkpoint
 from synthnet.score.general_midi import INSTRUMENTS
 from synthnet.training.run import train_run
-from synthnet.training.settings import Span, annealed_over, fresh_settings, has_run
+from synthnet.training.settings import GPU, Span, annealed_over, fresh_settings, has_run
+from synthnet.training.tasks import play_beside
 
-SETTINGS = {"channels": 256, "velocity": True, "n_predicted": 65_536, "warmup_steps": 200, "ema_decay": 0.995}
+SETTINGS = {"channels": 256, "velocity": True}
 TINY = {"velocity": True, "n_predicted": 1_000}
 EVALUATIONS, EVALUATION_SECONDS = 4, 2
 HEARD_S = 20  # of each instrument, in prelude.opus
@@ -45,21 +44,18 @@ HEAD = ["instrument", *(f"{player} -80 / -50" for player in PLAYERS), "right pit
 
 def train(corpora: Sequence[Corpus], folder: Path, minutes: float, device: torch.device, tiny: bool, seed: int) -> None:
     """Train, or go on: the learning rate falls over the minutes, those before included."""
-    preset, changes = ("tiny", TINY) if tiny else ("L24", SETTINGS)
-    config, training = fresh_settings("synthnet", preset, len(corpora), {**changes, "seed": seed})
+    preset, changes, method = ("tiny", TINY, None) if tiny else ("L24", SETTINGS, GPU)
+    config, training = fresh_settings("synthnet", preset, len(corpora), {**changes, "seed": seed}, method)
     span = Span(minutes=minutes)
-    training = annealed_over(dataclasses.replace(training, anneal_minutes=minutes), span)
-    every = Span(minutes=minutes / EVALUATIONS)
-    resume = has_run(folder)
     train_run(
         folder,
         corpora,
         config,
-        training,
+        annealed_over(training, span),
         span,
         device=device,
-        resume=resume,
-        evaluate_every=every,
+        resume=has_run(folder),
+        evaluate_every=Span(minutes=minutes / EVALUATIONS),
         evaluation_seconds=EVALUATION_SECONDS,
         say=say,
     )
@@ -69,29 +65,18 @@ def measure(
     checkpoint: Checkpoint, corpora: Sequence[Corpus], device: torch.device
 ) -> tuple[dict[str, dict[str, Any]], list[PieceRun]]:
     """Figures of each instrument's players on the validation piece, and what the network played."""
-    parts = [
-        Part(corpus, piece, n_samples, checkpoint.voice(corpus.instrument).style)
-        for corpus in corpora
-        for piece, n_samples in piece_lengths(corpus, None)[:1]
-    ]
-    runs = play_pieces(checkpoint.build(device), parts, n_chunks=None)
+    played = play_beside(checkpoint.build(device), checkpoint, corpora, None)
     figures: dict[str, dict[str, Any]] = {}
-    for part, run in zip(parts, runs, strict=True):
+    for name, (run, beside) in played.items():
         plain = run.as_dict()
-        beside = {name: one.as_dict() for name, one in measure_beside(*part[:3]).items()}
-        about = {name: plain[name] for name in ("name", "seconds", "notes", "teacher_pitch_share")}
-        figures[part.corpus.instrument] = {**about, "synthnet": plain["expectation"], **beside}
-    return figures, runs
-
-
-def ships(players: Mapping[str, Any]) -> bool:
-    """Whether the network is nearer than the harmonic instrument at both floors."""
-    return all(players["synthnet"][floor] < players["harmonic"][floor] for floor in FLOORS)
+        about = {key: plain[key] for key in ("name", "seconds", "notes", "teacher_pitch_share")}
+        figures[name] = {**about, "synthnet": plain["expectation"], **beside}
+    return figures, [run for run, _ in played.values()]
 
 
 def as_page(facts: Mapping[str, Any], figures: Mapping[str, Mapping[str, Any]]) -> str:
     """The figures as a page, the conclusion first."""
-    nearer = [name for name, players in figures.items() if ships(players)]
+    nearer = [name for name, of in figures.items() if all(of["synthnet"][f] < of["harmonic"][f] for f in FLOORS)]
     rows = []
     for name, players in figures.items():
         shares = f"{players['synthnet']['pitch_share']:.1%} ({players['teacher_pitch_share']:.1%})"
@@ -125,14 +110,15 @@ def main(corpora_folder: Path, folder: Path, minutes: float, device_name: str, s
     checkpoint = load_checkpoint(folder / "last.safetensors")
     figures, runs = measure(checkpoint, corpora, device)
     card = machine().gpu or machine().processor
-    facts = {"card": card, "precision": checkpoint.training["precision"], "commit": commit(), "seed": seed}
-    facts["minutes"] = minutes
+    precision = checkpoint.training["precision"]
+    facts = {"card": card, "precision": precision, "commit": commit(), "seed": seed, "minutes": minutes}
+    page = as_page(facts, figures)
     write_text(folder / "figures.json", json.dumps({**facts, "instruments": figures}, indent=2) + "\n")
-    write_text(folder / "figures.md", as_page(facts, figures))
+    write_text(folder / "figures.md", page)
     rate = checkpoint.sample_rate_hz
     heard = [np.concatenate([run.target[: HEARD_S * rate], run.mean[: HEARD_S * rate]]) for run in runs]
     write_audio(folder / "prelude.opus", np.concatenate(heard), rate)  # the teacher before the network
-    show(as_page(facts, figures))
+    show(page)
 
 
 if __name__ == "__main__":

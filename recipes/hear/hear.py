@@ -23,7 +23,6 @@ from pathlib import Path
 import numpy as np
 
 from synthnet.audio.files import write_audio
-from synthnet.audio.meters import Loudness
 from synthnet.corpus.corpus import FULL_SCALE, read_corpus
 from synthnet.corpus.teacher import FLUIDR3, Teacher, find_soundfont
 from synthnet.evaluation.baselines import StaticPlayer, harmonic_play, harmonic_players
@@ -41,6 +40,10 @@ from synthnet.score.notes import Score, Track
 from synthnet.text import wrapped
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "recipes" / "band"))
+from measure import loudness, play_midi, small_soundfont  # noqa: E402
+from songs import SONGS, write_song  # noqa: E402
+
 PAGE, SOUNDS = ROOT / "docs" / "hear.md", ROOT / "docs" / "media" / "hear"
 RATE_HZ = 44_100
 SOLO_S, BAND_S, BAND_START_S = 7.0, 7.0, 8.0
@@ -87,11 +90,7 @@ def solo_rows(library: Library) -> list[Row]:
     dynamic = add_dynamics(read_score(PRELUDE)).excerpt(0.0, SOLO_S)
 
     def of(name: str) -> Row:
-        return Row(
-            name,
-            "solo",
-            lambda: solo(library.seat(name), find_instrument(name).program, dynamic),
-        )
+        return Row(name, "solo", lambda: solo(library.seat(name), find_instrument(name).program, dynamic))
 
     def trumpets() -> Sounds:
         sounds = solo(library.seat("trumpet"), 56, plain)
@@ -145,9 +144,6 @@ def play(seat: Seat, score: Score) -> np.ndarray:
 
 def band_rows(library: Library) -> list[Row]:
     """The songs of the recipe `band`, drums and effects muted, each at the level of the reference."""
-    sys.path.insert(0, str(ROOT / "recipes" / "band"))
-    from measure import play_midi, small_soundfont
-    from songs import SONGS, write_song
 
     def song(name: str) -> Sounds:
         n_samples = round((BAND_START_S + BAND_S) * RATE_HZ)
@@ -170,10 +166,9 @@ def band_rows(library: Library) -> list[Row]:
 
 def save_row(name: str, sounds: Sounds) -> dict[str, list[float] | None]:
     """Write the sounds of a row; RMSE-CQT of each at both floors, None for the reference."""
-    reference, meter = sounds["reference"], Loudness(RATE_HZ, 1)
-    meter.add(reference[:, None])
+    reference = sounds["reference"]
     peak = max(float(np.abs(sound).max()) for sound in sounds.values())
-    gain = min(10 ** ((REFERENCE_LUFS - meter.read()) / 20), PEAK / peak)
+    gain = min(10 ** ((REFERENCE_LUFS - loudness(reference)) / 20), PEAK / peak)
     figures: dict[str, list[float] | None] = {}
     for who, sound in sounds.items():
         measured = None if who == "reference" else rmse_cqt_at_floors(reference, sound, RATE_HZ).mean(axis=1)

@@ -24,12 +24,12 @@ from synthnet.corpus.corpus import FULL_SCALE, Corpus, read_corpus
 from synthnet.corpus.slices import piece_notes
 from synthnet.evaluation.baselines import harmonic_players
 from synthnet.evaluation.cqt import rmse_cqt_at_floors
+from synthnet.evaluation.measure import PRELUDE
 from synthnet.evaluation.plots import plot_song
 from synthnet.evaluation.systems import system_figures
 from synthnet.experiments.machine import machine
-from synthnet.experiments.results import table
-from synthnet.files import atomic_write
-from synthnet.generation.library import Seat
+from synthnet.experiments.results import table, write_text
+from synthnet.generation.library import SHIPPED, read_file
 from synthnet.generation.render import Settings, render_score
 from synthnet.models.checkpoint import Checkpoint, credit_of, halved, load_checkpoint, save_checkpoint
 from synthnet.models.vibrato import measure_vibrato
@@ -39,9 +39,7 @@ from synthnet.score.midi import read_score
 from synthnet.score.notes import Score
 from synthnet.text import bullets, clock, wrapped
 
-CLONE = Path(__file__).parents[2]
-SHIPPED, RESULTS = CLONE / "synthnet" / "shipped", Path(__file__).parent / "results"
-PRELUDE = CLONE / "data" / "scores" / "bwv1007_1_prelude.mid"
+RESULTS = Path(__file__).parent / "results"
 KEYS_UP = {"violin-garner": 19, "piano-ishizaka": 12}  # from the cello's range
 HEARD_S, JITTER_S = 14.0, 0.010
 ROWS = {
@@ -130,28 +128,20 @@ def card(one: Learned) -> str:
 
 def ship(one: Learned) -> None:
     """Write everything for an instrument."""
-    RESULTS.mkdir(exist_ok=True)
     shown = {player: {"held_out": one.figures[player]} for player in ROWS if player != "recording"}
     checkpoint = halved(replace(one.checkpoint, figures={**one.checkpoint.figures, "measured": {one.name: shown}}))
     save_checkpoint(SHIPPED / f"{one.name}.safetensors", checkpoint)
-    for path, text in (
-        (SHIPPED / f"{one.name}.md", card(one)),
-        (RESULTS / f"{one.name}.json", json.dumps(one.figures, indent=1) + "\n"),
-    ):
-        with atomic_write(path) as beside:
-            beside.write_text(text, "utf-8")
+    write_text(SHIPPED / f"{one.name}.md", card(one))
+    write_text(RESULTS / f"{one.name}.json", json.dumps(one.figures, indent=1) + "\n")
     (track,) = add_dynamics(read_score(PRELUDE)).excerpt(0.0, HEARD_S).tracks
     up = KEYS_UP[one.name]
     song = Score((replace(track, notes=tuple(replace(n, pitch=n.pitch + up) for n in track.notes)),))
-    checkpoint = load_checkpoint(SHIPPED / f"{one.name}.safetensors")
     sound = RESULTS / f"{one.name}.flac"
-    seat = Seat(checkpoint, checkpoint.voice(None))
+    seat = read_file(SHIPPED / f"{one.name}.safetensors").seat(one.name)
     render_score([seat], song, sound, Settings(mono=True), force=True)
     audio = read_audio(sound)
     title = f"{one.name} plays the Prelude BWV 1007, {up} keys up"
-    plot_song(
-        RESULTS / f"{one.name}.png", audio.samples, audio.sample_rate_hz, [track.notes for track in song.tracks], title
-    )
+    plot_song(RESULTS / f"{one.name}.png", audio.samples, audio.sample_rate_hz, [song.notes], title)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from synthnet.evaluation.measure import player_cells
 from synthnet.evaluation.plots import plot_players
 from synthnet.experiments.machine import Machine
 from synthnet.experiments.recipe import Recipe, read_recipe
@@ -230,16 +231,6 @@ def results_json(finished: Sequence[Finished], missing: Mapping[str, str]) -> st
 
 
 # --------------------------------------------------------------------------------------------------- text
-
-
-def player_cells(figures: Figures) -> list[str]:
-    """A player's figures as cells below `PLAYER_HEAD`."""
-    row = []
-    for part in MUSIC:
-        row += [both_floors(figures, part), f"{figures[part]['log_spectral_db']:.2f}"]
-    levels = figures["levels"]
-    row += [f"{levels['worst_level_db']:.1f}", f"{levels['worst_centroid']:.0%}"]
-    return [*row, f"{figures['held']['worst_db']:.1f}"]
 
 
 def both_floors(figures: Figures, part: str) -> str:

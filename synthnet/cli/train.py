@@ -120,7 +120,7 @@ def train(
             model = HarmonicConfig.kind
             report(WITHOUT_GPU)
     recipe = settings.recipe_name(model, preset)
-    if model in run.CPU_ONLY and device_name not in ("auto", "cpu"):
+    if model == HarmonicConfig.kind and device_name not in ("auto", "cpu"):
         raise InputError(f"--device {device_name}: a harmonic instrument learns on the processor")
     shape, changes, own = settings.split_settings(model, settings.parse_settings(words), settings.RunSettings)
     how, overrides = settings.RunSettings(**own), shape | changes

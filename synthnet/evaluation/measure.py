@@ -88,12 +88,16 @@ class InstrumentFigures:
 
 def markdown_row(instrument: str, figures: Mapping[str, Any]) -> str:
     """A row of the table that begins with `HEADER`, from the plain values of `PlayerFigures`."""
-    cells = [instrument, figures["player"]]
+    return f"| {' | '.join([instrument, figures['player'], *player_cells(figures)])} |"
+
+
+def player_cells(figures: Mapping[str, Any]) -> list[str]:
+    """The figures in such a row."""
+    cells = []
     for music in (figures["prelude"], figures["pieces_mean"]):
         cells += [f"{music['rmse_cqt_db']:.2f} / {music['rmse_cqt_50_db']:.2f}", f"{music['log_spectral_db']:.2f}"]
     levels, held = figures["levels"], figures["held"]
-    cells += [f"{levels['worst_level_db']:.1f}", f"{levels['worst_centroid']:.0%}", f"{held['worst_db']:.1f}"]
-    return "| " + " | ".join(cells) + " |"
+    return [*cells, f"{levels['worst_level_db']:.1f}", f"{levels['worst_centroid']:.0%}", f"{held['worst_db']:.1f}"]
 
 
 def distances(reference: np.ndarray, test: np.ndarray, sample_rate_hz: int) -> Distances:

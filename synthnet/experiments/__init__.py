@@ -1,1 +1,1 @@
-"""Experiments: recipes (recipe.py), their training and measuring (runner.py), their results (results.py, tables.py)."""
+"""Experiments: recipes (recipe.py), their training and measuring (runner.py), their results (results.py)."""

@@ -116,6 +116,11 @@ class RunResult:
         """Plain values, for JSON."""
         return dataclasses.asdict(self)
 
+    def final_means(self, names: Iterable[str]) -> list[float] | None:
+        """Means over the instruments of some final figures of one of the paper's networks; None without any."""
+        finals = [final for final in self.final.values() if "valid_nll" in final]
+        return [float(np.mean([final.get(name, math.nan) for final in finals])) for name in names] if finals else None
+
 
 @dataclass(frozen=True)
 class Results:
@@ -388,20 +393,17 @@ def pooled_table(runs: Sequence[RunResult]) -> str | None:
 
     A training counts once, with its mean over seconds and instruments; the interval is over trainings.
     """
-    groups: dict[tuple[str, str], list[list[Mapping[str, Any]]]] = {}
+    groups: dict[tuple[str, str], list[list[float]]] = {}
     for run in runs:
-        if finals := [final for final in run.final.values() if "valid_nll" in final]:
+        if means := run.final_means(POOLED.values()):
             labels = [label for name, label in run.axes.items() if name not in ("instrument", "seed")]
             place = " ".join(labels) or run.settings["config"]["model"], run.instrument
-            groups.setdefault(place, []).append(finals)
+            groups.setdefault(place, []).append(means)
     if not groups or not any("seed" in run.axes for run in runs):
         return None
     rows = []
     for place, trainings in groups.items():
-        means = [
-            [np.mean([final.get(name, math.nan) for final in one]) for name in POOLED.values()] for one in trainings
-        ]
-        figures = [mean_and_ci95(column) for column in zip(*means, strict=True)]
+        figures = [mean_and_ci95(column) for column in zip(*trainings, strict=True)]
         rows.append([*place, str(len(trainings)), *(number(mean, interval=width) for mean, width in figures)])
     return table(["network", "instrument", "trainings", *POOLED], rows)
 
@@ -435,10 +437,7 @@ def as_csv(results: Results) -> str:
     last = ("paper_rmse_cqt_db", "paper_rmse_cqt_ci95_db", "seed", "commit")
     writer.writerow([*CSV_FIGURES, *(f"final_{name}" for name in CSV_FINAL), *last])
     for run in results.runs:
-        finals = [final for final in run.final.values() if "valid_nll" in final]
-        means = [
-            float(np.mean([final.get(name, math.nan) for final in finals])) if finals else None for name in CSV_FINAL
-        ]
+        means: Sequence[float | None] = run.final_means(CSV_FINAL) or [None] * len(CSV_FINAL)
         theirs = results.paper.get(run.network, {}).get(run.instrument, (None, None))
         writer.writerow([*(getattr(run, name) for name in CSV_FIGURES), *means, *theirs, run.seed, run.commit])
     return buffer.getvalue()

@@ -12,26 +12,21 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from synthnet.corpus.build import DEFAULT_SCORES, ETUDES, build_corpus, default_corpus
 from synthnet.corpus.corpus import Corpus, read_corpus
-from synthnet.evaluation.baselines import harmonic_players
-from synthnet.evaluation.free_run import spread_places
-from synthnet.evaluation.measure import measure_beside, measure_instrument
-from synthnet.evaluation.pieces import Part, evaluate_all, piece_lengths, play_pieces
 from synthnet.experiments.machine import machine
-from synthnet.experiments.recipe import Recipe, Run, RunSettings
+from synthnet.experiments.recipe import Recipe, Run
 from synthnet.experiments.results import FAILED, FINISHED, UNFINISHED, Outcome, Results, write_results
 from synthnet.files import InputError, Interrupted, commit, only_one
-from synthnet.models import HarmonicConfig, ModelConfig
-from synthnet.models.checkpoint import Checkpoint, load_checkpoint
+from synthnet.models.checkpoint import load_checkpoint
 from synthnet.score.etudes import compose_etudes
 from synthnet.score.general_midi import find_instrument
 from synthnet.training.run import provenance, train_run, training_samples
 from synthnet.training.settings import Span, has_run
+from synthnet.training.tasks import TASKS
 
 MARGIN_S = 15.0  # before the limit of a command: to write its results
 
@@ -82,7 +77,7 @@ def run_recipe(
         InputError: a finished run was trained on a corpus other than today's.
         Interrupted: see `Trainer.run`; the training so far is kept and resumed next time.
     """
-    commit()  # of the code that is loaded now
+    commit()  # of the code that is loaded now, for `provenance`
     limit = Limit(minutes)
     for place, run in enumerate(runs, start=1):
         if not run.length:
@@ -106,7 +101,7 @@ def run_recipe(
                 break
             say(f"{heading}: {'resumed' if has_run(folder) else 'begun'} in {folder}")
             try:
-                train_one(run, corpora, folder, device, workers, limit, say)
+                train_one(run, corpora, folder, before, device, workers, limit, say)
             except Interrupted:
                 if limit.is_reached:
                     break
@@ -118,18 +113,20 @@ def run_recipe(
 
 
 def train_one(
-    run: Run, corpora: Sequence[Corpus], folder: Path, device: torch.device, workers: int, limit: Limit, say: Say
+    run: Run,
+    corpora: Sequence[Corpus],
+    folder: Path,
+    before: Outcome,
+    device: torch.device,
+    workers: int,
+    limit: Limit,
+    say: Say,
 ) -> None:
     """Train and measure one network; an error of the run becomes its outcome."""
     settings, samples_an_epoch = run.settings, training_samples(corpora)
-    facts = {
-        **run.as_dict(),
-        **provenance(corpora),
-        "samples_an_epoch": samples_an_epoch,
-        "machine": machine().as_dict(),
-        "commit": commit(),
-    }
-    is_trained = Outcome.read(folder).facts.get("is_trained", False)
+    facts = run.as_dict() | provenance(corpora)
+    facts |= {"samples_an_epoch": samples_an_epoch, "machine": machine().as_dict()}
+    is_trained = before.facts.get("is_trained", False)
     Outcome(UNFINISHED, facts | {"is_trained": is_trained}).write(folder)
     if settings.minutes is not None:
         span, every = Span(minutes=settings.minutes), Span(minutes=settings.minutes / settings.evaluations)
@@ -159,54 +156,14 @@ def train_one(
             )
         Outcome(UNFINISHED, facts | {"is_trained": True}).write(folder)
         checkpoint = load_checkpoint(folder / "last.safetensors")
-        final = MEASURES[run.config.kind](checkpoint, corpora, settings, device, limit)
+        how = device, settings.final_seconds, settings.whole_piece, limit.check
+        final = TASKS[run.config.kind].measure(checkpoint, corpora, *how)
         facts["machine"]["precision"] = checkpoint.training.get("precision")
         Outcome(FINISHED, facts, final).write(folder)
     except (InputError, RuntimeError, MemoryError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         say(f"failed: {reason}")
         Outcome(FAILED, facts, fault=reason).write(folder)
-
-
-def measure_autoregressive(
-    checkpoint: Checkpoint, corpora: Sequence[Corpus], settings: RunSettings, device: torch.device, limit: Limit
-) -> dict[str, Any]:
-    """By instrument the figures of `evaluate`, and as "piece" of the beginning of the first validation piece.
-
-    The beginning is of `final_seconds`, or shorter with the piece; below 3 s there is no "piece" (`piece_lengths`).
-    Beside it stand other players of the same music (`measure_beside`).
-    """
-    network, seconds = checkpoint.build(device), settings.final_seconds
-    styles = [checkpoint.voice(corpus.instrument).style for corpus in corpora]
-    places = [spread_places(corpus, seconds, style) for corpus, style in zip(corpora, styles, strict=True)]
-    final = [figures.as_dict() for figures in evaluate_all(network, places, progress=limit.check)]
-    parts = [
-        Part(corpus, piece, n_samples, style)
-        for corpus, style in zip(corpora, styles, strict=True)
-        for piece, n_samples in piece_lengths(corpus, None if settings.whole_piece else seconds)[:1]
-    ]
-    n_chunks = None if settings.whole_piece else 1
-    played = play_pieces(network, parts, n_chunks=n_chunks, progress=limit.check) if parts else []
-    by_name = {corpus.instrument: figures for corpus, figures in zip(corpora, final, strict=True)}
-    for part, run in zip(parts, played, strict=True):
-        beside = {name: one.as_dict() for name, one in measure_beside(*part[:3]).items()}
-        by_name[part.corpus.instrument]["piece"] = run.as_dict() | {"beside": beside}
-    return by_name
-
-
-def measure_harmonic(
-    checkpoint: Checkpoint, corpora: Sequence[Corpus], settings: RunSettings, device: torch.device, limit: Limit
-) -> dict[str, Any]:
-    """Figures of the instrument beside its two baselines, see `measure_instrument`."""
-    (corpus,) = corpora
-    players = harmonic_players(checkpoint, corpus)
-    return {corpus.instrument: measure_instrument(corpus, find_instrument(corpus.instrument), players).as_dict()}
-
-
-MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
-    ModelConfig.kind: measure_autoregressive,
-    HarmonicConfig.kind: measure_harmonic,
-}
 
 
 def corpora_of(recipe: Recipe, run: Run, out: Path, say: Say) -> list[Corpus]:

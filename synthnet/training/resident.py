@@ -21,7 +21,7 @@ from synthnet.files import InputError
 from synthnet.kernels.products import gated
 from synthnet.models import Losses, Network
 from synthnet.models.time_major import Parts, slice_loss
-from synthnet.training.settings import annealed
+from synthnet.training.settings import PRECISION, annealed
 from synthnet.training.trainer import Trainer
 
 PRECISIONS = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -70,34 +70,27 @@ def fast_parts(device: torch.device) -> Parts:
 
 
 class ResidentTrainer(Trainer):
-    """A run of one of the paper's networks; its arguments are those of `RunState`, with a `SliceDataset`.
+    """A run of one of the paper's networks; its arguments are those of `Trainer`, with a `SliceDataset`.
 
     Args:
         precision: of activations, "float16" with a dynamic loss scale, "bfloat16" or "float32".
     """
 
-    network: Network
     dataset: SliceDataset
 
-    def __init__(self, *arguments: Any, resume: bool = False, precision: str = "float16", **options: Any) -> None:
+    def __init__(self, *arguments: Any, precision: str = PRECISION, **options: Any) -> None:
         if precision not in PRECISIONS:
             raise InputError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
         super().__init__(*arguments, **options)
-        self.dtype = PRECISIONS[precision]
+        self.precision, self.dtype = precision, PRECISIONS[precision]
         self.scale = LossScale(dynamic=self.dtype == torch.float16).to(self.device)
-        self.networks["scale"] = self.scale  # saved as they are
-        if resume:
-            self.load()
-        self.adam: Any = self.optimisers["adam"]
+        self.learner.modules["scale"] = self.scale
+        self.network: Network = self.learner.network  # type: ignore[assignment]
+        self.adam: Any = self.learner.optimisers["adam"]
         self.rate = torch.zeros((), device=self.device)
         self.number = torch.zeros((), dtype=torch.int64, device=self.device)  # of the step's first slice
         self.losses = torch.zeros(2, device=self.device)
         self.steps_taken = 0
-
-    @property
-    def precision(self) -> str:
-        """Precision of activations, for the record."""
-        return str(self.dtype).removeprefix("torch.")
 
     def prepare(self) -> nn.Module:
         """Put the corpora on the device; all work goes to one stream, where the graph is captured."""
@@ -126,7 +119,7 @@ class ResidentTrainer(Trainer):
                 f"{self.folder}: the GPU has too little memory; train again with a smaller --set n_predicted "
                 f"than {self.training.n_predicted}"
             ) from None
-        self.average_weights()
+        self.learner.average_weights(self.step)
         return Losses(*self.losses)
 
     def backward(self) -> None:
@@ -164,13 +157,12 @@ class ResidentTrainer(Trainer):
 
     def take_step(self) -> None:
         """On a GPU the first steps set the libraries up; later ones replay graphs."""
+        if self.device.type != "cuda" or self.steps_taken <= EAGER_STEPS:
+            self.network.zero_grad(set_to_none=True)
         if self.device.type == "cuda" and self.steps_taken == EAGER_STEPS:
             for group in self.adam.param_groups:
                 group["capturable"] = True
-            self.network.zero_grad(set_to_none=True)
             self.work = [work if work == self.average_gradients else captured(work) for work in self.work]
-        if self.device.type != "cuda" or self.steps_taken < EAGER_STEPS:
-            self.network.zero_grad(set_to_none=True)
         for work in self.work:
             work()
         self.steps_taken += 1

@@ -1,36 +1,31 @@
-"""A training run in a folder, validated and shown as it goes: for `synthnet train`, the recipes and the API."""
+"""A training run in a folder: for `synthnet train`, the recipes and the API."""
 
 from __future__ import annotations
 
 import contextlib
 import gc
-import math
 import os
-import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from tqdm import tqdm
 
 from synthnet import __version__
 from synthnet.corpus.corpus import Corpus
 from synthnet.evaluation.plots import plot_training
 from synthnet.files import InputError, commit, only_one, parse_json
-from synthnet.models import HarmonicConfig, ModelConfig
+from synthnet.models import Config
 from synthnet.models.checkpoint import Checkpoint
-from synthnet.text import clock
+from synthnet.training.monitor import Monitor
 from synthnet.training.resident import ResidentTrainer
 from synthnet.training.settings import PRECISION, Span, TrainingConfig, has_run
-from synthnet.training.tasks import TASKS, Task
+from synthnet.training.tasks import TASKS
 from synthnet.training.trainer import Trainer
 
 PAPER_EVALUATIONS, EVALUATIONS = Span(epochs=20), Span(minutes=5)
 EVALUATION_SECONDS = 4  # generated for each instrument in an evaluation
-CPU_ONLY = (HarmonicConfig.kind,)  # kinds of models whose kernels run on the processor
 
 
 def join_processes(device: str) -> tuple[int, int]:
@@ -59,7 +54,7 @@ def part_processes() -> None:
 def train_run(
     folder: Path,
     corpora: Sequence[Corpus],
-    config: ModelConfig | HarmonicConfig,
+    config: Config,
     training: TrainingConfig,
     span: Span,
     *,
@@ -92,16 +87,13 @@ def train_run(
             raise InputError(
                 f"{corpus.folder}: no validation piece, and training is judged by one; build it again with --valid NAME"
             )
+    kind = TASKS[config.kind]
+    device = device if kind.on_gpu else torch.device("cpu")
     first = int(os.environ.get("RANK", "0")) == 0  # of the processes of torchrun
-
-    def refuse_former() -> None:
+    with only_one(folder) if first else contextlib.nullcontext():
         if has_run(folder) and not resume:
             raise InputError(f"{folder}: holds a run already; --resume continues it, --out NAME starts another")
-
-    refuse_former()
-    task = TASKS[config.kind](corpora, config, training, evaluation_seconds)
-    with only_one(folder) if first else contextlib.nullcontext():
-        refuse_former()  # it may have come meanwhile
+        task = kind.task(corpora, config, training, evaluation_seconds)
         begin = Checkpoint(
             task.config,
             corpora[0].sample_rate_hz,
@@ -109,32 +101,19 @@ def train_run(
             provenance(corpora) | (dict(start.training) if start else {}),
             {**(start.weights if start else {}), **task.measured},
         )
-        options: dict[str, Any] = {"workers": workers}
-        kind = Trainer
-        if config.kind == ModelConfig.kind and device.type == "cuda" and not training.muon:
-            kind, options = ResidentTrainer, {"precision": precision}
-        trainer = kind(
-            folder,
-            begin,
-            training,
-            task.dataset,
-            device=torch.device("cpu") if config.kind in CPU_ONLY else device,
-            resume=resume,
-            span=span,
-            **options,
-        )
-        if evaluate_every is None:
-            evaluate_every = EVALUATIONS if span.epochs is None else PAPER_EVALUATIONS
-        monitor = Monitor(task, trainer, span, evaluate_every, training_samples(corpora), say)
-        try:
-            trainer.run(
-                until_step=monitor.until_step,
-                until_s=None if span.minutes is None else 60 * span.minutes,
-                on_step=monitor.show,
-                validate=monitor.validate,
-                validate_now=monitor.is_due,
-                stop_now=lambda: stop_now(monitor.longest_s),
+        trainer: Trainer
+        if device.type == "cuda" and not training.muon:
+            trainer = ResidentTrainer(
+                folder, begin, training, task.dataset, device=device, span=span, precision=precision
             )
+        else:
+            trainer = Trainer(folder, begin, training, task.dataset, device=device, span=span, workers=workers)
+        if resume:
+            trainer.load()
+        every = evaluate_every or (EVALUATIONS if span.epochs is None else PAPER_EVALUATIONS)
+        monitor = Monitor(task, trainer, span, every, training_samples(corpora), stop_now, say)
+        try:
+            trainer.run(monitor)
         finally:
             monitor.bar.close()
             if trainer.rank == 0 and (rows := training_rows(folder)):
@@ -181,69 +160,3 @@ def provenance(corpora: Sequence[Corpus]) -> dict[str, Any]:
         "ranges": [{"lowest_pitch": min(heard), "highest_pitch": max(heard)} for heard in pitches],
         "credits": [corpus.credit for corpus in corpora],
     }
-
-
-class Monitor:
-    """Shows a run's progress and validates it; silent in all processes but the first."""
-
-    def __init__(
-        self, task: Task, trainer: Trainer, span: Span, every: Span, epoch_samples: int, say: Callable[[str], None]
-    ) -> None:
-        self.task, self.trainer, self.say = task, trainer, say
-        steps_an_epoch = max(1, round(epoch_samples / (trainer.training.n_predicted * trainer.slices_per_step)))
-        self.until_step, self.every_steps = span.in_steps(steps_an_epoch), every.in_steps(steps_an_epoch)
-        self.every_s = 60 * (every.minutes or math.inf)
-        self.next_s = self.every_s + trainer.elapsed_s
-        self.begun: tuple[float, int, float] | None = None
-        self.longest_s = 0.0  # of an evaluation
-        self.bar = tqdm(
-            total=100,
-            bar_format="{percentage:3.0f}%|{bar}| {postfix}",
-            mininterval=0.3 if sys.stderr.isatty() else 20.0,
-            file=sys.stderr,
-            dynamic_ncols=True,
-            disable=trainer.rank > 0,
-        )
-        if trainer.rank == 0:
-            n_parameters = sum(parameter.numel() for parameter in trainer.network.parameters())
-            length = f"{span.minutes:g} minutes" if self.until_step is None else f"{self.until_step} steps"
-            say(
-                f"{trainer.begin.config.model}, {n_parameters:,} parameters, for {length} ({steps_an_epoch} steps an "
-                f"epoch); {task.remark}"
-            )
-
-    def show(self, loss: float, error: float, share: float) -> None:
-        """Move the bar."""
-        trainer = self.trainer
-        # The first step, which is slower than the rest, is not timed.
-        self.begun = self.begun or (trainer.elapsed_s, trainer.samples, share)
-        elapsed_s, samples, begun = self.begun
-        passed_s = max(trainer.elapsed_s - elapsed_s, 1e-9)
-        rate = (trainer.samples - samples) / passed_s
-        left_s = passed_s * (1 - share) / max(share - begun, 1e-9)
-        over = f"{error - self.task.floor_nats:+.3f} over the floor, " if self.task.floor_nats else ""
-        self.bar.set_postfix_str(
-            f"step {trainer.step}, loss {loss:.3f}, {over}{rate:,.0f} samples/s, {clock(left_s)} left", refresh=False
-        )
-        self.bar.update(100 * share - self.bar.n)
-
-    def is_due(self, step: int, elapsed_s: float) -> bool:
-        """Whether to validate after this step."""
-        if self.every_steps is not None:
-            return step % self.every_steps == 0
-        due = elapsed_s >= self.next_s
-        if due:
-            self.next_s = elapsed_s + self.every_s
-        return due
-
-    def validate(self, network: torch.nn.Module) -> dict[str, float]:
-        """The task's figures of the network, and how long training waited for them."""
-        begun = time.monotonic()
-        network.eval()
-        validation = self.task.validate(network)
-        network.train()
-        self.bar.clear()
-        self.say(f"step {self.trainer.step}: {validation.line}")
-        took_s = time.monotonic() - begun
-        self.longest_s = max(self.longest_s, took_s)
-        return {**validation.figures, "evaluation_s": took_s}

@@ -21,14 +21,8 @@ DEFAULT_MODEL, DEFAULT_PRESET = "synthnet", "cpu"
 PAPER_EPOCHS = 200
 PRECISION = "float16"
 LEARNING_RATE_END = 0.05  # share of the learning rate left when annealing ends
-FOLLOWING = {
-    "model",
-    "styles",
-    "longest_s",
-    "vibrato_hz",
-    "vibrato_cents",
-    "anneal_minutes",
-}  # fields that follow from options and corpora
+# Fields that follow from options and corpora.
+FOLLOWING = {"model", "styles", "longest_s", "vibrato_hz", "vibrato_cents", "anneal_minutes"}
 
 
 @dataclass(frozen=True)
@@ -49,9 +43,7 @@ class TrainingConfig(Checked):
 
 
 PAPER = TrainingConfig()
-GPU = TrainingConfig(
-    n_predicted=65_536, warmup_steps=200, ema_decay=0.995, anneal_minutes=9.0
-)  # the paper's in minutes
+GPU = TrainingConfig(n_predicted=65_536, warmup_steps=200, ema_decay=0.995, anneal_minutes=9.0)  # the paper's, shorter
 CPU = TrainingConfig(
     learning_rate=4e-3, muon=True, weight_decay=0.0, matrix_decay=0.5, n_predicted=4_000, warmup_steps=100,
     ema_decay=0.98, anneal_minutes=12.0,

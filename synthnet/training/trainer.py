@@ -1,9 +1,8 @@
-"""The training loop: random slices of the corpora, resumable to the bit, data-parallel under torchrun.
+"""The training loop: slices number i, i + 1, ..., a step each, resumable to the bit, data-parallel under torchrun.
 
-Adam trains all weights, or those that are not matrices, with Muon for the rest. All randomness is a function of the
-seed and the number of a slice, so that N steps followed by N resumed steps are the same computation as 2N steps.
-
-The loop knows a model by its config, which builds it, and by `Model.loss` of a batch of the dataset.
+All randomness is a function of the seed and the number of a slice, so that N steps followed by N resumed steps are the
+same computation as 2N steps. The loop knows a model by its config, which builds it, and by `Model.loss` of a batch of
+the dataset.
 """
 
 from __future__ import annotations
@@ -14,51 +13,54 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from synthnet.files import InputError, Interrupted
 from synthnet.models import Losses, Model
-from synthnet.training.settings import annealed
+from synthnet.models.checkpoint import Checkpoint
+from synthnet.training.monitor import Monitor
+from synthnet.training.settings import Span, TrainingConfig
 from synthnet.training.state import RunState
 
-EMA_EVERY_STEPS = 5
 REPORT_EVERY_STEPS = 10  # reading a loss waits for a GPU
 LOSSES_AVERAGED = 20  # reports
 SAVE_EVERY_S = 120.0
 
 
 class Trainer(RunState):
-    """A run that learns; its arguments are those of `RunState`."""
+    """A run that learns; see `RunState`.
 
-    def run(
+    Args:
+        dataset: makes the training slices, dictionaries of tensors that the model's loss takes in batches.
+        workers: processes that prepare slices.
+    """
+
+    def __init__(
         self,
+        folder: Path,
+        begin: Checkpoint,
+        training: TrainingConfig,
+        dataset: Dataset[dict[str, Tensor]],
         *,
-        until_step: int | None,
-        until_s: float | None,
-        on_step: Callable[[float, float, float], None],
-        validate: Callable[[Any], dict[str, float]],
-        validate_now: Callable[[int, float], bool],
-        stop_now: Callable[[], bool] = lambda: False,
+        device: torch.device,
+        span: Span | None = None,
+        workers: int = 0,
     ) -> None:
-        """Train until a step or a time (of the whole run, resumed parts included) is reached.
+        super().__init__(folder, begin, training, device, span)
+        self.dataset, self.workers = dataset, workers
 
-        Args:
-            on_step: called every ten steps with the loss in nats and the audio's part of it, means of the last 200
-                steps, and the share of the run that is done.
-            validate: figures of the averaged model; the lowest "rmse_cqt_db" among them is the best checkpoint.
-                Rank 0 alone calls it, and once more at the end.
-            validate_now: whether to validate after (step, elapsed seconds).
-            stop_now: whether to stop before the next step, as after a signal.
+    def run(self, monitor: Monitor) -> None:
+        """Train until the monitor's span is over. Rank 0 alone validates, once more at the end.
 
         Raises:
-            Interrupted: SIGINT or SIGTERM came, or `stop_now` said so; the state is saved.
+            Interrupted: SIGINT or SIGTERM came, or the monitor says so; the state is saved.
             InputError: the loss is not finite; the checkpoints saved before stay as they were.
         """
         module = self.prepare()
@@ -67,8 +69,8 @@ class Trainer(RunState):
         with stop_on_signals() as stopped:
             for batch in self.batches():
                 self.elapsed_s = time.monotonic() - begun
-                share = max(self.step / until_step if until_step else 0.0, self.elapsed_s / until_s if until_s else 0.0)
-                finish, interrupted, elapsed_s = self.agree(share >= 1.0, stopped() or stop_now(), self.elapsed_s)
+                stop = stopped() or monitor.stop_now(monitor.longest_s)
+                finish, interrupted, elapsed_s = self.agree(monitor.share_done >= 1, stop, self.elapsed_s)
                 if finish or interrupted:
                     break
                 loss, error = self.train_step(module, batch, elapsed_s)
@@ -77,32 +79,32 @@ class Trainer(RunState):
                     self.check_finite(loss)
                     recent.append((loss.item(), error.item()))
                     mean_loss, mean_error = (sum(values) / len(values) for values in zip(*recent, strict=True))
-                    on_step(mean_loss, mean_error, share)
+                    monitor.show(mean_loss, mean_error)
                     if self.step % (REPORT_EVERY_STEPS * LOSSES_AVERAGED) == 0:
-                        self.record({"loss": mean_loss, f"train_{self.network.error_name}": mean_error})
-                if self.rank == 0 and validate_now(self.step, self.elapsed_s):
+                        self.record({"loss": mean_loss, f"train_{self.learner.network.error_name}": mean_error})
+                if self.rank == 0 and monitor.is_due():
                     self.check_finite(loss)
-                    self.keep_if_best(validate(self.average))
+                    self.keep_if_best(monitor.validate())
                     validated_at = self.step
                 if self.rank == 0 and time.monotonic() - last_saved > SAVE_EVERY_S:
                     self.check_finite(loss)
                     self.save()
                     last_saved = time.monotonic()
         if self.step:
-            self.check_finite(*self.network.parameters())
+            self.check_finite(*self.learner.network.parameters())
         if self.rank == 0:
             self.elapsed_s = time.monotonic() - begun
             self.save()
             if not interrupted and validated_at != self.step:
-                self.keep_if_best(validate(self.average))
+                self.keep_if_best(monitor.validate())
                 self.save()
         if interrupted:
             raise Interrupted(f"{self.folder}: stopped at step {self.step} and saved; --resume goes on from there")
 
     def prepare(self) -> torch.nn.Module:
         """What `train_step` takes, compiled and for all processes; called once, before the first step."""
-        self.network.compile_loss()
-        module = LossModule(self.network)
+        self.learner.network.compile_loss()
+        module = LossModule(self.learner.network)
         return DistributedDataParallel(module, static_graph=True) if self.world > 1 else module
 
     def batches(self) -> Iterator[dict[str, Tensor]]:
@@ -121,31 +123,12 @@ class Trainer(RunState):
         )
 
     def train_step(self, module: torch.nn.Module, batch: dict[str, Tensor], elapsed_s: float) -> Losses:
-        """One step of the optimisers; returns the losses before it."""
-        for optimiser in self.optimisers.values():
-            for group in optimiser.param_groups:
-                group["lr"] = annealed(self.training, self.step, elapsed_s)
+        """Have the model judge a batch and the learner follow; returns the losses before the step."""
         batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             losses = module(batch)
-        self.network.zero_grad(set_to_none=True)
-        losses.total.backward()
-        for optimiser in self.optimisers.values():
-            optimiser.step()
-        self.average_weights()
+        self.learner.follow(losses.total, self.step, elapsed_s)
         return Losses(*(loss.detach() for loss in losses))
-
-    @torch.no_grad()
-    def average_weights(self) -> None:
-        """After a step, let the averaged model follow, if it is due."""
-        if self.training.ema_decay and (self.step + 1) % EMA_EVERY_STEPS == 0:
-            updates = (self.step + 1) // EMA_EVERY_STEPS
-            decay = min(self.training.ema_decay, (1 + updates) / (10 + updates))  # follows closely at first
-            torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
-
-    @property
-    def precision(self) -> str:
-        return "bfloat16" if self.device.type == "cuda" else "float32"
 
     def agree(self, finish: bool, interrupted: bool, elapsed_s: float) -> tuple[bool, bool, float]:
         """Rank 0's decision and clock, so that all processes do the same."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -16,19 +14,9 @@ from conftest import Run
 from synthnet.cli import cli
 from synthnet.corpus.corpus import read_corpus
 from synthnet.models.checkpoint import credit_of, load_checkpoint
+from tests.experiments.recipe_scripts import recipe_script
 
-FOLDER = Path(__file__).resolve().parents[2] / "recipes"
 RATE, SECONDS = 44_100, 12
-
-
-def recipe(name: str) -> ModuleType:
-    """The module of a recipe's script."""
-    spec = importlib.util.spec_from_file_location(f"recipe_{name}", FOLDER / name / "run.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -57,7 +45,7 @@ def musicnet(tmp_path: Path) -> Path:
 
 
 def test_the_real_cello_from_its_dataset_to_its_figures(musicnet: Path, tmp_path: Path, run: Run) -> None:
-    calls = recipe("real_cello").commands(str(musicnet), "0.0001", "tiny")
+    calls = recipe_script("real_cello/run").commands(str(musicnet), "0.0001", "tiny")
     quick = {"train": ("--set", "channels=8"), "evaluate": ("--seconds", "1", "--piece-seconds", "0", "--json")}
     for words in calls:
         result = run(*words, *quick.get(words[0], ()))
@@ -80,7 +68,8 @@ def test_the_real_cello_from_its_dataset_to_its_figures(musicnet: Path, tmp_path
 
 
 def test_every_command_of_the_recipes_is_one(tmp_path: Path) -> None:
-    calls = [words for name in ("recordings", "real_cello") for words in recipe(name).commands("FOLDER")]
+    scripts = [recipe_script(f"{name}/run") for name in ("recordings", "real_cello")]
+    calls = [words for script in scripts for words in script.commands("FOLDER")]
     assert [words[:2] for words in calls[:2]] == [("corpus", "import"), ("corpus", "report")]
     for words in calls:
         command, rest = cli, list(words)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +14,9 @@ from synthnet.experiments.results import FINISHED, Outcome
 from synthnet.files import InputError
 from synthnet.models import build_model
 from synthnet.models.checkpoint import Checkpoint, arrays_of, load_checkpoint, peek_checkpoint, save_checkpoint
+from tests.experiments.recipe_scripts import recipe_script
 
-SCRIPT = Path(__file__).resolve().parents[2] / "recipes" / "shipped" / "ship.py"
-spec = importlib.util.spec_from_file_location("ship", SCRIPT)
-assert spec is not None
-assert spec.loader is not None
-ship = importlib.util.module_from_spec(spec)
-sys.modules["ship"] = ship
-spec.loader.exec_module(ship)
+ship = recipe_script("shipped/ship")
 
 RECIPE = """\
 title = "Shipped: made up"

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 import shlex
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -24,8 +21,8 @@ from synthnet.experiments.recipe import chosen_runs, read_recipe
 from synthnet.experiments.results import FINISHED, UNFINISHED, Outcome
 from synthnet.models.checkpoint import load_checkpoint
 from synthnet.score.general_midi import find_instrument
+from tests.experiments.recipe_scripts import RECIPES, recipe_script
 
-RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 TINY = RECIPES / "tiny"
 MUSIC = {"gigue": melody(1), "bwv1007_1_prelude": melody(2)}
 
@@ -102,21 +99,11 @@ def test_shards_share_the_runs_out(run: Run, tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.fixture(scope="module")
-def scripts() -> dict[str, Any]:
-    """The scripts of recipes/gpu, by name."""
-    sys.path.insert(0, str(RECIPES / "gpu"))
-    try:
-        return {name: importlib.import_module(name) for name in ("pack", "instruments", "leave")}
-    finally:
-        sys.path.remove(str(RECIPES / "gpu"))
-
-
-@pytest.fixture(scope="module")
-def packed(scripts: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the packed corpora of two instruments."""
     folder = tmp_path_factory.mktemp("packed")
     for name in ("trumpet", "piano"):
-        scripts["pack"].packed(folder / name, find_instrument(name), MUSIC)
+        recipe_script("gpu/pack").packed(folder / name, find_instrument(name), MUSIC)
     return folder
 
 
@@ -136,12 +123,12 @@ def test_packed_corpora_are_coarse_but_for_the_prelude(packed: Path, tmp_path: P
             assert abs(error.mean()) < 4 * error.std() / len(error) ** 0.5
 
 
-def test_the_seven_in_one_network_from_pack_to_what_is_left(
-    scripts: dict[str, Any], packed: Path, tmp_path: Path
-) -> None:
+def test_the_seven_in_one_network_from_pack_to_what_is_left(packed: Path, tmp_path: Path) -> None:
+    leave = recipe_script("gpu/leave")
+
     def train(folder: Path, minutes: float) -> None:
         words = [str(packed), str(folder), "--tiny", "--device", "cpu", "--minutes", str(minutes)]
-        scripts["instruments"].main.main(words, standalone_mode=False)
+        recipe_script("gpu/instruments").main.main(words, standalone_mode=False)
 
     folder = tmp_path / "runs" / "seven"
     train(folder, 0.01)
@@ -159,13 +146,13 @@ def test_the_seven_in_one_network_from_pack_to_what_is_left(
     assert page.startswith("**SynthNet is nearer than the harmonic instrument at both floors for none.**")
     assert f"{trumpet['harmonic']['rmse_cqt_db']:.2f} / {trumpet['harmonic']['rmse_cqt_50_db']:.2f}" in page
 
-    left = scripts["leave"].leave(folder.parent, tmp_path / "left")
+    left = leave.leave(folder.parent, tmp_path / "left")
     assert [path.name for path in left] == ["seven.safetensors", "rest.tar.gz", "state.tar.00"]
     half = load_checkpoint(left[0])
     assert {value.dtype for value in half.weights.values()} == {np.dtype(np.float16)}
     for name, value in half.weights.items():
         np.testing.assert_allclose(value, checkpoint.weights[name], rtol=1e-3, atol=1e-6)
-    scripts["leave"].put_back(tmp_path / "left", tmp_path / "back")
+    leave.put_back(tmp_path / "left", tmp_path / "back")
     assert (tmp_path / "back" / "seven" / "prelude.opus").exists()
     train(tmp_path / "back" / "seven", checkpoint.training["elapsed_s"] / 60 + 0.01)
     again = load_checkpoint(tmp_path / "back" / "seven" / "last.safetensors")

@@ -9,20 +9,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from conftest import Run
 
 import synthnet.kernels
 from synthnet.corpus.corpus import Corpus
-from synthnet.corpus.slices import SliceDataset
 from synthnet.files import InputError
 from synthnet.models import preset_config
-from synthnet.models.checkpoint import Checkpoint, load_checkpoint, load_tensors
+from synthnet.models.checkpoint import Checkpoint, load_checkpoint
 from synthnet.training import resident
 from synthnet.training.resident import LossScale, ResidentTrainer
 from synthnet.training.settings import GPU, Span, TrainingConfig, training_config
+from tests.training.runs import assert_same_files, network_trainer, run_to
 
 TRAINING = training_config("tiny", n_predicted=300, muon=False, anneal_minutes=None, anneal_steps=40)
 
@@ -33,28 +32,10 @@ def plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resident, "fast_parts", lambda device: None)
 
 
-def trainer_for(
-    folder: Path, corpus: Corpus, resume: bool = False, model: str = "synthnet", **more: Any
-) -> ResidentTrainer:
-    folder.mkdir(exist_ok=True)
-    config = preset_config(model, "tiny")
-    precision = more.pop("precision", "float32")
+def trainer_for(folder: Path, corpus: Corpus, precision: str = "float32", **more: Any) -> ResidentTrainer:
+    options = {name: more.pop(name) for name in ("model", "resume") if name in more}
     training = dataclasses.replace(TRAINING, **more)
-    dataset = SliceDataset([corpus], "train", n_predicted=300, n_context=config.receptive_field - 1, seed=training.seed)
-    begin = Checkpoint(config, 16_000, ("trumpet",), {}, {})
-    return ResidentTrainer(
-        folder, begin, training, dataset, device=torch.device("cpu"), resume=resume, precision=precision
-    )
-
-
-def run_to(trainer: ResidentTrainer, steps: int) -> None:
-    trainer.run(
-        until_step=steps,
-        until_s=None,
-        on_step=lambda loss, error, share: None,
-        validate=lambda network: {"rmse_cqt_db": 1.0},
-        validate_now=lambda step, elapsed_s: False,
-    )
+    return network_trainer(ResidentTrainer, folder, corpus, training, precision=precision, **options)
 
 
 @pytest.mark.parametrize(("model", "precision"), [("synthnet", "float16"), ("wavenet", "float32")])
@@ -71,11 +52,7 @@ def test_it_learns_and_resumes_to_the_bit(tmp_path: Path, tiny_corpus: Corpus, m
     resumed = trainer_for(tmp_path / "parts", tiny_corpus, resume=True, **options)
     assert resumed.step == 7
     run_to(resumed, 16)
-    for name in ("last.safetensors", "state.safetensors"):
-        one, other = (load_tensors(tmp_path / folder / name)[0] for folder in ("whole", "parts"))
-        assert one.keys() == other.keys()
-        for key in one:
-            assert np.array_equal(one[key], other[key]), (name, key)
+    assert_same_files(tmp_path / "whole", tmp_path / "parts")
     assert load_checkpoint(tmp_path / "parts" / "last.safetensors").training["samples"] == 16 * 2 * 300
 
 

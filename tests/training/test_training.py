@@ -9,8 +9,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,39 +22,24 @@ from torch.utils.data import Dataset
 
 import synthnet
 from synthnet.corpus.corpus import Corpus
-from synthnet.corpus.slices import SliceDataset
 from synthnet.files import InputError, append_line, only_one
 from synthnet.models import KINDS, Kind, Losses, Model, build_model, preset_config
-from synthnet.models.checkpoint import Checkpoint, arrays_of, load_checkpoint, load_tensors
+from synthnet.models.checkpoint import Checkpoint, arrays_of, load_checkpoint
 from synthnet.training.run import training_rows
 from synthnet.training.settings import TrainingConfig, annealed, training_config
 from synthnet.training.trainer import Interrupted, LossModule, Trainer
+from tests.training.runs import assert_same_files, network_trainer, run_to
+
+trainer_for = partial(network_trainer, Trainer)
 
 
-def trainer_for(
-    folder: Path, corpus: Corpus, training: TrainingConfig, *, resume: bool = False, workers: int = 0, **more: Any
-) -> Trainer:
-    folder.mkdir(exist_ok=True)
-    config = preset_config("synthnet", "tiny")
-    dataset = SliceDataset(
-        [corpus],
-        "train",
-        n_predicted=training.n_predicted,
-        n_context=config.receptive_field - 1,
-        seed=training.seed,
-    )
-    begin = Checkpoint(config, 16_000, ("trumpet",), more.pop("provenance", {}), more.pop("start", {}))
-    return Trainer(folder, begin, training, dataset, device=torch.device("cpu"), resume=resume, workers=workers)
+def run(trainer: Trainer, steps: int, show: Callable[[float, float], None] | None = None) -> None:
+    """Validate after seven steps and at the end."""
+    run_to(trainer, steps, show=show, validated_at=7, figure=sum_of_weights)
 
 
-def run(trainer: Trainer, steps: int, on_step=lambda loss, error, share: None) -> None:
-    trainer.run(
-        until_step=steps,
-        until_s=None,
-        on_step=on_step,
-        validate=lambda network: {"rmse_cqt_db": next(network.parameters()).detach().abs().sum().item()},
-        validate_now=lambda step, elapsed_s: step == 7,
-    )
+def sum_of_weights(network: torch.nn.Module) -> float:
+    return next(network.parameters()).detach().abs().sum().item()
 
 
 TINY = training_config("tiny", n_predicted=300, batch=2)
@@ -66,11 +52,7 @@ def test_resumed_with_workers_is_the_same_to_the_bit(tmp_path: Path, tiny_corpus
     resumed = trainer_for(tmp_path / "parts", tiny_corpus, training, resume=True, workers=2)
     assert resumed.step == 9
     run(resumed, 20)
-    for name in ("last.safetensors", "state.safetensors"):
-        whole, parts = (load_tensors(tmp_path / run_name / name)[0] for run_name in ("whole", "parts"))
-        assert whole.keys() == parts.keys()
-        for key in whole:
-            assert np.array_equal(whole[key], parts[key]), (name, key)
+    assert_same_files(tmp_path / "whole", tmp_path / "parts")
 
 
 def test_a_run_starts_from_weights_and_resumes_without_them(tmp_path: Path, tiny_corpus: Corpus) -> None:
@@ -79,18 +61,19 @@ def test_a_run_starts_from_weights_and_resumes_without_them(tmp_path: Path, tiny
     training = dataclasses.replace(TINY, anneal_steps=25, anneal_minutes=None)
     options = {"start": weights, "provenance": {"started_from": {"file": "x"}}}
     whole = trainer_for(tmp_path / "whole", tiny_corpus, training, **options)
-    for network in (whole.network, whole.average):  # averaged weights of the old and of fresh ones would be neither's
+    # Averaged weights of the old and of fresh ones would be neither's.
+    for network in (whole.learner.network, whole.learner.average):
         assert all(np.array_equal(value, weights[name]) for name, value in arrays_of(network.state_dict()).items())
-    assert whole.optimisers["adam"].state_dict()["state"] == {}
+    assert whole.learner.optimisers["adam"].state_dict()["state"] == {}
     run(whole, 9)
-    trained = arrays_of(whole.network.state_dict())
+    trained = arrays_of(whole.learner.network.state_dict())
     assert not np.array_equal(trained["head.logits.bias"], weights["head.logits.bias"])  # the source stays as it was
     parts = trainer_for(tmp_path / "parts", tiny_corpus, training, **options)
     run(parts, 4)
     resumed = trainer_for(tmp_path / "parts", tiny_corpus, training, resume=True)
     run(resumed, 9)
-    for name, value in whole.average.state_dict().items():
-        assert torch.equal(value, resumed.average.state_dict()[name])
+    for name, value in whole.learner.average.state_dict().items():
+        assert torch.equal(value, resumed.learner.average.state_dict()[name])
     last = load_checkpoint(tmp_path / "parts" / "last.safetensors")
     assert last.training["started_from"] == {"file": "x"}
 
@@ -98,7 +81,7 @@ def test_a_run_starts_from_weights_and_resumes_without_them(tmp_path: Path, tiny
 def test_a_run_leaves_its_files(tmp_path: Path, tiny_corpus: Corpus) -> None:
     seen = []
     trainer = trainer_for(tmp_path / "run", tiny_corpus, TINY)
-    run(trainer, 20, lambda loss, error, share: seen.append((trainer.step, loss, error)))
+    run(trainer, 20, lambda loss, error: seen.append((trainer.step, loss, error)))
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names == {"best.safetensors", "last.safetensors", "state.safetensors", "metrics.jsonl", "tensorboard"}
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
@@ -131,7 +114,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(
     good = {path.name: path.read_bytes() for path in (tmp_path / "run").glob("*.safetensors")}
     trainer = trainer_for(tmp_path / "run", tiny_corpus, TINY, resume=True)
     with torch.no_grad():
-        trainer.network.head.logits.bias[3] = math.nan
+        trainer.learner.network.head.logits.bias[3] = math.nan
     with pytest.raises(InputError, match="no longer finite"):
         run(trainer, 30)
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").glob("*.safetensors")} == good
@@ -150,11 +133,11 @@ def test_one_slice_can_be_learned_by_heart(tmp_path: Path, tiny_corpus: Corpus) 
     training = dataclasses.replace(TINY, ema_decay=0.0)
     trainer = trainer_for(tmp_path / "run", tiny_corpus, training)
     batch = next(trainer.batches())
-    losses = [trainer.network.loss(batch).audio.item()]
+    losses = [trainer.learner.network.loss(batch).audio.item()]
     for _ in range(150):
-        trainer.train_step(LossModule(trainer.network), dict(batch), 0.0)
+        trainer.train_step(LossModule(trainer.learner.network), dict(batch), 0.0)
         trainer.step += 1
-    losses.append(trainer.network.loss(batch).audio.item())
+    losses.append(trainer.learner.network.loss(batch).audio.item())
     assert losses[1] < losses[0] - 2
 
 
@@ -162,14 +145,14 @@ def test_muon_trains_the_matrices_and_adam_the_rest(tmp_path: Path, tiny_corpus:
     trainer = trainer_for(tmp_path / "run", tiny_corpus, dataclasses.replace(TINY, muon=True))
     adam, muon = (
         {id(parameter) for group in optimiser.param_groups for parameter in group["params"]}
-        for optimiser in trainer.optimisers.values()
+        for optimiser in trainer.learner.optimisers.values()
     )
     assert not adam & muon
-    assert adam | muon == {id(parameter) for parameter in trainer.network.parameters()}
-    assert id(trainer.network.head.hidden.weight) in adam  # 6 rows, fewer than Muon is for
-    assert id(trainer.network.stack[0].residual.weight) in muon
+    assert adam | muon == {id(parameter) for parameter in trainer.learner.network.parameters()}
+    assert id(trainer.learner.network.head.hidden.weight) in adam  # 6 rows, fewer than Muon is for
+    assert id(trainer.learner.network.stack[0].residual.weight) in muon
     other = trainer_for(tmp_path / "other", tiny_corpus, dataclasses.replace(TINY, muon=False))
-    assert list(other.optimisers) == ["adam"]
+    assert list(other.learner.optimisers) == ["adam"]
 
 
 def test_annealing_is_a_cosine_with_a_warm_up() -> None:
@@ -225,12 +208,15 @@ def test_a_model_of_another_kind_is_trained_by_the_same_loop(tmp_path: Path, mon
     def line_trainer(folder: str, resume: bool = False) -> Trainer:
         (tmp_path / folder).mkdir(exist_ok=True)
         begin = Checkpoint(LineConfig(), 44_100, ("line",), {}, {})
-        return Trainer(tmp_path / folder, begin, training, Points(), device=torch.device("cpu"), resume=resume)
+        trainer = Trainer(tmp_path / folder, begin, training, Points(), device=torch.device("cpu"))
+        if resume:
+            trainer.load()
+        return trainer
 
     whole = line_trainer("whole")
-    first = whole.network.loss(next(whole.batches()))
+    first = whole.learner.network.loss(next(whole.batches()))
     run(whole, 200)
-    assert whole.network.loss(next(whole.batches())).audio < 0.05 * first.audio
+    assert whole.learner.network.loss(next(whole.batches())).audio < 0.05 * first.audio
     rows = [json.loads(row) for row in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
     assert "train_square" in rows[-2] | rows[-1]
     run(line_trainer("parts"), 50)
@@ -238,23 +224,23 @@ def test_a_model_of_another_kind_is_trained_by_the_same_loop(tmp_path: Path, mon
     run(parts, 200)
     checkpoint = load_checkpoint(tmp_path / "parts" / "last.safetensors")
     assert checkpoint.config == LineConfig()
-    for name, value in arrays_of(whole.network.state_dict()).items():
+    for name, value in arrays_of(whole.learner.network.state_dict()).items():
         assert np.array_equal(value, checkpoint.weights[name])
     other = Checkpoint(preset_config("synthnet", "tiny"), 44_100, ("line",), {}, {})
     with pytest.raises(InputError, match="kind line, not autoregressive"):
-        Trainer(tmp_path / "parts", other, training, Points(), device=torch.device("cpu"), resume=True)
+        Trainer(tmp_path / "parts", other, training, Points(), device=torch.device("cpu")).load()
 
 
 def test_average_of_the_weights_is_the_recurrence(tmp_path: Path, tiny_corpus: Corpus) -> None:
     trainer = trainer_for(tmp_path / "run", tiny_corpus, TINY)
-    mean = trainer.network.head.logits.bias.detach().clone()
+    mean = trainer.learner.network.head.logits.bias.detach().clone()
     for batch, _ in zip(trainer.batches(), range(20), strict=False):
-        trainer.train_step(LossModule(trainer.network), batch, 0.0)
+        trainer.train_step(LossModule(trainer.learner.network), batch, 0.0)
         trainer.step += 1
         if trainer.step % 5 == 0:
             updates = trainer.step // 5
             decay = min(TINY.ema_decay, (1 + updates) / (10 + updates))
-            mean = decay * mean + (1 - decay) * trainer.network.head.logits.bias.detach()
+            mean = decay * mean + (1 - decay) * trainer.learner.network.head.logits.bias.detach()
     torch.testing.assert_close(trainer.average.head.logits.bias.detach(), mean)
 
 
