@@ -241,7 +241,7 @@ def test_average_of_the_weights_is_the_recurrence(tmp_path: Path, tiny_corpus: C
             updates = trainer.step // 5
             decay = min(TINY.ema_decay, (1 + updates) / (10 + updates))
             mean = decay * mean + (1 - decay) * trainer.learner.network.head.logits.bias.detach()
-    torch.testing.assert_close(trainer.average.head.logits.bias.detach(), mean)
+    torch.testing.assert_close(trainer.learner.average.head.logits.bias.detach(), mean)
 
 
 def test_two_processes_train_as_one_with_twice_the_batch(tmp_path: Path, tiny_corpus: Corpus) -> None:
