@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from collections.abc import Callable
@@ -35,11 +34,10 @@ class Monitor:
         stop_now: Callable[[float], bool],
         say: Callable[[str], None],
     ) -> None:
-        self.task, self.run, self.stop_now, self.say = task, run, stop_now, say
-        steps_an_epoch = max(1, round(epoch_samples / (run.training.n_predicted * run.slices_per_step)))
-        self.until_step, self.every_steps = span.in_steps(steps_an_epoch), every.in_steps(steps_an_epoch)
-        self.span_s, self.every_s = (60 * (length.minutes or math.inf) for length in (span, every))
-        self.next_s = self.every_s + run.elapsed_s
+        self.task, self.run, self.span, self.every = task, run, span, every
+        self.stop_now, self.say = stop_now, say
+        self.steps_an_epoch = max(1, round(epoch_samples / (run.training.n_predicted * run.slices_per_step)))
+        self.times_due = int(self.passed(every))
         self.first: tuple[float, int, float] | None = None  # time, samples and share done at the first report
         self.longest_s = 0.0  # of a validation
         self.bar = tqdm(
@@ -51,14 +49,18 @@ class Monitor:
             disable=run.rank > 0,
         )
         n_parameters = sum(parameter.numel() for parameter in run.learner.network.parameters())
-        length = f"{span.minutes:g} minutes" if self.until_step is None else f"{self.until_step} steps"
+        length = f"{span.minutes:g} minutes" if span.minutes else f"{span.in_steps(self.steps_an_epoch)} steps"
         named = f"{run.begin.config.model}, {n_parameters:,} parameters"
-        say(f"{named}, for {length} ({steps_an_epoch} steps an epoch); {task.remark}")
+        say(f"{named}, for {length} ({self.steps_an_epoch} steps an epoch); {task.remark}")
+
+    def passed(self, span: Span) -> float:
+        """How often so long has passed."""
+        return span.share(self.run.step, self.run.elapsed_s, self.steps_an_epoch)
 
     @property
     def share_done(self) -> float:
         """The share of the span that is over, 1 or more at its end."""
-        return self.run.elapsed_s / self.span_s if self.until_step is None else self.run.step / self.until_step
+        return self.passed(self.span)
 
     def show(self, loss: float, error: float) -> None:
         """Move the bar, with the loss in nats and the audio's part of it, means of the last 200 steps."""
@@ -74,12 +76,8 @@ class Monitor:
 
     def is_due(self) -> bool:
         """Whether to validate after the step that was just taken."""
-        if self.every_steps is not None:
-            return self.run.step % self.every_steps == 0
-        if self.run.elapsed_s < self.next_s:
-            return False
-        self.next_s = self.run.elapsed_s + self.every_s
-        return True
+        before, self.times_due = self.times_due, int(self.passed(self.every))
+        return self.times_due > before
 
     def validate(self) -> dict[str, float]:
         """The task's figures of the averaged network, and how long training waited for them."""

@@ -78,6 +78,11 @@ class Span:
         """Steps, or None for a span by the clock."""
         return self.steps if self.epochs is None else max(1, round(self.epochs * steps_an_epoch))
 
+    def share(self, step: int, elapsed_s: float, steps_an_epoch: int) -> float:
+        """How often a run has lasted so long after so many steps and seconds."""
+        steps = self.in_steps(steps_an_epoch)
+        return elapsed_s / (60 * (self.minutes or math.inf)) if steps is None else step / steps
+
     @classmethod
     def parse(cls, text: str) -> Span:
         """The span in a text such as 5min, 500steps or 20epochs; else InputError."""

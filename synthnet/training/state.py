@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
+from torch.utils.data import Dataset
 
 from synthnet.files import InputError, append_line
 from synthnet.models.checkpoint import Checkpoint, arrays_of, load_tensors, save_checkpoint, save_tensors
@@ -33,7 +35,7 @@ def tensorboard_writer(folder: Path) -> SummaryWriter:
 
 
 class RunState:
-    """A learner and how far it has come, kept in a folder.
+    """A learner, what it learns from, and how far it has come, kept in a folder.
 
     Rank 0 writes `last.safetensors` and `best.safetensors` (to play), `state.safetensors` (to resume),
     `metrics.jsonl` and a TensorBoard log.
@@ -41,13 +43,24 @@ class RunState:
     Args:
         begin: config, sample rate, instruments and provenance, which checkpoints keep and resuming compares, and
             weights to begin with, see `Learner`.
+        dataset: makes the training slices, dictionaries of tensors that the model's loss takes in batches.
         span: intended length of the run, for whoever resumes it.
+        workers: processes that prepare slices.
     """
 
     def __init__(
-        self, folder: Path, begin: Checkpoint, training: TrainingConfig, device: torch.device, span: Span | None = None
+        self,
+        folder: Path,
+        begin: Checkpoint,
+        training: TrainingConfig,
+        dataset: Dataset[dict[str, Tensor]],
+        *,
+        device: torch.device,
+        span: Span | None = None,
+        workers: int = 0,
     ) -> None:
-        self.folder, self.begin, self.training, self.device, self.span = folder, begin, training, device, span
+        self.folder, self.begin, self.training, self.dataset = folder, begin, training, dataset
+        self.device, self.span, self.workers = device, span, workers
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         self.provenance = dict(begin.training)
         self.learner = Learner(begin, training, device)

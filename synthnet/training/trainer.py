@@ -13,20 +13,17 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import FrameType
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from synthnet.files import InputError, Interrupted
 from synthnet.models import Losses, Model
-from synthnet.models.checkpoint import Checkpoint
 from synthnet.training.monitor import Monitor
-from synthnet.training.settings import Span, TrainingConfig
 from synthnet.training.state import RunState
 
 REPORT_EVERY_STEPS = 10  # reading a loss waits for a GPU
@@ -35,26 +32,7 @@ SAVE_EVERY_S = 120.0
 
 
 class Trainer(RunState):
-    """A run that learns; see `RunState`.
-
-    Args:
-        dataset: makes the training slices, dictionaries of tensors that the model's loss takes in batches.
-        workers: processes that prepare slices.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        begin: Checkpoint,
-        training: TrainingConfig,
-        dataset: Dataset[dict[str, Tensor]],
-        *,
-        device: torch.device,
-        span: Span | None = None,
-        workers: int = 0,
-    ) -> None:
-        super().__init__(folder, begin, training, device, span)
-        self.dataset, self.workers = dataset, workers
+    """A run that learns; its arguments are those of `RunState`."""
 
     def run(self, monitor: Monitor) -> None:
         """Train until the monitor's span is over. Rank 0 alone validates, once more at the end.
@@ -161,7 +139,6 @@ class LossModule(torch.nn.Module):
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[Callable[[], bool]]:
     """Within it, the first SIGINT or SIGTERM only sets a flag, so that a step is finished and saved; a second kills."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     seen: list[int] = []
 
     def restore() -> None:
@@ -172,8 +149,7 @@ def stop_on_signals() -> Iterator[Callable[[], bool]]:
         seen.append(number)
         restore()
 
-    for number in before:
-        signal.signal(number, note)
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield lambda: bool(seen)
     finally:
