@@ -70,7 +70,7 @@ class Strike(NamedTuple):
 
 
 class Song:
-    """What has been heard of a file."""
+    """The notes and channels of a file so far."""
 
     def __init__(self) -> None:
         self.notes: defaultdict[Part, list[Note]] = defaultdict(list)
@@ -253,12 +253,9 @@ class Channel:
 
     def end_all(self, now_s: float) -> None:
         """End everything that sounds."""
-        for ringing in self.ringing.values():
-            for strikes in ringing.values():
+        for places in (*self.ringing.values(), *self.held.values()):
+            for strikes in places.values():
                 self.song.end(strikes, now_s)
-        for tracks in self.held.values():
-            for held in tracks.values():
-                self.song.end(held, now_s)
         self.ringing.clear()
         self.held.clear()
 

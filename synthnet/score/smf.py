@@ -2,14 +2,14 @@
 
 The reader forgives what other players forgive, where the meaning is plain:
 
-- an event that ends a track counts, and else the length that the track's chunk gives; where a length leads to nothing,
-  the next track is searched; the number of tracks in the header does not count; chunks of other kinds are passed over;
-  a RIFF envelope (.rmi) is opened;
+- a track ends at its end-of-track event, or else where its chunk's length says; if no chunk begins there, the reader
+  searches for the next track;
+- the header's number of tracks is ignored, chunks of other kinds are passed over, a RIFF envelope (.rmi) is opened;
 - running status goes on after meta and system-exclusive events, and into the next track; status bytes without a meaning
   are passed over;
 - meta events that cannot be decoded, and tempi of 0, are passed over, and data bytes above 127 count as 127;
-- meta events, also those that end a track, count only within `LONGEST_SCORE_S`;
-- tracks whose device names (RP-019) differ are on ports of their own, those without one on the first one's.
+- meta events beyond `LONGEST_SCORE_S`, ends of tracks too, are passed over;
+- each device name (RP-019) has ports of its own; tracks without one use those of the first device.
 
 SMPTE time has no tempo. Files of type 2 hold independent patterns: only those of a single track can be read.
 Source: The MIDI Association, Standard MIDI Files 1.0 (RP-001).
@@ -64,14 +64,7 @@ class MidiFile:
     names: tuple[str, ...]
 
 
-class _Raw(NamedTuple):
-    """An event at a time in ticks."""
-
-    tick: int
-    track: int
-    port: int
-    status: int
-    data: bytes
+_Raw = tuple[int, int, int, int, bytes]  # an event at a time in ticks: tick, track, port, status, data
 
 
 def parse_midi(data: bytes) -> MidiFile:
@@ -90,18 +83,13 @@ def parse_midi(data: bytes) -> MidiFile:
     if division == 0 or (division < 0 and not division & 0xFF):
         raise InputError("damaged: no ticks in a beat")
     reader = _Reader(data)
-    if not reader.n_tracks:
+    n_tracks = len(reader.names)
+    if not n_tracks:
         raise InputError("damaged, or not a MIDI file: no track")
-    if midi_type == 2 and reader.n_tracks > 1:
-        raise InputError(
-            f"a MIDI file of type 2 with {reader.n_tracks} independent patterns; only a single one can be read"
-        )
-    raw = sorted(reader.events, key=itemgetter(0))
-    names = [b""] * reader.n_tracks
-    for event in raw:
-        if event.status == META and event.data[0] == TRACK_NAME and not names[event.track]:
-            names[event.track] = event.data[1:]
-    return MidiFile(_timed(raw, division), tuple(_text(name) for name in names))
+    if midi_type == 2 and n_tracks > 1:
+        raise InputError(f"a MIDI file of type 2 with {n_tracks} independent patterns; only a single one can be read")
+    events = sorted(reader.events, key=itemgetter(0))
+    return MidiFile(_timed(events, division), tuple(map(_text, reader.names)))
 
 
 class _Reader:
@@ -109,6 +97,7 @@ class _Reader:
 
     Attributes:
         events: of all tracks, one track after the other.
+        names: of the tracks read so far; empty for a track without one.
         status: the running status.
         devices: names of devices, numbered in the order of their appearance.
     """
@@ -116,13 +105,14 @@ class _Reader:
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.events: list[_Raw] = []
-        self.n_tracks = self.status = at = 0
+        self.names: list[bytes] = []
+        self.status = at = 0
         self.devices: dict[bytes, int] = {}
         while at + 8 <= len(data):
             stop = at + 8 + int.from_bytes(data[at + 4 : at + 8], "big")
             if data[at : at + 4] == b"MTrk":
+                self.names.append(b"")
                 end = self._track(at + 8, stop)
-                self.n_tracks += 1
             else:
                 end = at + 1
             follows = data[end : end + 4] == b"MTrk"
@@ -139,8 +129,9 @@ class _Reader:
 
     def _track(self, at: int, stop: int) -> int:
         """Read the events of a track from a position on; where they end."""
-        data, events, number = self.data, self.events, self.n_tracks
+        data, events, number = self.data, self.events, len(self.names) - 1
         tick = port = 0
+        opened = -1  # the number of events, if the last one is a system-exclusive message that lacks its end
         while at < len(data) and data[at : at + 4] != b"MTrk" and not (at == stop and self._chunk_ends(stop)):
             if len(events) >= MOST_EVENTS:
                 raise InputError(f"more than {MOST_EVENTS:,} events, probably damaged")
@@ -152,20 +143,21 @@ class _Reader:
                 if byte == META:
                     kind = _byte(data, at)
                     content, at = _content(data, at + 1)
-                    events.append(_Raw(tick, number, port, META, bytes([kind]) + content))
+                    events.append((tick, number, port, META, bytes([kind]) + content))
                     if kind == PORT and len(content) == 1:
                         port = port & ~0xFF | content[0]
                     elif kind == DEVICE_NAME:
                         port = self.devices.setdefault(content, len(self.devices)) << 8 | port & 0xFF
+                    elif kind == TRACK_NAME:
+                        self.names[number] = self.names[number] or content
                     elif kind == END_OF_TRACK:
                         return at
                 elif byte in (SYSEX, 0xF7):
                     content, at = _content(data, at)
-                    last = events[-1] if events else _Raw(0, -1, 0, META, b"")
-                    open_end = last.status == SYSEX and not last.data.endswith(b"\xf7") and len(last.data) < 256
-                    if byte != SYSEX and open_end and last.track == number:
-                        content = events.pop().data + content  # the next packet of a message
-                    events.append(_Raw(tick, number, port, SYSEX, content))
+                    if byte != SYSEX and opened == len(events):
+                        content = events.pop()[-1] + content  # the next packet of a message
+                    events.append((tick, number, port, SYSEX, content))
+                    opened = -1 if content.endswith(b"\xf7") or len(content) >= 256 else len(events)
                 else:
                     at += SYSTEM_DATA.get(byte, 0)
                 continue
@@ -177,7 +169,7 @@ class _Reader:
             if at + length > len(data):
                 raise InputError("cut short")
             content = bytes(min(value, 127) for value in data[at : at + length])
-            events.append(_Raw(tick, number, port, self.status, content))
+            events.append((tick, number, port, self.status, content))
             at += length
         if at >= len(data) < stop:
             raise InputError("cut short")
@@ -214,8 +206,8 @@ def _timed(events: list[_Raw], division: int) -> Iterator[Event]:
     if division > 0:
         units_per_s, unit = division * 1_000_000, 500_000  # a tick is `unit` microseconds / ticks a beat
     else:
-        frames = {29: Fraction(30_000, 1001)}.get(-(division >> 8), Fraction(-(division >> 8)))
-        ticks_per_s = frames * (division & 0xFF)
+        frames = -(division >> 8)
+        ticks_per_s = (Fraction(30_000, 1001) if frames == 29 else Fraction(frames)) * (division & 0xFF)
         units_per_s, unit = ticks_per_s.numerator, ticks_per_s.denominator
     clock = last_tick = 0
     for tick, track, port, status, data in events:

@@ -8,28 +8,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from handmade import END, chunk, header, one_track
 
 from synthnet.files import InputError
 from synthnet.score import channels, smf
 from synthnet.score.midi import read_score, write_midi
 from synthnet.score.notes import Note, Score, Track
 
-END = "00 FF2F00"
 SCALE = "00 903C64 64 803C40 00 903E64 64 803E40"  # keys 60 and 62, 100 ms each
 SCALE_NOTES = [(60, 0.0, 0.1), (62, 0.1, 0.2)]
-
-
-def header(n_tracks: int, division: int = 500, midi_type: int = 1) -> bytes:
-    return b"MThd" + bytes.fromhex(f"00000006 {midi_type:04X} {n_tracks:04X} {division & 0xFFFF:04X}")
-
-
-def chunk(content: str, length: int | None = None, name: bytes = b"MTrk") -> bytes:
-    body = bytes.fromhex(content)
-    return name + (len(body) if length is None else length).to_bytes(4, "big") + body
-
-
-def one_track(content: str) -> bytes:
-    return header(1) + chunk(content + END)
 
 
 def notes_of(score: Score) -> list[tuple[int, float, float]]:
@@ -90,8 +77,8 @@ READ = {
     "a RIFF envelope in another": riff((b"RIFF", riff((b"data", one_track(SCALE)))[8:])),
     "a RIFF envelope whose lengths are too long": riff((b"data", one_track(SCALE)), longer=50),
     "a RIFF envelope whose lengths are too short": riff((b"data", one_track(SCALE)), longer=-12),
-    "type 2 with one track": header(1, midi_type=2) + chunk(SCALE + END),
-    "type 0 with two tracks": header(2, midi_type=0) + chunk(END) + chunk(SCALE + END),
+    "type 2 with one track": header(1, smf_type=2) + chunk(SCALE + END),
+    "type 0 with two tracks": header(2, smf_type=0) + chunk(END) + chunk(SCALE + END),
     "a header of eight bytes": b"MThd" + bytes.fromhex("00000008 0000 0001 01F4 0000") + chunk(SCALE + END),
     "a data byte above 127": one_track("00 903CFF 64 803C40 00 903E64 64 803EFF"),
 }
