@@ -108,24 +108,20 @@ class _Reader:
         self.names: list[bytes] = []
         self.status = at = 0
         self.devices: dict[bytes, int] = {}
-        while at + 8 <= len(data):
+        while 0 <= at <= len(data) - 8:
             stop = at + 8 + int.from_bytes(data[at + 4 : at + 8], "big")
             if data[at : at + 4] == b"MTrk":
                 self.names.append(b"")
                 end = self._track(at + 8, stop)
             else:
                 end = at + 1
-            follows = data[end : end + 4] == b"MTrk"
-            at = stop if stop >= end and not follows and self._chunk_ends(stop) else self._next(end)
+            if stop < end or data[end : end + 4] == b"MTrk" or not self._chunk_ends(stop):
+                stop = data.find(b"MTrk", end)
+            at = stop
 
     def _chunk_ends(self, at: int) -> bool:
         """Whether nothing, or what looks like another chunk, follows a position."""
         return at == len(self.data) or self.data[at : at + 4].isalnum()
-
-    def _next(self, at: int) -> int:
-        """Where the next track begins; the end of the data if there is none."""
-        found = self.data.find(b"MTrk", at)
-        return len(self.data) if found < 0 else found
 
     def _track(self, at: int, stop: int) -> int:
         """Read the events of a track from a position on; where they end."""

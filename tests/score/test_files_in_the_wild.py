@@ -99,7 +99,7 @@ def test_smpte_time_counts_frames_whatever_the_tempo(read, frames: int, a_second
 
 
 def test_all_notes_off_ends_the_notes_of_its_channel_on_all_tracks(read) -> None:
-    other = "00 904864 83 60 B07B00".replace("83 60", "64")
+    other = "00 904864 64 B07B00"
     score = read(
         header(3) + chunk("00 903C64 00 913E64 8148 813E40" + END) + chunk("00 9040 64" + END) + chunk(other + END)
     )
@@ -136,7 +136,7 @@ def test_a_device_has_ports_of_its_own(read) -> None:
 
 
 def test_a_note_off_from_another_track_ends_what_its_own_does_not_hold(read) -> None:
-    score = read(header(2) + chunk("00 903C64 84 00 FF0100".replace("84 00", "8148") + END) + chunk("64 803C40" + END))
+    score = read(header(2) + chunk("00 903C64 8148 FF0100" + END) + chunk("64 803C40" + END))
     assert notes_of(score) == [(60, 0.0, 0.1)]
 
 
