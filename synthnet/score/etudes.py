@@ -109,7 +109,7 @@ def compose_etudes(
 def _compose(
     draw: Draw, length_s: float, touch: Touch, instrument: MidiInstrument, heard_s: np.ndarray, rng: Generator
 ) -> tuple[Note, ...]:
-    """Figures one after another until `length_s`. They go where `heard_s`, seconds by key, is low, and are added to it."""
+    """Figures one after another until `length_s`, put where `heard_s`, seconds by key, is low, and added to it."""
     notes = []
     now_s = rng.uniform(0.1, 0.5)
     while now_s < length_s:

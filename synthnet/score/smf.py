@@ -96,6 +96,7 @@ class _Reader:
     """Reads the chunks of a file.
 
     Attributes:
+        at: position of the next byte.
         events: of all tracks, one track after the other.
         names: of the tracks read so far; empty for a track without one.
         status: the running status.
@@ -104,97 +105,89 @@ class _Reader:
 
     def __init__(self, data: bytes) -> None:
         self.data = data
+        self.at = self.status = 0
         self.events: list[_Raw] = []
         self.names: list[bytes] = []
-        self.status = at = 0
         self.devices: dict[bytes, int] = {}
-        while 0 <= at <= len(data) - 8:
-            stop = at + 8 + int.from_bytes(data[at + 4 : at + 8], "big")
-            if data[at : at + 4] == b"MTrk":
-                self.names.append(b"")
-                end = self._track(at + 8, stop)
+        while 0 <= self.at <= len(data) - 8:
+            stop = self.at + 8 + int.from_bytes(data[self.at + 4 : self.at + 8], "big")
+            if data.startswith(b"MTrk", self.at):
+                self._track(stop)
             else:
-                end = at + 1
-            if stop < end or data[end : end + 4] == b"MTrk" or not self._chunk_ends(stop):
-                stop = data.find(b"MTrk", end)
-            at = stop
+                self.at += 1
+            if stop < self.at or data.startswith(b"MTrk", self.at) or not self._chunk_ends(stop):
+                stop = data.find(b"MTrk", self.at)
+            self.at = stop
 
     def _chunk_ends(self, at: int) -> bool:
         """Whether nothing, or what looks like another chunk, follows a position."""
         return at == len(self.data) or self.data[at : at + 4].isalnum()
 
-    def _track(self, at: int, stop: int) -> int:
-        """Read the events of a track from a position on; where they end."""
-        data, events, number = self.data, self.events, len(self.names) - 1
+    def _track(self, stop: int) -> None:
+        """Read a track, which should end at `stop`."""
+        data, events, number = self.data, self.events, len(self.names)
+        self.names.append(b"")
+        self.at += 8
         tick = port = 0
         opened = -1  # the number of events, if the last one is a system-exclusive message that lacks its end
-        while at < len(data) and data[at : at + 4] != b"MTrk" and not (at == stop and self._chunk_ends(stop)):
+        while self.at < len(data) and not data.startswith(b"MTrk", self.at):
+            if self.at == stop and self._chunk_ends(stop):
+                return
             if len(events) >= MOST_EVENTS:
                 raise InputError(f"more than {MOST_EVENTS:,} events, probably damaged")
-            ticks, at = _number(data, at)
-            tick += ticks
-            byte = _byte(data, at)
-            if byte >= 0xF0:
-                at += 1
-                if byte == META:
-                    kind = _byte(data, at)
-                    content, at = _content(data, at + 1)
-                    events.append((tick, number, port, META, bytes([kind]) + content))
-                    if kind == PORT and len(content) == 1:
-                        port = port & ~0xFF | content[0]
-                    elif kind == DEVICE_NAME:
-                        port = self.devices.setdefault(content, len(self.devices)) << 8 | port & 0xFF
-                    elif kind == TRACK_NAME:
-                        self.names[number] = self.names[number] or content
-                    elif kind == END_OF_TRACK:
-                        return at
-                elif byte in (SYSEX, 0xF7):
-                    content, at = _content(data, at)
-                    if byte != SYSEX and opened == len(events):
-                        content = events.pop()[-1] + content  # the next packet of a message
-                    events.append((tick, number, port, SYSEX, content))
-                    opened = -1 if content.endswith(b"\xf7") or len(content) >= 256 else len(events)
+            tick += self._number()
+            byte = self._byte()
+            if byte == META:
+                kind = self._byte()
+                content = self._take(self._number())
+                events.append((tick, number, port, META, bytes([kind]) + content))
+                if kind == PORT and len(content) == 1:
+                    port = port & ~0xFF | content[0]
+                elif kind == DEVICE_NAME:
+                    port = self.devices.setdefault(content, len(self.devices)) << 8 | port & 0xFF
+                elif kind == TRACK_NAME:
+                    self.names[number] = self.names[number] or content
+                elif kind == END_OF_TRACK:
+                    return
+            elif byte in (SYSEX, 0xF7):
+                content = self._take(self._number())
+                if byte != SYSEX and opened == len(events):
+                    content = events.pop()[-1] + content  # the next packet of a message
+                events.append((tick, number, port, SYSEX, content))
+                opened = -1 if content.endswith(b"\xf7") or len(content) >= 256 else len(events)
+            elif byte > SYSEX:
+                self.at += SYSTEM_DATA.get(byte, 0)
+            else:
+                if byte >= 0x80:
+                    self.status = byte
+                elif self.status:
+                    self.at -= 1
                 else:
-                    at += SYSTEM_DATA.get(byte, 0)
-                continue
-            if byte >= 0x80:
-                self.status, at = byte, at + 1
-            elif not self.status:
-                raise InputError("damaged: data before the first status byte")
-            length = CHANNEL_DATA[self.status & 0xF0]
-            if at + length > len(data):
-                raise InputError("cut short")
-            content = bytes(min(value, 127) for value in data[at : at + length])
-            events.append((tick, number, port, self.status, content))
-            at += length
-        if at >= len(data) < stop:
+                    raise InputError("damaged: data before the first status byte")
+                content = self._take(CHANNEL_DATA[self.status & 0xF0])
+                events.append((tick, number, port, self.status, bytes(min(value, 127) for value in content)))
+        if self.at >= len(data) < stop:
             raise InputError("cut short")
-        return at
 
+    def _take(self, length: int) -> bytes:
+        """The next bytes."""
+        if self.at + length > len(self.data):
+            raise InputError("cut short")
+        self.at += length
+        return self.data[self.at - length : self.at]
 
-def _byte(data: bytes, at: int) -> int:
-    if at >= len(data):
-        raise InputError("cut short")
-    return data[at]
+    def _byte(self) -> int:
+        return self._take(1)[0]
 
-
-def _number(data: bytes, at: int) -> tuple[int, int]:
-    """A number of variable length, of four bytes by the standard and at most eight, and the position after it."""
-    value = 0
-    for place in range(at, at + 8):
-        byte = _byte(data, place)
-        value = value << 7 | byte & 127
-        if byte < 128:
-            return value, place + 1
-    raise InputError("damaged: a number of more than eight bytes")
-
-
-def _content(data: bytes, at: int) -> tuple[bytes, int]:
-    """The bytes of an event that gives its length, and the position after them."""
-    length, at = _number(data, at)
-    if at + length > len(data):
-        raise InputError("cut short")
-    return data[at : at + length], at + length
+    def _number(self) -> int:
+        """A number of variable length: of four bytes by the standard, of at most eight here."""
+        value = 0
+        for _ in range(8):
+            byte = self._byte()
+            value = value << 7 | byte & 127
+            if byte < 128:
+                return value
+        raise InputError("damaged: a number of more than eight bytes")
 
 
 def _timed(events: list[_Raw], division: int) -> Iterator[Event]:
