@@ -22,7 +22,7 @@ Sources: MIDI 1.0 (RP-015, RP-018, CA-025), Roland GS and Yamaha XG data formats
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from synthnet.files import InputError
@@ -253,8 +253,9 @@ class Channel:
 
     def end_all(self, now_s: float) -> None:
         """End everything that sounds."""
-        for places in (*self.ringing.values(), *self.held.values()):
-            for strikes in places.values():
+        sounding: list[Mapping[int, Iterable[Strike]]] = [*self.ringing.values(), *self.held.values()]
+        for by_place in sounding:
+            for strikes in by_place.values():
                 self.song.end(strikes, now_s)
         self.ringing.clear()
         self.held.clear()
