@@ -124,15 +124,17 @@ def envelope_graph(config: HarmonicConfig, weights: dict[str, NDArray]) -> Graph
     return g
 
 
-def onnx_model(seat: Seat, credit: str) -> Any:
-    """The model of a harmonic instrument, an `onnx.ModelProto`.
+def export_onnx(seat: Seat, path: Path, credit: str, force: bool) -> None:
+    """Write a harmonic instrument's network atomically.
 
-    Its metadata have the instrument's name and credit, its `level` (the factor to its teacher's), the centres of the
-    lowest and highest noise band, and the player's vibrato.
+    The file's metadata have the instrument's name and credit, its `level` (the factor to its teacher's), the centres of
+    the lowest and highest noise band, and the player's vibrato.
 
     Raises:
-        InputError: the package onnx is not here.
+        InputError: the package onnx is not here; or the file was not made here, unless forced.
     """
+    if path.exists() and not force and MARK.encode() not in path.read_bytes()[:64]:
+        raise InputError(f"{path}: not made by SynthNet; choose another name, or --force to overwrite it")
     try:
         from onnx import checker, helper, parser
     except ImportError:
@@ -148,17 +150,5 @@ def onnx_model(seat: Seat, credit: str) -> Any:
     facts |= {"vibrato_hz": config.vibrato_hz, "vibrato_cents": config.vibrato_cents}
     helper.set_model_props(model, {name: str(value) for name, value in facts.items()})
     checker.check_model(model, full_check=True)
-    return model
-
-
-def export_onnx(seat: Seat, path: Path, credit: str, force: bool) -> None:
-    """Write a harmonic instrument's network atomically.
-
-    Raises:
-        InputError: as `onnx_model`; also a file that was not made here, unless forced.
-    """
-    if path.exists() and not force and MARK.encode() not in path.read_bytes()[:64]:
-        raise InputError(f"{path}: not made by SynthNet; choose another name, or --force to overwrite it")
-    model = onnx_model(seat, credit)
     with atomic_write(path) as beside:
         beside.write_bytes(model.SerializeToString())

@@ -116,7 +116,8 @@ class FontSeat:
 
 def font_seat(soundfont: Path | None, what: str) -> FontSeat | None:
     """The seat of what no instrument plays; None without a sound font."""
-    return soundfont and FontSeat(soundfont, Voice("sound font", None, f"as no instrument here plays {what}"))
+    voice = Voice("sound font", None, f"as no instrument here plays {what}")
+    return None if soundfont is None else FontSeat(soundfont, voice)
 
 
 Seats = Sequence[Seat | FontSeat | None]
@@ -200,10 +201,10 @@ class Library:
         by_program = {program: self._by_name(text) for program, text in (programs or {}).items()}
         load, seats = functools.cache(load_checkpoint), list[Seat | FontSeat | None]()
         for track, text in zip(score.tracks, self._asked_by_track(spec, len(score.tracks)), strict=True):
-            if text is not None:
-                found = self._by_name(text)
-            else:
+            if text is None:
                 found = by_program.get(track.program) or self._by_program(track.program, kind)
+            else:
+                found = self._by_name(text)
             what = f"program {track.program}, {program_name(track.program)}"
             seats.append(Seat(load(found[0].path), found[1], found[0].where) if found else font_seat(soundfont, what))
         return seats + [font_seat(soundfont, "drums")] * len(score.drums)
@@ -321,12 +322,12 @@ class Library:
         mixture = _mixture_weights(text)
         names = [self.named(who).name for who, _ in mixture]
         for players in self._files():
-            parts = [(player, weight) for who, weight in mixture if (player := _find(who, players))]
+            parts = [(one, weight) for who, weight in mixture if (one := _find(who, players))]
             if len(players) > 1 and len(parts) == len(mixture):
                 style = np.zeros(len(players))
-                for player, weight in parts:
-                    style[players.index(player)] += weight
-                name = "+".join(f"{player.name}:{weight:g}" for player, weight in parts)
+                for one, weight in parts:
+                    style[players.index(one)] += weight
+                name = "+".join(f"{one.name}:{weight:g}" for one, weight in parts)
                 return parts[0][0], Voice(name, style, "as asked")
         together = " and ".join(dict.fromkeys(names))
         raise InputError(f"{text!r}: a mixture is made within one network of several; none here learned {together}")
