@@ -10,7 +10,7 @@ comes first. An instrument with a qualified name, such as trumpet-synthnet, neve
 from __future__ import annotations
 
 import functools
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -73,11 +73,6 @@ class Seat:
         return credit_of(self.checkpoint)
 
     @property
-    def group(self) -> Hashable:
-        """Equal for seats that play together."""
-        return id(self.checkpoint)
-
-    @property
     def velocity(self) -> bool:
         """Whether it plays velocities."""
         return self.checkpoint.config.velocity
@@ -94,15 +89,11 @@ class FontSeat:
 
     soundfont: Path
     voice: Voice
+    checkpoint: ClassVar[None] = None
     kind: ClassVar[str] = "soundfont"
     credit: ClassVar[str] = ""
     level: ClassVar[float] = 1.0
     velocity: ClassVar[bool] = True
-
-    @property
-    def group(self) -> Hashable:
-        """Equal for seats that play together."""
-        return self.soundfont
 
     @property
     def where(self) -> str:

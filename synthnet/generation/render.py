@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -119,10 +119,10 @@ def play_parts(seats: Seats, score: Score, settings: Settings, progress: Progres
         seats: parts with the same network (the same checkpoint object) are generated as one batch.
     """
     samples, rate = rendering_samples(score, seats, settings), settings.sample_rate_hz
-    batches: dict[Hashable, list[Member]] = {}  # the parts of each network
+    batches: dict[int, list[Member]] = {}  # the parts of each network, and those that sound fonts play
     for number, (seat, part) in enumerate(zip(seats, score.parts, strict=False)):
         if seat:
-            batches.setdefault(seat.group, []).append(Member(number, seat, part))
+            batches.setdefault(id(seat.checkpoint), []).append(Member(number, seat, part))
     sources = [engine_of(batch[0].seat).play(batch, samples, settings, progress) for batch in batches.values()]
     strips = [
         Strip(seat.level if seat else 0.0, part.controls, roll_events(part.notes, rate))
