@@ -27,6 +27,7 @@ from synthnet.recordings.transcribe import transcribe
 from synthnet.score.general_midi import HARMONICS
 from synthnet.score.notes import Note
 from synthnet.score.roll import roll_events, to_samples
+from synthnet.text import columns
 
 WINDOW_S, COUNTED_DB = 0.05, -50.0
 ONSET_S = 0.05  # within which a note is right
@@ -157,8 +158,7 @@ def table(figures: Mapping[str, Sequence[Mapping[str, SystemFigures]]]) -> str:
             pooled = over_trainings(trainings)
             cells = [f"{pooled[key][0]:{form}} ± {pooled[key][1]:{form}}" for key, (_, form) in COLUMNS.items()]
             rows.append((f"mean of {len(trainings)} trainings", system, *cells))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return columns(rows)
 
 
 def over_trainings(trainings: Sequence[Mapping[str, SystemFigures]]) -> dict[str, tuple[float, float]]:
