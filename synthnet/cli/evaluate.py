@@ -15,7 +15,8 @@ from synthnet.cli.corpora import corpus_of
 from synthnet.cli.options import FiniteRange, as_json, path_type, progress_bar, say, show
 from synthnet.corpus.corpus import FULL_SCALE, Corpus, Piece
 from synthnet.evaluation.baselines import harmonic_players
-from synthnet.evaluation.pieces import PieceRun, piece_lengths, play_piece
+from synthnet.evaluation.free_run import spread_places
+from synthnet.evaluation.pieces import Part, PieceRun, piece_lengths, play_pieces
 from synthnet.evaluation.pieces import evaluate as evaluate_network
 from synthnet.evaluation.plots import check_picture, plot_comparison
 from synthnet.evaluation.systems import (
@@ -98,12 +99,13 @@ def evaluate(
     if plot_path:
         check_picture(plot_path)  # reported before the piece is played
     network = checkpoint.build(choose_device(device_name))
-    figures = evaluate_network(network, corpus, seconds, seed=seed, instruments=voice.style)
+    (figures,) = evaluate_network(network, [spread_places(corpus, seconds, voice.style)], seed)
     runs: list[PieceRun] = []
     for piece, n_samples in lengths:
         say(f"{piece.name}: playing {n_samples / rate:.1f} s in one go (--piece-seconds makes it shorter, or 0)")
         with progress_bar(n_samples, rate) as advance:
-            run = play_piece(network, corpus, piece, n_samples, seed=seed, instruments=voice.style, progress=advance)
+            part = Part(corpus, piece, n_samples, voice.style)
+            (run,) = play_pieces(network, [part], seed=seed, progress=advance)
         if plot_path and not runs:
             plot_comparison(plot_path, run.target, run.mean, rate, f"{voice.name}, {piece.name}", run.notes)
             say(f"{plot_path}: the picture")
@@ -174,7 +176,7 @@ def measure_systems(
         for name, several in sounds.items():
             trainings = systems.setdefault(name, [{} for _ in several])
             for training, sound in zip(trainings, several, strict=True):
-                training[piece.name] = system_figures(target, sound, notes, rate, partials, piece)
+                training[piece.name] = system_figures(target, sound, notes, rate, piece, partials)
     return systems
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from synthnet.cli.corpora import corpus_of
 from synthnet.cli.options import as_json, path_type, progress_bar, say, show
+from synthnet.evaluation.charts import plot_grams, plot_key_answers
 from synthnet.evaluation.layers import (
     LayerDistances,
     Point,
@@ -22,8 +23,8 @@ from synthnet.evaluation.layers import (
     layer_distances,
     tsne,
 )
-from synthnet.evaluation.pictures import plot_grams, plot_key_answers
 from synthnet.evaluation.plots import check_picture
+from synthnet.experiments.results import number
 from synthnet.files import InputError, atomic_write
 from synthnet.models.checkpoint import Checkpoint, fact, load_checkpoint
 
@@ -95,10 +96,10 @@ def gram(models: tuple[str, ...], piece: str | None, folders: tuple[Path, ...], 
     if len(shapes) > 1:
         raise InputError("--model: all networks must have the same channels and layers")
     with progress_bar(len(read) * slices, 1) as advance:
-        for number, one in enumerate(read):
+        for index, one in enumerate(read):
             checkpoint = one.checkpoint
             voice = checkpoint.voice(one.timbre if one.timbre in checkpoint.instruments else None)
-            corpus = corpus_of(checkpoint, voice.name, folders[number] if folders else None)
+            corpus = corpus_of(checkpoint, voice.name, folders[index] if folders else None)
             rate = checkpoint.sample_rate_hz
             pieces = {each.name: each for each in corpus.split("valid")}
             wanted = piece or next(iter(pieces), None)
@@ -106,7 +107,7 @@ def gram(models: tuple[str, ...], piece: str | None, folders: tuple[Path, ...], 
                 raise InputError(
                     f"{corpus.folder}: no validation piece {wanted} at {rate} Hz; it has {', '.join(pieces) or 'none'}"
                 )
-            given = one.timbre, number, checkpoint.build(), corpus, pieces[wanted], slices, voice.style
+            given = one.timbre, index, checkpoint.build(), corpus, pieces[wanted], slices, voice.style
             points += gram_points(*given, progress=lambda: advance(1))
     plane = tsne(points)
     rows = layer_distances(points, plane)
@@ -122,9 +123,15 @@ def gram(models: tuple[str, ...], piece: str | None, folders: tuple[Path, ...], 
     plot_grams(out / "gram.png", points, plane, rows)
     show("layer  between timbres  other training  within a network  between / within  between, t-SNE")
     for row in rows:
-        cells = f"{row.layer:5} {row.between:16.3f} {row.retrained:15.3f} {row.within:17.3f}"
-        show(f"{cells} {row.between / row.within:17.2f} {row.plane:15.2f}")
-    show(f"Spearman's correlation of depth with between / within: {depth_correlation(rows):+.2f} (1: it always rises)")
+        cells = f"{row.layer:5} {number(row.between, 3):>16} {number(row.retrained, 3):>15} {number(row.within, 3):>17}"
+        show(f"{cells} {number(row.between / row.within):>17} {number(row.plane):>15}")
+    if len({point.timbre for point in points}) == 1:
+        show("One timbre alone: no distances between timbres, nor a layer that separates them. Give another timbre.")
+    elif slices == 1:
+        show("One slice alone: no distance within a network to compare with. Give --slices 2 or more.")
+    else:
+        correlation = depth_correlation(rows)
+        show(f"Spearman's correlation of depth with between / within: {correlation:+.2f} (1: it always rises)")
     say(f"{out}: gram.png, points.csv, distances.csv")
 
 

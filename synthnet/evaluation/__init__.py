@@ -10,5 +10,5 @@ free_run.py    seconds generated from the score alone; pieces.py: whole pieces, 
 measure.py     any instrument beside its baselines (baselines.py), on composed pieces (compose.py)
 systems.py     other programs' recordings beside them, in one table
 layers.py      what layers know: answers to keys, Gram matrices
-plots.py       figures; pictures.py: more of them
+plots.py       pictures of sounds and scores; charts.py: of figures
 """

@@ -19,6 +19,7 @@ import numpy as np
 import soxr
 
 from synthnet.corpus.corpus import FULL_SCALE, Corpus
+from synthnet.evaluation.level import faded_out
 from synthnet.files import InputError
 from synthnet.generation.harmonic import HarmonicPlayer, Part
 from synthnet.models import HarmonicConfig
@@ -137,7 +138,7 @@ class Sampler:
         best = int(np.argmin(far + missing))
         sound, held = self._voice(best, pitch, velocity)
         if held == length and self.unfinished[best] < FINISHED:
-            return _faded(sound, fade)
+            return faded_out(sound, fade)
         sound = sound[: min(held, length)]
         release, cut = self._voice(int(np.argmin(far + UNFINISHED * self.unfinished)), pitch, velocity)
         overlap, before = (min(n, cut, len(sound)) for n in (fade, 4 * fade))
@@ -145,7 +146,7 @@ class Sampler:
         tail = release[cut - overlap :] * np.float32(min(gain, 4.0))
         rise = np.linspace(0, 1, overlap, dtype=np.float32)
         joint = sound[len(sound) - overlap :] * (1 - rise) + tail[:overlap] * rise
-        return _faded(np.concatenate([sound[: len(sound) - overlap], joint, tail[overlap:]]), fade)
+        return faded_out(np.concatenate([sound[: len(sound) - overlap], joint, tail[overlap:]]), fade)
 
     def _voice(self, number: int, pitch: int, velocity: int) -> tuple[np.ndarray, int]:
         """A sample at another pitch and velocity, float32 with its release, and how long its key is down."""
@@ -158,12 +159,6 @@ class Sampler:
 
 def _rms(samples: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))) if len(samples) else 0.0
-
-
-def _faded(sound: np.ndarray, fade: int) -> np.ndarray:
-    """The sound with its last samples faded to 0."""
-    fade = min(fade, len(sound))
-    return sound * np.concatenate([np.ones(len(sound) - fade), np.linspace(1, 0, fade)]).astype(np.float32)
 
 
 class StaticPlayer(HarmonicPlayer):
