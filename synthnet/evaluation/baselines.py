@@ -175,7 +175,7 @@ class StaticPlayer(HarmonicPlayer):
 
 
 def simple_baselines(reference: np.ndarray, sample_rate_hz: int) -> dict[str, np.ndarray]:
-    """What a sound [n] must be nearer to its reference than: silence, and other seconds of the reference itself."""
+    """Sounds that a test must be nearer to a reference [n] than: silence, and the reference moved by half its length."""
     shift = len(reference) // sample_rate_hz // 2 * sample_rate_hz
     return {"silence": np.zeros_like(reference)} | (
         {"other seconds of the reference": np.roll(reference, shift)} if shift else {}

@@ -32,7 +32,7 @@ from synthnet.files import InputError
 
 MARKERS = "osD^vP*Xhp"
 PALE = ("#b8c7d9", "#d8b48f", GREY)  # of players beside the network
-PAPERS = "#b8b8b8"  # bars of the paper's figures
+PAPER_COLOUR = "#b8b8b8"  # bars of the paper's figures
 
 # Panels of the picture of a training, by title: figure, label, colour and options of each curve.
 FAINT = {"alpha": 0.45}
@@ -103,7 +103,7 @@ def plot_networks(
                 if finals := [final["rmse_cqt_expectation_db"] for final in run["final"].values()]:
                     bars.append((float(np.mean(finals)), None, GREEN, "ours, at the end, mean output"))
             if theirs := paper.get(network, {}).get(instrument):
-                bars.append((theirs[0], theirs[1], PAPERS, "the paper's"))
+                bars.append((theirs[0], theirs[1], PAPER_COLOUR, "the paper's"))
             for number, (length, width, colour, label) in enumerate(bars):
                 at = place + (number - 1) * height
                 axes.barh(at, length, height * 0.92, xerr=width, color=colour, ecolor=INK, label=label)
@@ -188,7 +188,7 @@ def plot_listening(path: Path, found: Listening) -> None:
     paper = {f"paper: {name}": figures for name, figures in PAPER.items()}
     for place, (name, (mos, ci95)) in enumerate((totals | paper).items()):
         ends = np.minimum(ci95 or 0.0, [[mos - 1], [5 - mos]])
-        left.barh(place, mos, xerr=ends, color=BLUE if name in totals else PAPERS, ecolor=INK)
+        left.barh(place, mos, xerr=ends, color=BLUE if name in totals else PAPER_COLOUR, ecolor=INK)
     left.set_yticks(range(len(totals | paper)), [*totals, *paper])
     left.invert_yaxis()
     left.set_xlim(1, 5.1)

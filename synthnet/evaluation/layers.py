@@ -206,8 +206,7 @@ def layer_distances(points: Sequence[Point], plane: np.ndarray) -> list[LayerDis
     rows = []
     for layer in sorted({point.layer for point in points}):
         chosen = [number for number, point in enumerate(points) if point.layer == layer]
-        grams = np.stack([points[number].gram for number in chosen])
-        grams /= np.linalg.norm(grams, axis=1, keepdims=True).clip(1e-12)
+        grams = np.stack([points[number].gram / max(np.linalg.norm(points[number].gram), 1e-12) for number in chosen])
         apart, drawn = (np.linalg.norm(x[:, None] - x[None], axis=2) for x in (grams, plane[chosen]))
         timbre, network = (np.array([getattr(points[n], name) for n in chosen]) for name in ("timbre", "network"))
         same, one = timbre[:, None] == timbre, network[:, None] == network

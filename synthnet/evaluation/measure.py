@@ -140,9 +140,9 @@ def measure_instrument(
 
 
 def measure_beside(corpus: Corpus, piece: Piece, n_samples: int) -> dict[str, Distances]:
-    """Distances of others from the first samples of a piece: the shipped harmonic instrument of the corpus, a sampler.
+    """Distances of two other players from the first samples of a piece, for comparison with a network.
 
-    The harmonic instrument is left out where none of the name ships.
+    They are a sampler cut from the corpus, and the harmonic instrument of its name, if one ships.
     """
     players = {"sampler": Sampler.from_corpus(corpus).play}
     file = SHIPPED / f"{corpus.instrument}.safetensors"
