@@ -74,9 +74,7 @@ class Sampler:
         samples = []
         for piece in corpus.split("train"):
             recording, notes = corpus.read_samples(piece), corpus.read_notes(piece)
-            onset, release = (
-                to_samples(np.array([getattr(n, at) for n in notes]), rate) for at in ("start_s", "end_s")
-            )
+            onset, release = to_samples(np.array([(note.start_s, note.end_s) for note in notes]).T, rate)
             for number, note in enumerate(notes):
                 start, stop = int(onset[number]), min(int(release[number]), len(recording))
                 if piece.leaves_out(start, stop):
@@ -175,7 +173,7 @@ class StaticPlayer(HarmonicPlayer):
 
 
 def simple_baselines(reference: np.ndarray, sample_rate_hz: int) -> dict[str, np.ndarray]:
-    """Sounds that a test must be nearer to a reference [n] than: silence, and the reference moved by half its length."""
+    """Sounds that lie farther from a reference [n] than a good test: silence, and the reference moved by half of it."""
     shift = len(reference) // sample_rate_hz // 2 * sample_rate_hz
     return {"silence": np.zeros_like(reference)} | (
         {"other seconds of the reference": np.roll(reference, shift)} if shift else {}
