@@ -16,6 +16,7 @@ from synthnet.cli.options import FiniteRange, Pair, as_json, path_type, progress
 from synthnet.corpus.corpus import FULL_SCALE, Corpus, Piece
 from synthnet.evaluation import pieces, plots, systems
 from synthnet.evaluation.baselines import harmonic_players
+from synthnet.evaluation.free_run import spread_places
 from synthnet.files import InputError
 from synthnet.generation.engine import choose_device
 from synthnet.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -88,12 +89,13 @@ def evaluate(
     if plot_path:
         plots.check_picture(plot_path)  # reported before the piece is played
     network = checkpoint.build(choose_device(device_name))
-    figures = pieces.evaluate(network, corpus, seconds, seed=seed, instruments=voice.style)
+    (figures,) = pieces.evaluate(network, [spread_places(corpus, seconds, voice.style)], seed)
     runs: list[pieces.PieceRun] = []
     for piece, n in lengths:
         say(f"{piece.name}: playing {n / rate:.1f} s in one go (--piece-seconds makes it shorter, or 0)")
         with progress_bar(n, rate) as advance:
-            run = pieces.play_piece(network, corpus, piece, n, seed=seed, instruments=voice.style, progress=advance)
+            part = pieces.Part(corpus, piece, n, voice.style)
+            (run,) = pieces.play_pieces(network, [part], seed=seed, progress=advance)
         if plot_path and not runs:
             plots.plot_comparison(plot_path, run.target, run.mean, rate, f"{voice.name}, {piece.name}", run.notes)
             say(f"{plot_path}: the picture")
@@ -152,7 +154,7 @@ def measure_systems(corpus: Corpus, own: Sounds, folders: Mapping[str, Sequence[
                 trainings = measured.setdefault(name, [{} for _ in several])
                 for training, sound in zip(trainings, several, strict=True):
                     advance(0, f"{name}, {piece.name}")
-                    training[piece.name] = systems.system_figures(target, sound, notes, rate, partials, piece)
+                    training[piece.name] = systems.system_figures(target, sound, notes, rate, piece, partials)
                     advance(n, f"{name}, {piece.name}")
     return measured
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from synthnet.cli.corpora import corpus_of
 from synthnet.cli.options import Pair, as_json, path_type, progress_bar, say, show
-from synthnet.evaluation import layers, pictures, plots
+from synthnet.evaluation import charts, layers, plots
+from synthnet.experiments.results import number
 from synthnet.files import InputError, atomic_write
 from synthnet.models.checkpoint import Checkpoint, fact, load_checkpoint
 from synthnet.text import columns
@@ -38,7 +39,7 @@ def first_layer(path: Path, keys: str | None, plot_path: Path, print_json: bool)
     plots.check_picture(plot_path)
     checkpoint = load_network(path)
     found = layers.key_answers(checkpoint.build(), *learned_keys(checkpoint, keys))
-    pictures.plot_key_answers(plot_path, found, f"{path.stem}: octaves in {found.octave_channels:.0%} of the channels")
+    charts.plot_key_answers(plot_path, found, f"{path.stem}: octaves in {found.octave_channels:.0%} of the channels")
     say(f"{plot_path}: the picture")
     if print_json:
         show(as_json({name: np.asarray(value).tolist() for name, value in asdict(found).items() if name != "answers"}))
@@ -95,16 +96,16 @@ def gram(
         raise InputError("--model: all networks must have the same channels and layers")
     points: list[layers.Point] = []
     with progress_bar(len(models) * slices, 1) as advance:
-        for number, ((timbre, _), checkpoint) in enumerate(zip(models, checkpoints, strict=True)):
+        for index, ((timbre, _), checkpoint) in enumerate(zip(models, checkpoints, strict=True)):
             voice = checkpoint.voice(timbre if timbre in checkpoint.instruments else None)
-            corpus = corpus_of(checkpoint, voice.name, folders[number] if folders else None)
+            corpus = corpus_of(checkpoint, voice.name, folders[index] if folders else None)
             pieces = {piece.name: piece for piece in corpus.split("valid")}
             name, rate = wanted or next(iter(pieces), None), checkpoint.sample_rate_hz
             if name not in pieces or corpus.sample_rate_hz != rate:
                 raise InputError(
                     f"{corpus.folder}: no validation piece {name} at {rate} Hz; it has {', '.join(pieces) or 'none'}"
                 )
-            given = timbre, number, checkpoint.build(), corpus, pieces[name], slices, voice.style
+            given = timbre, index, checkpoint.build(), corpus, pieces[name], slices, voice.style
             points += layers.gram_points(*given, progress=lambda: advance(1))
     plane = layers.tsne(points)
     rows = layers.layer_distances(points, plane)
@@ -114,17 +115,20 @@ def gram(
     ]
     write_csv(out / "points.csv", [[*layers.Point._fields[:-1], "norm", "x", "y"], *places])
     write_csv(out / "distances.csv", [layers.LayerDistances._fields, *rows])
-    pictures.plot_grams(out / "gram.png", points, plane, rows)
+    charts.plot_grams(out / "gram.png", points, plane, rows)
     head = ["layer", "between timbres", "other training", "within a network", "between / within", "between, t-SNE"]
     cells = [
-        [str(row.layer), *(f"{x:.3f}" for x in row[1:4]), *(f"{x:.2f}" for x in (row.between / row.within, row.plane))]
+        [str(row.layer), *(number(x, 3) for x in row[1:4]), number(row.between / row.within), number(row.plane)]
         for row in rows
     ]
     show(columns([head, *cells]))
-    show(
-        "Spearman's correlation of depth with between / within: "
-        f"{layers.depth_correlation(rows):+.2f} (1: it always rises)"
-    )
+    if len({point.timbre for point in points}) == 1:
+        show("One timbre alone: no distances between timbres, nor a layer that separates them. Give another timbre.")
+    elif slices == 1:
+        show("One slice alone: no distance within a network to compare with. Give --slices 2 or more.")
+    else:
+        correlation = layers.depth_correlation(rows)
+        show(f"Spearman's correlation of depth with between / within: {correlation:+.2f} (1: it always rises)")
     say(f"{out}: gram.png, points.csv, distances.csv")
 
 

@@ -98,7 +98,7 @@ def listen_results(
         say(remark)
     found = opinions.results(key, given, without_flagged)
     if plot_path:
-        from synthnet.evaluation.plots import plot_listening
+        from synthnet.evaluation.charts import plot_listening
 
         plot_listening(plot_path, found)
         say(f"{plot_path}: the picture")

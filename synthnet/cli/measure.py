@@ -15,8 +15,7 @@ from synthnet.cli.options import Seconds, as_json, path_type, positive, say, sho
 from synthnet.evaluation.baselines import simple_baselines
 from synthnet.evaluation.cqt import FLOORS_DB, mean_and_ci95, rmse_cqt_at_floors, with_ci95
 from synthnet.evaluation.level import level_difference_db
-from synthnet.evaluation.pictures import plot_triptych
-from synthnet.evaluation.plots import check_picture, plot_comparison
+from synthnet.evaluation.plots import check_picture, plot_comparison, plot_triptych
 from synthnet.files import InputError
 from synthnet.models import MODELS, PRESETS, build_model, preset_config, preset_rate_hz
 from synthnet.models.checkpoint import load_checkpoint
