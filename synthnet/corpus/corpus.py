@@ -65,7 +65,9 @@ class Piece(Checked):
             raise InputError(f"piece {self.name!r} of split {self.split!r}")
         spans: Any = self.left_out
         listed = isinstance(spans, list | tuple) and all(isinstance(span, list | tuple) for span in spans)
-        edges = [-1, *(edge for span in spans for edge in span), self.n_samples + 1] if listed else [None]
+        edges: list[Any] = [None]
+        if listed:
+            edges = [-1, *(edge for span in spans for edge in span), self.n_samples + 1]
         whole = all(type(edge) is int for edge in edges) and all(len(span) == 2 for span in spans)
         if not whole or not all(map(operator.lt, edges, edges[1:])):
             raise InputError(f"piece {self.name!r}: left_out must be rising [start, stop], not {self.left_out!r:.80}")

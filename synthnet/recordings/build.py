@@ -11,14 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import soxr
 
 from synthnet.corpus.build import PEAK, alone, last_fifth
 from synthnet.corpus.corpus import HEARD, VERSION, Corpus, Piece, read_corpus, write_manifest, write_piece
 from synthnet.files import InputError, sha256
 from synthnet.models.config import HARMONIC_RATE_HZ
-from synthnet.models.envelopes import notes_of
-from synthnet.models.measuring import find_peaks, measure_frequencies
-from synthnet.recordings.alignment import Aligned, align
+from synthnet.recordings.alignment import RATE_HZ, Aligned, align, tuning_cents
 from synthnet.recordings.notes import check_notes, note_levels_db, with_velocities
 from synthnet.recordings.pairs import EXACT, PERFORMED, SCORE, Take
 from synthnet.recordings.report import (
@@ -35,7 +34,6 @@ from synthnet.recordings.report import (
 from synthnet.recordings.sound import Recording, read_recording, runs
 from synthnet.recordings.transcribe import transcribe
 from synthnet.score.notes import Note
-from synthnet.score.roll import roll_events
 from synthnet.text import clock
 
 LEAD_S, TAIL_S = 0.5, 2.0  # kept before the first and after the last note
@@ -206,9 +204,11 @@ def _find(takes: Sequence[Take], options: Options, report: Callable[[str], None]
         done_s += seconds
         dropped: Mapping[str, int] = {}
         if take.labels == HEARD:
-            checked = check_notes(transcribe(samples, rate), samples, rate)
+            x = soxr.resample(samples, rate, RATE_HZ, "VHQ")
+            cents = tuning_cents(x)
+            checked = check_notes(transcribe(samples, rate), x, RATE_HZ, cents)
             notes, dropped, ones = checked.notes, checked.left_out, np.ones(len(checked.notes))
-            labels = Aligned(notes, ones > 0, ones, (), _tuning_cents(samples, rate, notes), 0.0, 0.0, False)
+            labels = Aligned(notes, ones > 0, ones, (), cents, 0.0, 0.0, False)
         else:
             try:
                 labels = align(notes, samples, rate, take.labels, take.anchors)
@@ -305,12 +305,6 @@ def _describe(
         struck=None if heard else labels.struck,
         confidence=None if heard else float(np.median(labels.confidence)),
     )
-
-
-def _tuning_cents(samples: np.ndarray, rate: int, notes: Sequence[Note]) -> float:
-    """How far a recording is tuned from A4 = 440 Hz, in cents: the median over its notes' keys."""
-    peaks = find_peaks(samples, notes_of(roll_events(notes, rate)), rate)
-    return float(np.median(measure_frequencies(peaks, partials=8)[0][[n.pitch for n in notes]])) if peaks else 0.0
 
 
 def _report_levels(reports: Sequence[TakeReport], options: Options, report: Callable[[str], None]) -> None:

@@ -119,7 +119,7 @@ def read_dataset(folder: Path, name: str, pieces: str | None, program: int) -> t
     chosen = Chosen(pieces)
     found = list(READERS[name][0](folder, chosen, program))
     chosen.check(folder)
-    takes, lines = ([one for one in found if isinstance(one, kind)] for kind in (Take, str))
+    takes, lines = [one for one in found if isinstance(one, Take)], [one for one in found if isinstance(one, str)]
     if not takes:
         raise InputError(lines[0] if lines else f"{folder}: no pieces")
     return takes, lines

@@ -1,4 +1,4 @@
-"""Notes that a transcriber found, checked and made exact: onsets where the sound rises, velocities by level."""
+"""Notes that a transcriber found, checked and made exact: onsets by averaging, ends and velocities by level."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from synthnet.recordings.averaging import average_onsets
 from synthnet.recordings.sound import HOP_S, key_tones, tone_amplitudes
 from synthnet.recordings.transcribe import Heard
 from synthnet.score.notes import Note, in_order
@@ -16,7 +17,6 @@ from synthnet.score.notes import Note, in_order
 WINDOW_S, PERIODS, PARTIALS = 0.023, 4, 6  # of the spectra; low keys need longer windows
 JOINED_S, DIP_DB, LOOK_BACK_S, LOOK_ON_S = 0.05, 4.0, 0.3, 0.08  # a key struck again is softer just before
 LEAST_CONFIDENCE, OCTAVE = 0.4, 12
-RISE_S, BEFORE_S, SPREAD_S, FURTHEST_S, FOOT = 0.024, 0.01, 0.02, 0.08, 0.3
 SHORTEST_S = 0.03
 FALL_DB, DECAY_DB_S = 6.0, 20.0  # of a note let go, and of one that dies away while it is held
 LEVEL_FROM_S, LEVEL_TO_S = 0.03, 0.25  # after the onset
@@ -31,13 +31,13 @@ class Checked:
     left_out: Mapping[str, int]
 
 
-def check_notes(heard: Sequence[Heard], samples: np.ndarray, sample_rate_hz: int) -> Checked:
-    """The notes of a recording, samples [n], from what a transcriber heard in it.
+def check_notes(heard: Sequence[Heard], samples: np.ndarray, sample_rate_hz: int, cents: float = 0.0) -> Checked:
+    """The notes of a recording, samples [n] tuned to so many cents, from what a transcriber heard in it.
 
     - A note that follows one of its key at once, and before which the key's level does not dip by 4 dB, is the same
       note going on.
     - Notes with a confidence below 0.4 are left out, and those more than an octave beyond the keys of 98% of all.
-    - Onsets are moved, see `rise_onset_s`, and ends, see `fall_end_s`. No note goes on when its key is struck again.
+    - Onsets are moved, see `average_onsets`, and ends, see `fall_end_s`. No note goes on when its key is struck again.
 
     All have one velocity; `with_velocities` gives them theirs.
     """
@@ -56,16 +56,19 @@ def check_notes(heard: Sequence[Heard], samples: np.ndarray, sample_rate_hz: int
     rare = len(keys) // 100
     inside = [note for note in sure if keys[rare] - OCTAVE <= note.pitch <= keys[-1 - rare] + OCTAVE]
     left_out |= Counter({"uncertain": len(joined) - len(sure), "out of range": len(sure) - len(inside)})
-    starts = [max(0.0, rise_onset_s(samples, sample_rate_hz, note.pitch, note.start_s)) for note in inside]
+    if not inside:
+        return Checked((), +left_out)
+    pitch, starts_s = np.array([(note.pitch + cents / 100, note.start_s) for note in inside]).T
+    starts_s = average_onsets(samples, sample_rate_hz, pitch, starts_s).start_s.clip(0)
     struck: defaultdict[int, list[Note]] = defaultdict(list)  # by key
-    for start_s, found in sorted(zip(starts, inside, strict=True)):
+    for start_s, found in sorted(zip(starts_s.tolist(), inside, strict=True)):
         before = struck[found.pitch]
         if before and start_s - before[-1].start_s < SHORTEST_S:
             left_out["joined to the note before"] += 1
             continue
         if before:
             before[-1] = replace(before[-1], end_s=min(before[-1].end_s, start_s))
-        end_s = fall_end_s(samples, sample_rate_hz, found.pitch, start_s, found.end_s)
+        end_s = fall_end_s(samples, sample_rate_hz, found.pitch + cents / 100, start_s, found.end_s)
         before.append(Note(found.pitch, MIDDLE_VELOCITY, start_s, max(end_s, start_s + SHORTEST_S)))
     return Checked(in_order(itertools.chain(*struck.values())), +left_out)
 
@@ -82,27 +85,6 @@ def dip_db(level: np.ndarray) -> float:
     """How deep a valley the levels [n] go through, in dB below the lower of its two sides."""
     before, after = np.maximum.accumulate(level), np.maximum.accumulate(level[::-1])[::-1]
     return float((np.minimum(before, after) - level).max())
-
-
-def rise_onset_s(samples: np.ndarray, sample_rate_hz: int, pitch: int, start_s: float) -> float:
-    """Where the level of a key begins its steepest rise near a time, in seconds.
-
-    Rises over 24 ms of the amplitude count the more, the nearer they are to 10 ms before that time (Gaussian, 20 ms):
-    the transcriber is late, by 3 ms for a struck piano and 25 ms for a flute. The onset is the foot of the rise, where
-    it has fallen to 0.3 of its steepest: a network cannot learn sound that comes before its note.
-    """
-    level, time_s = partial_level_db(samples, sample_rate_hz, pitch, start_s - FURTHEST_S - 0.06, start_s + FURTHEST_S)
-    lag = round(RISE_S / HOP_S)
-    amplitude = 10 ** (level / 20)
-    rise, time_s = amplitude[lag:] - amplitude[:-lag], (time_s[lag:] + time_s[:-lag]) / 2
-    away = time_s - (start_s - BEFORE_S)
-    weighted = rise * np.exp(-0.5 * (away / SPREAD_S) ** 2) * (np.abs(away) < FURTHEST_S)
-    i = steepest = int(weighted.argmax())
-    if rise[steepest] <= 0:
-        return start_s
-    while i > 0 and rise[i - 1] > FOOT * rise[steepest]:
-        i -= 1
-    return float(time_s[i])
 
 
 def fall_end_s(samples: np.ndarray, sample_rate_hz: int, pitch: float, start_s: float, end_s: float) -> float:
