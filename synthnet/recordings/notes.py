@@ -59,7 +59,8 @@ def check_notes(heard: Sequence[Heard], samples: np.ndarray, sample_rate_hz: int
     if not inside:
         return Checked((), +left_out)
     pitch, starts_s = np.array([(note.pitch + cents / 100, note.start_s) for note in inside]).T
-    starts_s = average_onsets(samples, sample_rate_hz, pitch, starts_s).start_s.clip(0)
+    starts_s = average_onsets(samples, sample_rate_hz, pitch, starts_s).start_s
+    starts_s = starts_s.clip(0, len(samples) / sample_rate_hz - SHORTEST_S)
     struck: defaultdict[int, list[Note]] = defaultdict(list)  # by key
     for start_s, found in sorted(zip(starts_s.tolist(), inside, strict=True)):
         before = struck[found.pitch]

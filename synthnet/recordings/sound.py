@@ -132,7 +132,7 @@ def softest(samples: np.ndarray, sample_rate_hz: int, fewest: int = 1) -> float 
     """Root mean square of the 100 ms windows, not digital silence, than which 1% are softer; None for too few."""
     width = round(FLOOR_WINDOW_S * sample_rate_hz)
     windows = samples[: len(samples) // width * width].reshape(-1, width)
-    power: np.ndarray = np.mean(windows**2, axis=1, dtype=np.float64)
+    power = np.square(windows, dtype=np.float64).mean(axis=1)
     heard = power[power > SILENT**2]
     return float(np.sqrt(np.percentile(heard, 1))) if len(heard) >= fewest else None
 
