@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from synthnet.evaluation.charts import plot_players
 from synthnet.evaluation.measure import player_cells
-from synthnet.evaluation.plots import plot_players
 from synthnet.experiments.machine import Machine
 from synthnet.experiments.recipe import Recipe, read_recipe
 from synthnet.experiments.results import FINISHED, Outcome, table, trained_seconds, write_text

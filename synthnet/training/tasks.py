@@ -18,7 +18,7 @@ from synthnet.evaluation.cqt import rmse_cqt_at_floors
 from synthnet.evaluation.free_run import seconds_at, spread_places
 from synthnet.evaluation.likelihood import fit, split_floor_nats
 from synthnet.evaluation.measure import measure_beside, measure_instrument
-from synthnet.evaluation.pieces import Part, PieceRun, evaluate_all, piece_lengths, play_pieces
+from synthnet.evaluation.pieces import Part, PieceRun, evaluate, piece_lengths, play_pieces
 from synthnet.files import InputError
 from synthnet.models import HarmonicConfig, ModelConfig, Network
 from synthnet.models.checkpoint import Checkpoint, arrays_of
@@ -68,8 +68,8 @@ def autoregressive_task(
             "dither_floor": floor["valid"],
             "valid_excess": found.nll - floor["valid"],
             "score_gain": found.score_gain,
-            "rmse_cqt_db": float(np.mean([run.sample_rmse_db[0].mean() for run in runs])),
-            "rmse_cqt_expectation_db": float(np.mean([run.mean_rmse_db[0].mean() for run in runs])),
+            "rmse_cqt_db": float(np.mean([run.rmse_db(run.sample)[0].mean() for run in runs])),
+            "rmse_cqt_expectation_db": float(np.mean([run.rmse_db(run.mean)[0].mean() for run in runs])),
         }
         line = (
             "validation {valid_nll:.3f} nats, {valid_excess:+.3f} over the floor, score gain {score_gain:.2f}; "
@@ -155,7 +155,7 @@ def measure_autoregressive(
     """The figures of `evaluate` for so many seconds, and as "piece" those of `play_beside`."""
     network = checkpoint.build(device)
     places = [spread_places(corpus, seconds, checkpoint.voice(corpus.instrument).style) for corpus in corpora]
-    figures = evaluate_all(network, places, progress=progress)
+    figures = evaluate(network, places, progress=progress)
     by_name = {corpus.instrument: one.as_dict() for corpus, one in zip(corpora, figures, strict=True)}
     played = play_beside(network, checkpoint, corpora, None if whole_piece else seconds, progress)
     for name, (run, beside) in played.items():
