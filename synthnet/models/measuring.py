@@ -3,7 +3,7 @@
 - `cents` [128]: deviation of each key from equal temperament at A4 = 440 Hz;
 - `stretch` [128]: inharmonicity B of strings (Fletcher 1964), f_h = h f_1 sqrt((1 + B h^2) / (1 + B));
 - `ratios` [H]: 1, 2, 3, ... for strings, reeds and pipes; for bars and bells the frequencies of their modes relative to
-  the key, the same for all keys;
+  the key, those of any key: each key's levels choose among them;
 - `release_s` [128]: time in seconds until a note has died away after its release;
 - `nearest` [128]: the recorded key nearest to each key.
 """
@@ -34,6 +34,7 @@ RING_S, CLEAR_CENTS = 0.3, 60.0  # a note rings on after its release; distance f
 TRACKED, FREE_ORDERS, TRACKING_CENTS = 20, 4, 30.0  # partials above the fourth are sought where those below lead
 FEWEST_ORDERS, LEAST_GAIN = 6, 1.0  # partials that a stretch needs; cents of error that it has to explain
 HARMONIC_SHARE = 0.7  # of the peaks' power near harmonics: below it the instrument is a bar or a bell
+MODE_SHARE = 0.07  # of the commonest mode's count: a sampled bar has modes that only three or four keys share
 STRETCHES = np.r_[0.0, np.geomspace(1e-5, 5e-3, 300)]
 
 # Releases.
@@ -202,7 +203,7 @@ def _modes(notes: Sequence[Peaks], partials: int) -> NDArray:
     count = np.convolve(np.histogram(cents, edges, weights=weight)[0], [0.5, 1, 1, 0.5], "same")
     chosen: list[float] = []
     for i in np.argsort(-count):
-        if count[i] < 0.15 * count.max() or len(chosen) == partials:
+        if count[i] < MODE_SHARE * count.max() or len(chosen) == partials:
             break
         if all(abs(edges[i] + 5 - other) > 60 for other in chosen):
             chosen.append(float(np.median(cents[np.abs(cents - edges[i] - 5) < 25])))
