@@ -68,6 +68,12 @@ def test_bars_and_their_detuning() -> None:
         assert not stretch.any()
 
 
+def test_a_mode_that_one_key_in_ten_has() -> None:
+    own = np.array([1.0, 2.74, 6.37])
+    _, _, ratios = measured(lambda key: own if key == KEYS[-1] else MODES, tilt=0)
+    np.testing.assert_allclose(ratios, [*MODES, own[-1]], rtol=2e-3)
+
+
 def test_an_instrument_without_peaks_is_harmonic_and_in_tune() -> None:
     cents, stretch, ratios = measure_frequencies([], 5)
     assert ratios.tolist() == [1, 2, 3, 4, 5]
