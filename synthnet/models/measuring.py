@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter1d, median_filter
 
 from synthnet.models.config import HarmonicConfig
-from synthnet.models.envelopes import LONGEST_RELEASE_S, N_KEYS, WOBBLE_S, Notes
+from synthnet.models.envelopes import LONGEST_RELEASE_S, N_KEYS, TABLE_SCALE, WOBBLE_S, Notes
 
 MEASURED = ("cents", "stretch", "ratios", "release_s", "nearest")  # weights of `HarmonicInstrument`
 
@@ -49,6 +49,8 @@ def measure(
 ) -> tuple[HarmonicConfig, dict[str, NDArray]]:
     """The config with the partials and the longest note found, and the weights named in `MEASURED`.
 
+    A bar or a bell also gets `gain.weight`, where its training begins (`mode_gains`).
+
     Args:
         recordings: samples, int16 [n], and notes of each piece.
     """
@@ -60,6 +62,8 @@ def measure(
     measured["release_s"] = release_times(recordings, sample_rate_hz)
     weights = {name: value.astype(np.float32) for name, value in measured.items()}
     weights["nearest"] = fill_keys({key: key for key in keys.tolist()}).astype(np.int32)
+    if len(peaks) and ratios[-1] != len(ratios):
+        weights["gain.weight"] = np.pad(mode_gains(peaks, ratios), ((0, 0), (0, config.bands))).astype(np.float32)
     return dataclasses.replace(config, partials=len(ratios), longest_s=round(max(WOBBLE_S, *lengths), 3)), weights
 
 
@@ -208,6 +212,22 @@ def _modes(notes: Sequence[Peaks], partials: int) -> NDArray:
         if all(abs(edges[i] + 5 - other) > 60 for other in chosen):
             chosen.append(float(np.median(cents[np.abs(cents - edges[i] - 5) < 25])))
     return 2.0 ** (np.sort(chosen) / 1200)
+
+
+def mode_gains(notes: Sequence[Peaks], ratios: NDArray) -> NDArray:
+    """Log amplitudes of each key's modes relative to its strongest peak, -60 to 0 dB, as a table by key [128, H].
+
+    Training begins there: from equal levels it loses the modes of few keys, since all other notes teach it that they
+    are silent, and a partial below the noise has no gradient.
+    """
+    modes, levels = 1200 * np.log2(ratios), defaultdict(list)
+    for note in notes:
+        if note.alone:
+            near = np.abs(note.cents - modes[:, None]) < 40
+            amplitude = (note.amplitude * near).max(axis=1) / note.amplitude.max()
+            levels[note.pitch].append(np.log(np.maximum(amplitude, 1e-3)))
+    nearest = fill_keys({pitch: pitch for pitch in levels}).astype(int)
+    return np.stack([np.median(levels[pitch], axis=0) for pitch in nearest.tolist()]) / TABLE_SCALE
 
 
 def _mode_cents(group: Sequence[Peaks], ratios: NDArray) -> float:

@@ -22,6 +22,7 @@ from synthnet.evaluation.plots import plot_training
 from synthnet.files import InputError, commit, only_one, parse_json
 from synthnet.models import HarmonicConfig, ModelConfig
 from synthnet.models.checkpoint import Checkpoint
+from synthnet.models.measuring import MEASURED
 from synthnet.text import clock
 from synthnet.training.resident import ResidentTrainer
 from synthnet.training.settings import PRECISION, Span, TrainingConfig, has_run
@@ -102,12 +103,13 @@ def train_run(
     task = TASKS[config.kind](corpora, config, training, evaluation_seconds)
     with only_one(folder) if first else contextlib.nullcontext():
         refuse_former()  # it may have come meanwhile
+        learned = start.weights if start else {}
         begin = Checkpoint(
             task.config,
             corpora[0].sample_rate_hz,
             tuple(corpus.instrument for corpus in corpora),
             provenance(corpora) | (dict(start.training) if start else {}),
-            {**(start.weights if start else {}), **task.measured},
+            {**task.measured, **{name: value for name, value in learned.items() if name not in MEASURED}},
         )
         options: dict[str, Any] = {"workers": workers}
         kind = Trainer
