@@ -62,7 +62,7 @@ def measure(
     measured["release_s"] = release_times(recordings, sample_rate_hz)
     weights = {name: value.astype(np.float32) for name, value in measured.items()}
     weights["nearest"] = fill_keys({key: key for key in keys.tolist()}).astype(np.int32)
-    if len(peaks) and ratios[-1] != len(ratios):
+    if ratios[-1] != len(ratios):
         weights["gain.weight"] = np.pad(mode_gains(peaks, ratios), ((0, 0), (0, config.bands))).astype(np.float32)
     return dataclasses.replace(config, partials=len(ratios), longest_s=round(max(WOBBLE_S, *lengths), 3)), weights
 
