@@ -20,6 +20,8 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from synthnet.corpus.build import DEFAULT_SCORES
 from synthnet.corpus.teacher import Teacher, find_soundfont
+from synthnet.recordings.alignment import RATE_HZ as LOWER_RATE_HZ
+from synthnet.recordings.alignment import tuning_cents
 from synthnet.recordings.notes import check_notes, note_levels_db, with_velocities
 from synthnet.recordings.transcribe import Heard, transcribe
 from synthnet.score.midi import read_score
@@ -83,9 +85,10 @@ if __name__ == "__main__":
         sound = recording(truth, program, rng)
         stretch = 2 ** (-17 / 1200)
         truth = [replace(n, start_s=n.start_s * stretch, end_s=n.end_s * stretch) for n in truth]
-        heard = transcribe(sound, RATE_HZ)
-        notes = check_notes(heard, sound, RATE_HZ).notes
-        notes = with_velocities(notes, note_levels_db(sound, RATE_HZ, notes))
+        heard, x = transcribe(sound, RATE_HZ), soxr.resample(sound, RATE_HZ, LOWER_RATE_HZ, "VHQ")
+        cents = tuning_cents(x)
+        notes = check_notes(heard, x, LOWER_RATE_HZ, cents).notes
+        notes = with_velocities(notes, note_levels_db(sound, RATE_HZ, notes, cents))
         scores = [2 * (matched(some, truth) >= 0).sum() / (len(some) + len(truth)) for some in (heard, notes)]
         partner = matched(notes, truth)
         pairs = [(notes[i], truth[j]) for i, j in enumerate(partner) if j >= 0]

@@ -7,26 +7,28 @@ from __future__ import annotations
 
 import sys
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 
 from synthnet.cli.corpora import corpus_of
-from synthnet.cli.inspect import read_model
 from synthnet.evaluation.layers import gram_points
+from synthnet.models.checkpoint import load_checkpoint
 
 N_SLICES = 4
 
 
 def main() -> None:
-    """Print a row for some layers."""
+    """Print a row for each layer."""
     points, seeds = [], []
     for number, word in enumerate(sys.argv[1:]):
-        model = read_model(word)
-        voice = model.checkpoint.voice(None)
-        corpus = corpus_of(model.checkpoint, voice.name, None)
-        seeds.append(model.checkpoint.training["settings"]["seed"])
+        timbre, _, path = word.partition("=")
+        checkpoint = load_checkpoint(Path(path))
+        voice = checkpoint.voice(None)
+        corpus = corpus_of(checkpoint, voice.name, None)
+        seeds.append(checkpoint.training["settings"]["seed"])
         points += gram_points(
-            model.timbre, number, model.checkpoint.build(), corpus, corpus.split("valid")[0], N_SLICES, voice.style
+            timbre, number, checkpoint.build(), corpus, corpus.split("valid")[0], N_SLICES, voice.style
         )
     print("layer  other timbre, same seed  other timbre, other seed  same timbre, other seed")
     for layer in range(1, max(point.layer for point in points) + 1):

@@ -73,7 +73,7 @@ def measured(name: str) -> Learned:
     figures: dict[str, Any] = {}
     for player, play in players.items():
         sound = play(notes, piece.n_samples, rate)
-        figures[player] = system_figures(reference, sound, notes, rate, piece=piece).as_dict()
+        figures[player] = system_figures(reference, sound, notes, rate, piece).as_dict()
         if player == "network":
             rng = np.random.default_rng(0)
             late = [replace(n, start_s=max(0.0, n.start_s + d), end_s=max(n.end_s + d, n.start_s + d + 0.02))
@@ -85,7 +85,7 @@ def measured(name: str) -> Learned:
                 whose: dict(zip(("hz", "cents"), measure_vibrato([(x, columns)], cents, rate), strict=True))
                 for whose, x in (("recording", reference), ("network", sound))
             }
-    figures["recording"] = system_figures(reference, reference, notes, rate, piece=piece).as_dict()
+    figures["recording"] = system_figures(reference, reference, notes, rate, piece).as_dict()
     return Learned(name, checkpoint, corpus, figures)
 
 
@@ -93,7 +93,7 @@ def card(one: Learned) -> str:
     """The model card."""
     (piece,), facts, rate = one.corpus.split("valid"), one.checkpoint.training, one.corpus.sample_rate_hz
     trained = one.corpus.split("train")
-    keys = [note.pitch for p in trained for note in one.corpus.read_notes(p)]
+    low, high = map(pitch_name, one.corpus.compass())
     rows = []
     for player, title in ROWS.items():
         found = one.figures[player]
@@ -111,7 +111,7 @@ def card(one: Learned) -> str:
         bullets(
             f"**Asked for by name**: `synthnet render song.mid --instrument {one.name}`. It never plays by a track's "
             "program alone.",
-            f"**Plays** keys {pitch_name(min(keys))} to {pitch_name(max(keys))}, those of its recordings, at any rate.",
+            f"**Plays** keys {low} to {high}, those of its recordings, at any rate.",
             f"**Learned from** a corpus of {minutes:.1f} minutes: {sources}, with their scores aligned. "
             f"`{piece.source}` was held out. `python recipes/recordings/run.py FOLDER`",
             f"**Training**: {facts['steps']:,} steps in {clock(facts['elapsed_s'])} on one core; {machine()}.",

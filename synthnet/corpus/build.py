@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from synthnet.score.dynamics import add_dynamics
 from synthnet.score.etudes import compose_etudes
 from synthnet.score.general_midi import MidiInstrument
 from synthnet.score.midi import midi_bytes, read_score, write_midi
-from synthnet.score.notes import Score
+from synthnet.score.notes import Note, Score
 from synthnet.text import clock
 
 PEAK = 0.9
@@ -97,7 +96,11 @@ def build_corpus(
             known = {piece.name: piece for piece in before.pieces if piece.source_sha256 == checksums.get(piece.name)}
         for source in sources.values():
             _report_unheard(source, instrument, report)
-        peaks = _peaks(sources, teacher, known, report)
+        peaks = {name: piece.peak for name, piece in known.items()}
+        for name, source in sources.items():
+            if name not in known:
+                peaks[name] = float(np.abs(_play(teacher, source)).max())
+                report(f"{name}: level measured")
         silent = [name for name, peak in peaks.items() if peak == 0]
         errors += [f"{sources[name].path}: the sound font has no sound for its notes" for name in silent]
         if not skip_bad or len(silent) == len(sources):
@@ -184,8 +187,8 @@ def _read_sources(
     if not sources:
         _raise_all(errors, max(len(paths), len(errors)))
         raise InputError("no scores given")
-    if len(sources) == 1 and not valid and len(parts := _parts(*sources.values())) == 2:
-        sources = {source.name: source for source in parts}
+    if len(sources) == 1 and not valid:
+        sources = {source.name: source for source in _parts(*sources.values())}
     return dict(sorted(sources.items())), errors
 
 
@@ -203,17 +206,27 @@ def _check_split(sources: Mapping[str, _Source], valid: Sequence[str]) -> None:
         raise InputError(f"no score is left to train on: all {len(sources)} have {named} in their names")
 
 
-def _parts(source: _Source) -> list[_Source]:
-    """A piece and, as another that validates, about its last fifth; the piece alone if one would have no notes.
+def last_fifth(notes: Sequence[Note]) -> int:
+    """The number of the note, of two and more sorted by onset, with which about the last fifth of them begins.
 
-    It is cut in the middle of the longest rest between 70% and 90% of its length, else at the onset nearest to 80%.
+    It comes after the longest rest of those that end at 70% to 90% of the music; without any, it is nearest to 80%.
     """
-    notes, length_s = source.score.notes, source.score.end_s
-    ends = [0.0, *itertools.accumulate((note.end_s for note in notes), max)]
-    rests = [(note.start_s - end_s, (note.start_s + end_s) / 2) for note, end_s in zip(notes, ends, strict=False)]
-    late = [rest for rest in rests if rest[0] > 0 and 0.7 * length_s <= rest[1] <= 0.9 * length_s]
-    cut_s = max(late)[1] if late else min((n.start_s for n in notes), key=lambda onset: abs(onset - 0.8 * length_s))
-    if not notes[0].start_s < cut_s < length_s:
+    starts_s, ends_s = np.array([(note.start_s, note.end_s) for note in notes]).T
+    rests_s = starts_s[1:] - np.maximum.accumulate(ends_s)[:-1]
+    away = np.abs((starts_s[1:] - starts_s[0]) / (ends_s.max() - starts_s[0]) - 0.8)
+    rests_s = np.where(away <= 0.1, rests_s.round(6), -np.inf)
+    return 1 + int(np.lexsort((-away, rests_s))[-1])
+
+
+def _parts(source: _Source) -> list[_Source]:
+    """A piece and, as another that validates, its `last_fifth`, cut in the middle of the rest; or the piece alone."""
+    notes = source.score.notes
+    if len(notes) < 2:
+        return [source]
+    number = last_fifth(notes)
+    start_s = notes[number].start_s
+    cut_s = (start_s + min(start_s, max(note.end_s for note in notes[:number]))) / 2
+    if cut_s <= notes[0].start_s:
         return [source]
     parts = []
     for split, window in (("train", (0.0, cut_s)), ("valid", (cut_s, None))):
@@ -237,17 +250,6 @@ def _report_unheard(source: _Source, instrument: MidiInstrument, report: Report)
     low, high = instrument.lowest_pitch, instrument.highest_pitch
     if n_outside := sum(not low <= note.pitch <= high for note in source.score.notes):
         report(f"{source.path}: {n_outside} notes outside the range of the {instrument.name}, {low} to {high}")
-
-
-def _peaks(
-    sources: Mapping[str, _Source], teacher: Teacher, known: Mapping[str, Piece], report: Report
-) -> dict[str, float]:
-    """The teacher's peak in each piece by name, played unless it is known."""
-    peaks = {name: piece.peak for name, piece in known.items()}
-    for name in [name for name in sources if name not in known]:
-        peaks[name] = float(np.abs(_play(teacher, sources[name])).max())
-        report(f"{name}: level measured")
-    return peaks
 
 
 def _play(teacher: Teacher, source: _Source) -> np.ndarray:

@@ -16,7 +16,7 @@ import math
 import operator
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ SPLITS = ("train", "valid")
 FULL_SCALE = 32_768
 NOTE_COLUMNS = ("pitch", "velocity", "start_s", "end_s")  # as `Note` takes them
 KEYS, VELOCITIES = range(128), range(1, 128)
+HEARD = "heard"  # the labels of a recording whose notes were transcribed
+STRAY = 200  # one of so many transcribed notes at each end of the keyboard does not count
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,13 @@ class Piece(Checked):
         super().__post_init__()
         if self.split not in SPLITS or Path(self.name).name != self.name or "\0" in self.name:
             raise InputError(f"piece {self.name!r} of split {self.split!r}")
-        spans = self.left_out if isinstance(self.left_out, list | tuple) else [self.left_out]
-        pairs = all(isinstance(span, list | tuple) and len(span) == 2 for span in spans)
-        edges = [edge for span in spans for edge in span] if pairs else [None]
-        whole = all(type(edge) is int for edge in edges)
-        if not whole or not all(map(operator.lt, [-1, *edges], [*edges, self.n_samples + 1])):
+        spans: Any = self.left_out
+        listed = isinstance(spans, list | tuple) and all(isinstance(span, list | tuple) for span in spans)
+        edges: list[Any] = [None]
+        if listed:
+            edges = [-1, *(edge for span in spans for edge in span), self.n_samples + 1]
+        whole = all(type(edge) is int for edge in edges) and all(len(span) == 2 for span in spans)
+        if not whole or not all(map(operator.lt, edges, edges[1:])):
             raise InputError(f"piece {self.name!r}: left_out must be rising [start, stop], not {self.left_out!r:.80}")
         object.__setattr__(self, "left_out", tuple(map(tuple, spans)))
 
@@ -121,6 +125,12 @@ class Corpus(Checked):
         """The pieces of "train" or "valid"."""
         return tuple(piece for piece in self.pieces if piece.split == name)
 
+    def compass(self) -> tuple[int, int]:
+        """The lowest and the highest key to train on, see `compass`."""
+        pieces = self.split("train")
+        keys = Counter(note.pitch for piece in pieces for note in self.read_notes(piece))
+        return compass(keys, any(piece.labels == HEARD for piece in pieces))
+
     def audio_path(self, piece: Piece) -> Path:
         """The piece's FLAC file."""
         return self.folder / "audio" / f"{piece.name}.flac"
@@ -162,6 +172,17 @@ class Corpus(Checked):
         if not isinstance(found, list) or len(found) != n or not all(type(one) is bool for one in found):
             raise InputError(f"{path}: its column found does not fit its notes")
         return np.array(found)
+
+
+def compass(notes_by_key: Mapping[int, int], transcribed: bool) -> tuple[int, int]:
+    """The lowest and the highest key that is played; of transcribed notes without half a percent at each end.
+
+    A transcriber hears some notes that nobody played.
+    """
+    keys = sorted(notes_by_key)
+    up_to = np.cumsum([notes_by_key[key] for key in keys])
+    stray = up_to[-1] // STRAY if transcribed else 0
+    return keys[np.searchsorted(up_to, stray, "right")], keys[np.searchsorted(up_to, up_to[-1] - stray)]
 
 
 def has_checksum(path: Path, checksum: str) -> bool:

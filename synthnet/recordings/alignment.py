@@ -7,19 +7,21 @@ resolution audio synchronization using chroma onset features", ICASSP 2009); the
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numba as nb
 import numpy as np
 import soxr
+from scipy.stats import theilslopes
 
 from synthnet.files import InputError
 from synthnet.kernels import CACHE
 from synthnet.recordings.averaging import EARLIER_S, average_onsets
 from synthnet.recordings.notes import fall_end_s
-from synthnet.score.notes import Note
+from synthnet.recordings.pairs import EXACT, PERFORMED, SCORE
+from synthnet.recordings.sound import runs
+from synthnet.score.notes import Note, in_order
 from synthnet.score.roll import RESTRIKE_GAP_S
 
 RATE_HZ, LOWEST_KEY, N_BANDS = 16_000, 28, 88  # of the spectra: one band a key
@@ -30,12 +32,10 @@ HARMONICS, DYING_S, RINGING = 10, 0.6, 0.3
 ONSET_S, ONSET_WEIGHT, ONSET_FLOOR = 0.06, 0.5, 0.3
 STRUCK_S, SHORTEST_S, LEGATO_S, LATE_END_S = 0.025, 0.03, 0.03, 1.0
 LEAST_ALIKE, LEAST_SHARE = 0.3, 0.4  # correlation; share of the median note's, as Fisher's z
-LINES = 500  # tried, each through two notes
+MOST_SLOPED = 2_000  # notes that a median slope is taken of
 UNWRITTEN_HOP_S, UNWRITTEN_DB, UNWRITTEN_S, ECHO_S = 0.1, 30.0, 0.5, 1.0
 SLOWEST, FASTEST, TEMPO_S, TOGETHER_S, LOST_IN_A_ROW = 0.4, 2.5, 0.5, 0.05, 3
 SOUNDING_DB = 40.0  # below the loud frames: what is softer, is silent
-
-_options: dict[str, Any] = {"cache": CACHE, "nogil": True}
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,8 @@ def align(
     notes: Sequence[Note],
     samples: np.ndarray,
     sample_rate_hz: int,
-    labels: str = "score",
+    labels: str = SCORE,
     anchors: Sequence[tuple[float, float]] = (),
-    progress: Callable[[str], None] = lambda line: None,
 ) -> Aligned:
     """Find the notes of a score in its recording, float32 samples [n].
 
@@ -81,47 +80,41 @@ def align(
     Raises:
         InputError: no path goes through the anchors.
     """
-    notes = tuple(sorted(notes, key=lambda note: (note.start_s, note.pitch)))
+    notes = in_order(notes)
     pitch = np.array([note.pitch for note in notes])
-    label_s = np.array([note.start_s for note in notes])
+    start_s = label_s = np.array([note.start_s for note in notes])
     x = soxr.resample(samples, sample_rate_hz, RATE_HZ, "VHQ").astype(np.float32)
-    progress("tuning")
     cents = tuning_cents(x)
-    offset_s = drift = 0.0
-    start_s = label_s
-    if labels != "exact":
-        progress("laying the score over the sound")
+    if labels != EXACT:
         start_s, end_s = place(notes, x, cents, anchors)
-    if labels == "performed":
+    if labels == PERFORMED:
         start_s = _line(label_s, start_s, pitch)[0]
-    progress("finding each onset")
     averaged = average_onsets(x, RATE_HZ, pitch + cents / 100, start_s)
-    if labels != "score":
-        line_s, offset_s, drift = _line(label_s, averaged.start_s + EARLIER_S, pitch)
-        if labels == "performed":
-            end_s = line_s + np.array([note.end_s - note.start_s for note in notes]) * (1 + drift)
-        else:
-            offset_s, drift = float(np.median(averaged.start_s + EARLIER_S - label_s)), 0.0
-    start_s = label_s if labels == "exact" else np.clip(averaged.start_s, 0, len(samples) / sample_rate_hz - SHORTEST_S)
-    struck = bool(np.median(averaged.rise_s) < STRUCK_S)
+    late_s = averaged.start_s + EARLIER_S
+    offset_s = drift = 0.0
+    start_s = np.clip(averaged.start_s, 0, len(samples) / sample_rate_hz - SHORTEST_S)
+    if labels == PERFORMED:
+        line_s, offset_s, drift = _line(label_s, late_s, pitch)
+        end_s = line_s + np.array([note.end_s - note.start_s for note in notes]) * (1 + drift)
+    elif labels == EXACT:
+        start_s, offset_s = label_s, float(np.median(late_s - label_s))
     found = _found(averaged.correlation, pitch, label_s, start_s)
     left_out = _left_out(found, label_s, start_s)
-    if labels == "exact":
-        everything = tuple(sorted((*left_out, *_unwritten(notes, x))))
-        return Aligned(notes, found, averaged.correlation, everything, cents, offset_s, 0.0, struck)
-    progress("finding each end")
-    ends_s = [_end_s(i, notes, start_s, end_s, x, cents) for i in range(len(notes))]
-    moved = [replace(n, start_s=float(a), end_s=float(b)) for n, a, b in zip(notes, start_s, ends_s, strict=True)]
-    order = sorted(range(len(moved)), key=lambda i: (moved[i].start_s, moved[i].pitch))
+    if labels != EXACT:
+        ends_s = [_end_s(i, notes, start_s, end_s, x, cents) for i in range(len(notes))]
+        notes = tuple(
+            replace(n, start_s=float(a), end_s=float(b)) for n, a, b in zip(notes, start_s, ends_s, strict=True)
+        )
+    order = np.lexsort((pitch, start_s))
     return Aligned(
-        tuple(moved[i] for i in order),
+        tuple(notes[i] for i in order),
         found[order],
         averaged.correlation[order],
-        tuple(sorted((*left_out, *_unwritten(moved, x)))),
+        tuple(sorted((*left_out, *_unwritten(notes, x)))),
         cents,
         offset_s,
         1e6 * drift,
-        struck,
+        bool(np.median(averaged.rise_s) < STRUCK_S),
     )
 
 
@@ -151,17 +144,15 @@ def _tempo(label_s: np.ndarray, start_s: np.ndarray) -> np.ndarray:
     return (after - before) / played / max(np.ptp(labels) / max(np.ptp(times), 1e-3), 1e-9)
 
 
-def _left_out(found: np.ndarray, label_s: np.ndarray, start_s: np.ndarray) -> tuple[tuple[float, float, str], ...]:
+def _left_out(found: np.ndarray, label_s: np.ndarray, start_s: np.ndarray) -> list[tuple[float, float, str]]:
     """Spans of three and more notes in a row that were not found, from the onset before to the one after."""
-    edges = np.flatnonzero(np.diff(np.r_[True, found, True].astype(int)))
     spans = []
-    for first, stop in zip(edges[::2], edges[1::2], strict=True):
-        if stop - first >= LOST_IN_A_ROW:
-            begin_s = start_s[first - 1] if first else max(0.0, start_s[first:stop].min())
-            end_s = start_s[stop] if stop < len(found) else start_s[first:stop].max() + LATE_END_S
-            if end_s > begin_s:
-                spans.append((float(begin_s), float(end_s), f"{stop - first} notes not found"))
-    return tuple(spans)
+    for first, stop in runs(~found).tolist():
+        begin_s = start_s[first - 1] if first else max(0.0, start_s[first:stop].min())
+        end_s = start_s[stop] if stop < len(found) else start_s[first:stop].max() + LATE_END_S
+        if stop - first >= LOST_IN_A_ROW and end_s > begin_s:
+            spans.append((float(begin_s), float(end_s), f"{stop - first} notes not found"))
+    return spans
 
 
 def _unwritten(notes: Sequence[Note], x: np.ndarray) -> list[tuple[float, float, str]]:
@@ -171,25 +162,18 @@ def _unwritten(notes: Sequence[Note], x: np.ndarray) -> list[tuple[float, float,
     loud = level > 10 ** (-UNWRITTEN_DB / 20) * np.sqrt(np.mean(x**2))
     for note in notes:
         loud[int(note.start_s / UNWRITTEN_HOP_S) : int((note.end_s + ECHO_S) / UNWRITTEN_HOP_S) + 1] = False
-    edges = np.flatnonzero(np.diff(np.r_[False, loud, False].astype(int)))
-    spans = zip(edges[::2] * UNWRITTEN_HOP_S, edges[1::2] * UNWRITTEN_HOP_S, strict=True)
-    return [(float(a), float(b), "sound where the score is silent") for a, b in spans if b - a >= UNWRITTEN_S - 1e-9]
+    spans = (runs(loud) * UNWRITTEN_HOP_S).tolist()
+    return [(a, b, "sound where the score is silent") for a, b in spans if b - a >= UNWRITTEN_S - 1e-9]
 
 
 def _line(label_s: np.ndarray, found_s: np.ndarray, pitch: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """Times on the line through found ones, its offset and its drift, by least median of squares (Rousseeuw 1984).
+    """Times on the line through found ones, its offset and its drift: least squares of the times that are near it.
 
-    Each key has a lag of its own, which is taken off before the drift is found.
+    It begins with the median slope (Theil and Sen). Each key has a lag of its own, which is taken off.
     """
-    rng, best = np.random.default_rng(0), (np.inf, 0.0)
     away = found_s - label_s
-    for _ in range(LINES):
-        i, j = rng.choice(len(label_s), 2)
-        if abs(label_s[i] - label_s[j]) > 0.3 * np.ptp(label_s):
-            drift = (away[i] - away[j]) / (label_s[i] - label_s[j])
-            rest = away - drift * label_s
-            best = min(best, (float(np.median(np.abs(rest - np.median(rest)))), float(drift)))
-    drift = best[1] if np.isfinite(best[0]) else 0.0
+    some = slice(None, None, 1 + len(label_s) // MOST_SLOPED)
+    drift = float(theilslopes(away[some], label_s[some]).slope) if np.ptp(label_s[some]) else 0.0
     keys = [pitch == key for key in np.unique(pitch)]
     for _ in range(10):
         rest, time_s = away - drift * label_s, label_s.astype(float)
@@ -206,18 +190,21 @@ def _line(label_s: np.ndarray, found_s: np.ndarray, pitch: np.ndarray) -> tuple[
 
 
 def _end_s(i: int, notes: Sequence[Note], start_s: np.ndarray, end_s: np.ndarray, x: np.ndarray, cents: float) -> float:
-    """When note i ends, see `align`."""
+    """When note i ends: where the next one of a written legato begins, or where it is let go."""
     note, first_s = notes[i], start_s[i] + SHORTEST_S
-    again = [start_s[j] for j in range(i + 1, len(notes)) if notes[j].pitch == note.pitch and start_s[j] > first_s][:1]
-    latest_s = min([end_s[i] + LATE_END_S, len(x) / RATE_HZ, *(at - RESTRIKE_GAP_S for at in again)])
-    following = [start_s[j] for j in range(len(notes)) if abs(notes[j].start_s - note.end_s) < LEGATO_S]
-    after = [at for at in following if first_s < at < latest_s]
+    again = (at for at, later in zip(start_s[i + 1 :], notes[i + 1 :], strict=True) if later.pitch == note.pitch)
+    latest_s = min([end_s[i] + LATE_END_S, len(x) / RATE_HZ, *(at - RESTRIKE_GAP_S for at in again if at > first_s)])
+    after = [
+        at
+        for at, other in zip(start_s, notes, strict=True)
+        if abs(other.start_s - note.end_s) < LEGATO_S and first_s < at < latest_s
+    ]
     if after:
         return float(max(first_s, np.median(after)))
     return float(max(first_s, min(latest_s, fall_end_s(x, RATE_HZ, note.pitch + cents / 100, start_s[i], latest_s))))
 
 
-@nb.njit(**_options)
+@nb.njit(cache=CACHE, nogil=True)
 def warp(cost, low, high):  # type: ignore[no-untyped-def]
     """Find the cheapest path through a band of a cost matrix, from its first to its last cell.
 
@@ -268,27 +255,6 @@ def warp(cost, low, high):  # type: ignore[no-untyped-def]
     return least, first, last
 
 
-@nb.njit(**_options)
-def _costs(score, sound, silent, low, high):  # type: ignore[no-untyped-def]
-    """Distances of the frames of a band, float32 [cells], see `warp`.
-
-    Features [frames, 2, bands] are spectrum and onsets. A `silent` frame of the score costs as much as is heard.
-    """
-    rows, bands = len(score), score.shape[2]
-    cost = np.zeros((high - low).sum(), np.float32)
-    at = 0
-    for i in range(rows):
-        for j in range(low[i], high[i]):
-            alike, heard, apart = np.float32(0), np.float32(0), np.float32(0)
-            for b in range(bands):
-                alike += score[i, 0, b] * sound[j, 0, b]
-                heard += sound[j, 0, b] * sound[j, 0, b]
-                apart += (score[i, 1, b] - sound[j, 1, b]) ** 2
-            cost[at] = (np.sqrt(heard) if silent[i] else 1 - alike) + ONSET_WEIGHT * np.sqrt(apart)
-            at += 1
-    return cost
-
-
 def place(
     notes: Sequence[Note], samples: np.ndarray, cents: float, anchors: Sequence[tuple[float, float]] = ()
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -300,51 +266,47 @@ def place(
     magnitudes = spectra(samples, cents)
     loud = magnitudes.max(axis=1)
     sounding = np.flatnonzero(loud > 10 ** (-SOUNDING_DB / 20) * np.percentile(loud, 95))
-    begin_s = min(note.start_s for note in notes)
-    scale = (sounding[-1] - sounding[0] + 1) * HOP_S / (max(note.end_s for note in notes) - begin_s)
-    score = [
-        Note(n.pitch, n.velocity, (n.start_s - begin_s) * scale, (n.end_s - begin_s) * scale) for n in notes
-    ]  # at the mean tempo of the recording
+    pitch, times_s = np.array([n.pitch for n in notes]), np.array([(n.start_s, n.end_s) for n in notes])
+    begin_s = times_s.min()
+    scale = (sounding[-1] - sounding[0] + 1) * HOP_S / (times_s.max() - begin_s)  # to the mean tempo of the recording
+    times_s = (times_s - begin_s) * scale
     points = np.array([((at_s - begin_s) * scale, audio_s) for at_s, audio_s in anchors]).reshape(-1, 2)
-    n = len(magnitudes) // COARSE
-    coarse = magnitudes[: n * COARSE].reshape(n, COARSE, -1).mean(axis=1)
-    rows = len(score_features(score, HOP_S * COARSE))
-    first, last = _path(score, coarse, HOP_S * COARSE, np.zeros(rows, int), np.full(rows, n), points, slack=1)
-    rows, margin = len(score_features(score, HOP_S)), round(BAND_S / HOP_S)
-    row = np.clip((np.arange(rows) - 1) // COARSE + 1, 1, len(first) - 2)
+    n, coarse_s = len(magnitudes) // COARSE, HOP_S * COARSE
+    coarse, score = (
+        magnitudes[: n * COARSE].reshape(n, COARSE, -1).mean(axis=1),
+        score_features(pitch, times_s, coarse_s),
+    )
+    low, high = np.zeros(len(score), int), np.full(len(score), n)
+    first, last = _path(score, sound_features(coarse, coarse_s), low, high, points / coarse_s, slack=1)
+    score, margin = score_features(pitch, times_s, HOP_S), round(BAND_S / HOP_S)
+    row = np.clip((np.arange(len(score)) - 1) // COARSE + 1, 1, len(first) - 2)
     low = np.maximum(first[row] * COARSE - margin, 0)
     high = np.minimum((last[row] + 1) * COARSE + margin, len(magnitudes))
-    first, _ = _path(score, magnitudes, HOP_S, low, high, points, slack=0)
-    at = 1 + np.array([(note.start_s, note.end_s) for note in score]).T / HOP_S
-    start_s, end_s = np.interp(at, np.arange(len(first)), first * HOP_S)
+    first, _ = _path(score, sound_features(magnitudes, HOP_S), low, high, points / HOP_S, slack=0)
+    start_s, end_s = np.interp(1 + times_s.T / HOP_S, np.arange(len(first)), first * HOP_S)
     return start_s, end_s
 
 
 def _path(
-    score: Sequence[Note],
-    magnitudes: np.ndarray,
-    hop_s: float,
-    low: np.ndarray,
-    high: np.ndarray,
-    points: np.ndarray,
-    slack: int,
+    score: np.ndarray, sound: np.ndarray, low: np.ndarray, high: np.ndarray, points: np.ndarray, slack: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """First and last frame of the sound for each of the score's, within a band and through points in seconds."""
-    written, sound = score_features(score, hop_s), sound_features(magnitudes, hop_s)
-    _through(low, high, np.rint(points / hop_s).astype(int), slack)
-    least, first, last = warp(_costs(written, sound, ~written[:, 0].any(axis=1), low, high), low, high)
-    if not np.isfinite(least):
-        raise InputError("no way through the recording passes all anchors")
-    return first, last
+    """First and last frame of the sound for each of the score's, within a band and `slack` frames of points.
 
-
-def _through(low: np.ndarray, high: np.ndarray, points: np.ndarray, slack: int) -> None:
-    """Narrow a band so that every path goes within `slack` of each point (frame of the score, frame of the sound)."""
-    for row, column in points:
+    Features [frames, 2, bands] are spectrum and onsets. A silent frame of the score costs as much as is heard.
+    """
+    for row, column in np.rint(points).astype(int):
         row, column = np.clip(row + 1, 1, len(low) - 2), np.clip(column, 0, high[-1] - 1)
         high[: row + 1] = np.minimum(high[: row + 1], column + 1 + slack)
         low[row:] = np.maximum(low[row:], column - slack)
     np.maximum(high, low + 1, out=high)
+    heard, cost = np.linalg.norm(sound[:, 0], axis=1), []
+    for (spectrum, onsets), a, b in zip(score, low, high, strict=True):
+        unlike = 1 - sound[a:b, 0] @ spectrum if spectrum.any() else heard[a:b]
+        cost.append(unlike + ONSET_WEIGHT * np.linalg.norm(sound[a:b, 1] - onsets, axis=1))
+    least, first, last = warp(np.concatenate(cost), low, high)
+    if not np.isfinite(least):
+        raise InputError("no way through the recording passes all anchors")
+    return first, last
 
 
 def tuning_cents(samples: np.ndarray) -> float:
@@ -382,34 +344,30 @@ def spectra(samples: np.ndarray, cents: float) -> np.ndarray:
 def sound_features(magnitudes: np.ndarray, hop_s: float) -> np.ndarray:
     """Of each frame its spectrum and its onsets, float32 [frames, 2, bands], each of length 1 or, where soft, below."""
     level = np.log1p(COMPRESSION * magnitudes / np.percentile(magnitudes.max(axis=1), 95))
-    rise = np.maximum(np.diff(level, axis=0, prepend=level[:1]), 0)
-    return np.stack([_normalised(level, FLOOR), _normalised(_dying(rise, hop_s), ONSET_FLOOR)], axis=1)
+    return _features(level, np.maximum(np.diff(level, axis=0, prepend=level[:1]), 0), hop_s)
 
 
-def _normalised(features: np.ndarray, floor: float) -> np.ndarray:
-    length = np.linalg.norm(features, axis=1, keepdims=True)
-    return (features / np.maximum(length, floor * np.percentile(length, 95) + 1e-9)).astype(np.float32)
-
-
-def _dying(rise: np.ndarray, hop_s: float) -> np.ndarray:
-    kept, out = np.exp(-hop_s / ONSET_S), rise.copy()
-    for i in range(1, len(out)):
-        np.maximum(out[i], kept * out[i - 1], out=out[i])
-    return out
-
-
-def score_features(notes: Sequence[Note], hop_s: float) -> np.ndarray:
-    """The same of a score that begins at 0, between two silent frames, float32 [frames, 2, bands]."""
-    frames = 1 + max(round(note.end_s / hop_s) for note in notes)
-    level, rise = np.zeros((2, frames + 2, N_BANDS))
+def score_features(pitch: np.ndarray, times_s: np.ndarray, hop_s: float) -> np.ndarray:
+    """The same of notes [N], starts and ends [N, 2] in seconds from 0, between two silent frames."""
+    level, rise = np.zeros((2, 3 + round(times_s.max() / hop_s), N_BANDS))
     orders = np.arange(1, HARMONICS + 1)
     weight = 0.8 ** (orders - 1)
-    for note in notes:
-        bands = np.rint(note.pitch - LOWEST_KEY + 12 * np.log2(orders)).astype(int)
+    for key, (start, stop) in zip(pitch, 1 + np.rint(times_s / hop_s).astype(int), strict=True):
+        bands = np.rint(key - LOWEST_KEY + 12 * np.log2(orders)).astype(int)
         inside = (bands >= 0) & (bands < N_BANDS)
-        start = 1 + round(note.start_s / hop_s)
-        stop = max(start + 1, 1 + round(note.end_s / hop_s))
-        dying = np.maximum(np.exp(-np.arange(stop - start) * hop_s / DYING_S), RINGING)[:, None] * weight[inside]
-        level[start:stop, bands[inside]] = np.maximum(level[start:stop, bands[inside]], dying)
+        held = slice(start, max(start + 1, stop))
+        dying = np.maximum(np.exp(-np.arange(held.stop - start) * hop_s / DYING_S), RINGING)[:, None] * weight[inside]
+        level[held, bands[inside]] = np.maximum(level[held, bands[inside]], dying)
         rise[start, bands[inside]] = np.maximum(rise[start, bands[inside]], weight[inside])
-    return np.stack([_normalised(level, FLOOR), _normalised(_dying(rise, hop_s), ONSET_FLOOR)], axis=1)
+    return _features(level, rise, hop_s)
+
+
+def _features(level: np.ndarray, rise: np.ndarray, hop_s: float) -> np.ndarray:
+    """Levels, and rises that die away, [frames, bands] each, with their lengths made 1 unless they are soft."""
+    for before, now in itertools.pairwise(rise):
+        np.maximum(now, np.exp(-hop_s / ONSET_S) * before, out=now)
+    parts = []
+    for part, floor in ((level, FLOOR), (rise, ONSET_FLOOR)):
+        length = np.linalg.norm(part, axis=1, keepdims=True)
+        parts.append(part / np.maximum(length, floor * np.percentile(length, 95) + 1e-9))
+    return np.stack(parts, axis=1).astype(np.float32)

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import soxr
 
-from synthnet.corpus.build import PEAK, alone
-from synthnet.corpus.corpus import VERSION, Corpus, Piece, read_corpus, write_manifest, write_piece
+from synthnet.corpus.build import PEAK, alone, last_fifth
+from synthnet.corpus.corpus import HEARD, VERSION, Corpus, Piece, read_corpus, write_manifest, write_piece
 from synthnet.files import InputError, sha256
 from synthnet.models.config import HARMONIC_RATE_HZ
-from synthnet.models.envelopes import notes_of
-from synthnet.models.measuring import find_peaks, measure_frequencies
-from synthnet.recordings.alignment import Aligned, align
+from synthnet.recordings.alignment import RATE_HZ, Aligned, align, tuning_cents
 from synthnet.recordings.notes import check_notes, note_levels_db, with_velocities
-from synthnet.recordings.pairs import EXACT, HEARD, PERFORMED, SCORE, Take
+from synthnet.recordings.pairs import EXACT, PERFORMED, SCORE, Take
 from synthnet.recordings.report import (
     HEARD_SHARE,
     MOST_LOST,
@@ -31,16 +31,14 @@ from synthnet.recordings.report import (
     write_notes,
     write_reports,
 )
-from synthnet.recordings.sound import Recording, read_recording
+from synthnet.recordings.sound import Recording, read_recording, runs
 from synthnet.recordings.transcribe import transcribe
 from synthnet.score.notes import Note
-from synthnet.score.roll import roll_events
 from synthnet.text import clock
 
 LEAD_S, TAIL_S = 0.5, 2.0  # kept before the first and after the last note
 LEAST_S, LEAST_NOTES = 30.0, 30
-VALID_FROM, VALID_LATEST, VALID_BEST = 0.7, 0.9, 0.8  # share of a recording after which the validation piece begins
-HELD_OUT = "-valid"  # ends the name of that piece
+HELD_OUT = "-valid"  # ends the name of the last fifth of a recording
 LOUDER_DB = 6.0  # between recordings: one of them was made at another level
 BEYOND_S, IN_SAMPLES, LONGER = 1.0, 1000, 4  # how far labels, and how many times scores, may exceed the sound
 SHIFTS = (5, 25, 50, 75, 95)  # percentiles
@@ -67,8 +65,11 @@ class Options:
 
     def read(self, take: Take) -> Recording:
         """The recording of a take."""
-        rate, keep = self.sample_rate_hz, self.keep_clipped
-        return read_recording(take.path, rate, self.channel, take.span_s, keep_clipped=keep)
+        return read_recording(take.path, self.sample_rate_hz, self.channel, take.span_s, keep_clipped=self.keep_clipped)
+
+    def gain(self, report: TakeReport) -> float:
+        """What the samples of a take are multiplied by, before the gain of the corpus."""
+        return 10 ** (-report.level_dbfs / 20) if self.level_each else 1.0
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,9 @@ def corpus_from_recordings(
     """
     folder, options = Path(folder), options or Options()
     _check_names(takes, options)
+    if options.valid:
+        held = [any(word.lower() in take.name.lower() for word in options.valid) for take in takes]
+        takes = [replace(one, split="valid" if out else "train") for one, out in zip(takes, held, strict=True)]
     before = _former(folder)
     found = _with_velocities(tuple(_find(takes, options, report)), options)
     for one in found:
@@ -123,20 +127,24 @@ def corpus_from_recordings(
             f"{given}: {n_notes} notes in {seconds:.0f} s are too little to learn from; "
             f"at least {LEAST_NOTES} in {LEAST_S:.0f} s, better 5 to 15 minutes"
         )
-    reports = tuple(one.report for one in found)
     _report_levels([one.report for one in used], options, report)
-    for credit in sorted({one.take.credit for one in used} - {""}):
+    credits = sorted({one.take.credit for one in used} - {""})
+    for credit in credits:
         report(f"credit: {credit}")
-    cuts = [cut for one in used for cut in _cuts(one, used, options)]
-    if all(cut.piece.split == "valid" for cut in cuts):
+    cuts = {one.take.name: _cuts(one, used, options) for one in used}
+    pieces = [piece for some in cuts.values() for piece, _ in some]
+    if all(piece.split == "valid" for piece in pieces):
         raise InputError(f"{given}: no recording is left to train on, all validate")
-    for cut in cuts:
-        if cut.piece.split == "valid":  # says so now, not when training has begun
-            cut.piece.measured(np.zeros(cut.piece.n_samples, bool), options.sample_rate_hz)
+    for piece in pieces:
+        if piece.split == "valid":  # says so now, not when training has begun
+            piece.measured(np.zeros(piece.n_samples, bool), options.sample_rate_hz)
+    gain = PEAK / max(options.gain(one.report) * 10 ** (one.report.peak_dbfs / 20) for one in used)
+    source = (instrument, program, options.sample_rate_hz, "", "", "")
+    corpus = Corpus(folder, VERSION, *source, gain, (), "; ".join(credits))
     with alone(folder):
-        corpus = _write(folder, instrument, program, found, cuts, options, report)
+        corpus = _write(corpus, found, cuts, options, report)
         _remove_former(before, corpus, {take.name for take in takes})
-    return corpus, reports
+    return corpus, tuple(one.report for one in found)
 
 
 def _check_names(takes: Sequence[Take], options: Options) -> None:
@@ -155,8 +163,6 @@ def _check_names(takes: Sequence[Take], options: Options) -> None:
 
 def _former(folder: Path) -> Corpus | None:
     """The corpus of recordings in the folder, if there is one; InputError if a sound font played it."""
-    if not (folder / "manifest.json").exists():
-        return None
     try:
         before = read_corpus(folder)
     except InputError:
@@ -168,26 +174,25 @@ def _former(folder: Path) -> Corpus | None:
 
 def _remove_former(before: Corpus | None, corpus: Corpus, takes: set[str]) -> None:
     """Remove the files of pieces and takes that are no longer there, and what a killed process left half written."""
-    names = {piece.name for piece in corpus.pieces}
-    for piece in before.pieces if before else ():
-        if piece.name not in names:
-            for path in (corpus.audio_path(piece), corpus.score_path(piece)):
-                path.unlink(missing_ok=True)
-    for path in (corpus.folder / NOTES).glob("*.csv") if before else ():
-        if path.stem not in takes:
-            path.unlink()
-    for part in (*corpus.folder.glob(".*.part.*"), *corpus.folder.glob("*/.*.part.*")):
-        part.unlink(missing_ok=True)
+    folder, gone = corpus.folder, [*corpus.folder.glob(".*.part.*"), *corpus.folder.glob("*/.*.part.*")]
+    if before:
+        names = {piece.name for piece in corpus.pieces}
+        old = [piece for piece in before.pieces if piece.name not in names]
+        gone += [path_of(piece) for piece in old for path_of in (corpus.audio_path, corpus.score_path)]
+        gone += [path for path in (folder / NOTES).glob("*.csv") if path.stem not in takes]
+    for path in gone:
+        path.unlink(missing_ok=True)
 
 
 def _find(takes: Sequence[Take], options: Options, report: Callable[[str], None]) -> Iterator[Found]:
     """Each take with its notes in the sound; those in which nothing was heard are reported and passed over."""
-    begun, done_s = time.monotonic(), 0.0
+    begun, done_s, rate = time.monotonic(), 0.0, options.sample_rate_hz
     for number, take in enumerate(takes):
         recording = options.read(take)
         for remark in recording.remarks:
             report(remark)
-        seconds = len(recording.samples) / recording.sample_rate_hz
+        samples = recording.samples
+        seconds = len(samples) / rate
         notes = _fitting(take, seconds)
         left = ""
         if number:
@@ -197,14 +202,16 @@ def _find(takes: Sequence[Take], options: Options, report: Callable[[str], None]
         doing = "transcribing" if take.labels == HEARD else f"finding {len(notes)} notes in"
         report(f"{take.path}: {doing} {clock(seconds)} ({number + 1} of {len(takes)}{left})")
         done_s += seconds
-        dropped: dict[str, int] = {}
+        dropped: Mapping[str, int] = {}
         if take.labels == HEARD:
-            checked = check_notes(transcribe(*_sound(recording)), *_sound(recording))
-            notes, dropped, ones = checked.notes, dict(checked.left_out), np.ones(len(checked.notes))
-            labels = Aligned(notes, ones > 0, ones, (), _tuning_cents(recording, notes), 0.0, 0.0, False)
+            x = soxr.resample(samples, rate, RATE_HZ, "VHQ")
+            cents = tuning_cents(x)
+            checked = check_notes(transcribe(samples, rate), x, RATE_HZ, cents)
+            notes, dropped, ones = checked.notes, checked.left_out, np.ones(len(checked.notes))
+            labels = Aligned(notes, ones > 0, ones, (), cents, 0.0, 0.0, False)
         else:
             try:
-                labels = align(notes, *_sound(recording), take.labels, take.anchors)
+                labels = align(notes, samples, rate, take.labels, take.anchors)
             except InputError as error:
                 raise InputError(f"{take.path}: {error}") from None
         if not labels.notes:
@@ -213,12 +220,8 @@ def _find(takes: Sequence[Take], options: Options, report: Callable[[str], None]
         spans = ((max(0.0, a), min(b, seconds), why) for a, b, why in (*labels.left_out, *recording.left_out))
         labels = replace(labels, left_out=tuple(sorted(span for span in spans if span[0] < span[1])))
         known = take.labels in (PERFORMED, EXACT) and len({note.velocity for note in labels.notes}) > 1
-        level_db = None if known else note_levels_db(*_sound(recording), labels.notes, labels.tuning_cents)
-        yield Found(take, labels, _describe(take, notes, recording, labels, dropped), level_db)
-
-
-def _sound(recording: Recording) -> tuple[np.ndarray, int]:
-    return recording.samples, recording.sample_rate_hz
+        level_db = None if known else note_levels_db(samples, rate, labels.notes, labels.tuning_cents)
+        yield Found(take, labels, _describe(take, notes, samples, rate, labels, dropped), level_db)
 
 
 def _fitting(take: Take, seconds: float) -> tuple[Note, ...]:
@@ -257,14 +260,6 @@ def _with_velocities(found: Sequence[Found], options: Options) -> tuple[Found, .
     return tuple(told)
 
 
-def _in_step(given: Sequence[Note], notes: Sequence[Note]) -> list[Note]:
-    """The given note that became each of the notes: those of a key keep their order."""
-    by_key: dict[int, list[Note]] = {}
-    for note in sorted(given, key=lambda note: note.start_s, reverse=True):
-        by_key.setdefault(note.pitch, []).append(note)
-    return [by_key[note.pitch].pop() for note in notes]
-
-
 def _span_s(notes: Sequence[Note]) -> float:
     return max(note.end_s for note in notes) - notes[0].start_s if notes else 0.0
 
@@ -275,16 +270,16 @@ def _kept_s(notes: Sequence[Note], seconds: float) -> tuple[float, float]:
 
 
 def _describe(
-    take: Take, given: Sequence[Note], recording: Recording, labels: Aligned, dropped: dict[str, int]
+    take: Take, given: Sequence[Note], samples: np.ndarray, rate: int, labels: Aligned, dropped: Mapping[str, int]
 ) -> TakeReport:
-    notes, rate = labels.notes, recording.sample_rate_hz
-    first_s, last_s = _kept_s(notes, len(recording.samples) / rate)
-    kept = recording.samples[round(first_s * rate) : round(last_s * rate)]
+    notes, seconds, heard = labels.notes, len(samples) / rate, take.labels == HEARD
+    first_s, last_s = _kept_s(notes, seconds)
+    kept = samples[round(first_s * rate) : round(last_s * rate)]
     level_dbfs, peak_dbfs, floor_db = levels(kept, notes, rate, first_s)
     shift_ms: tuple[float, ...] = ()
-    if take.labels in (PERFORMED, EXACT):
-        pairs = zip(notes, _in_step(given, notes), strict=True)
-        moved = [1000 * (note.start_s - label.start_s) for note, label in pairs]
+    if take.labels in (PERFORMED, EXACT):  # the notes of a key keep their order
+        before, after = (sorted(some, key=lambda note: (note.pitch, note.start_s)) for some in (given, notes))
+        moved = [1000 * (b.start_s - a.start_s) for a, b in zip(before, after, strict=True)]
         shift_ms = tuple(np.percentile(moved, SHIFTS).round(2).tolist())
     n_found = int(labels.found.sum())
     return TakeReport(
@@ -292,11 +287,11 @@ def _describe(
         file=take.path.name,
         labels=take.labels,
         start_s=take.span_s[0],
-        seconds=len(recording.samples) / rate,
+        seconds=seconds,
         used=len(notes) - n_found <= MOST_LOST * len(notes),
         notes=len(notes),
         found=n_found,
-        dropped=dropped,
+        dropped=dict(dropped),
         left_out=labels.left_out,
         keys={str(key): n for key, n in sorted(Counter(note.pitch for note in notes).items())},
         velocities=(0, 0, 0),  # see `_with_velocities`
@@ -304,19 +299,12 @@ def _describe(
         level_dbfs=level_dbfs,
         peak_dbfs=peak_dbfs,
         floor_db=floor_db,
-        offset_s=float(labels.offset_s),
-        drift_ppm=float(labels.drift_ppm),
+        offset_s=labels.offset_s,
+        drift_ppm=labels.drift_ppm,
         shift_ms=shift_ms,
-        struck=None if take.labels == HEARD else bool(labels.struck),
-        confidence=None if take.labels == HEARD else float(np.median(labels.confidence)),
+        struck=None if heard else labels.struck,
+        confidence=None if heard else float(np.median(labels.confidence)),
     )
-
-
-def _tuning_cents(recording: Recording, notes: Sequence[Note]) -> float:
-    """How far a recording is tuned from A4 = 440 Hz, in cents: the median over its notes' keys."""
-    rate = recording.sample_rate_hz
-    peaks = find_peaks(recording.samples, notes_of(roll_events(notes, rate)), rate)
-    return float(np.median(measure_frequencies(peaks, partials=8)[0][[n.pitch for n in notes]])) if peaks else 0.0
 
 
 def _report_levels(reports: Sequence[TakeReport], options: Options, report: Callable[[str], None]) -> None:
@@ -324,47 +312,26 @@ def _report_levels(reports: Sequence[TakeReport], options: Options, report: Call
     if not options.level_each and (apart_db := loud.level_dbfs - soft.level_dbfs) > LOUDER_DB:
         report(f"{loud.file} is {apart_db:.0f} dB louder than {soft.file}: another gain?")
     for one in reports:
-        if one.floor_db < NOISE_DB:
+        if one.floor_db is not None and one.floor_db < NOISE_DB:
             report(f"{one.file}: noise {one.floor_db:.0f} dB below the music; the instrument will learn it")
 
 
-@dataclass(frozen=True)
-class Cut:
-    """A part of a take that becomes a piece: the piece, without checksums, its notes, and its first sample.
-
-    `numbers` are those of its notes in the take.
-    """
-
-    found: Found
-    piece: Piece
-    notes: tuple[Note, ...]
-    numbers: tuple[int, ...]
-    first: int
-    gain: float
-
-
-def _cuts(one: Found, used: Sequence[Found], options: Options) -> Iterator[Cut]:
-    """The parts of a take."""
-    take, notes, seconds = one.take, one.notes, one.report.seconds
-    first_s, last_s = _kept_s(notes, seconds)
-    if options.valid:
-        split = "valid" if any(word.lower() in take.name.lower() for word in options.valid) else "train"
-        parts = [(take.name, split, first_s, last_s)]
-    elif any(other.take.split == "valid" for other in used):
-        parts = [(take.name, take.split or "train", first_s, last_s)]
-    elif one is max(used, key=lambda other: _span_s(other.notes)):
+def _cuts(one: Found, used: Sequence[Found], options: Options) -> list[tuple[Piece, int]]:
+    """The pieces that a take becomes, without checksums, and the sample of the take at which each begins."""
+    take, notes, rate = one.take, one.notes, options.sample_rate_hz
+    first_s, last_s = _kept_s(notes, one.report.seconds)
+    parts = [(take.name, take.split or "train", first_s, last_s)]
+    longest = max(used, key=lambda other: _span_s(other.notes))
+    if one is longest and len(notes) > 1 and not any(other.take.split == "valid" for other in used):
         middle_s = rest_s(notes)
         parts = [(take.name, "train", first_s, middle_s), (take.name + HELD_OUT, "valid", middle_s, last_s)]
-    else:
-        parts = [(take.name, "train", first_s, last_s)]
-    # Each the level of the first, where that was asked for; the gain of the corpus follows.
-    gain = 10 ** ((used[0].report.level_dbfs - one.report.level_dbfs) / 20) if options.level_each else 1.0
+    cuts = []
     for name, split, start_s, stop_s in parts:
-        first, stop = (round(at_s * options.sample_rate_hz) for at_s in (start_s, stop_s))
-        kept = _part(notes, first, stop, options.sample_rate_hz)
-        spans = _samples([(a, b) for a, b, _ in one.report.left_out], first, stop, options.sample_rate_hz)
+        first, stop = round(start_s * rate), round(stop_s * rate)
+        spans = _samples([(a, b) for a, b, _ in one.report.left_out], first, stop, rate)
         piece = Piece(name, split, stop - first, 1.0, take.path.name, "", "", "", spans, take.labels)
-        yield Cut(one, piece, tuple(kept.values()), tuple(kept), first, gain)
+        cuts.append((piece, first))
+    return cuts
 
 
 def _part(notes: Sequence[Note], first: int, stop: int, rate: int) -> dict[int, Note]:
@@ -381,56 +348,42 @@ def _part(notes: Sequence[Note], first: int, stop: int, rate: int) -> dict[int, 
 
 def _samples(spans_s: Sequence[tuple[float, float]], first: int, stop: int, rate: int) -> tuple[tuple[int, int], ...]:
     """Spans in seconds as spans of samples from `first`, within it and `stop`; those that touch are joined."""
-    joined: list[tuple[int, int]] = []
-    for start_s, end_s in sorted(spans_s):
-        a, b = max(int(start_s * rate) - first, 0), min(int(np.ceil(end_s * rate)) - first, stop - first)
-        if joined and a <= joined[-1][1]:
-            a, b = joined[-1][0], max(b, joined.pop()[1])
-        if a < b:
-            joined.append((a, b))
-    return tuple(joined)
+    inside = np.zeros(stop - first, bool)
+    for start_s, end_s in spans_s:
+        inside[max(int(start_s * rate) - first, 0) : max(math.ceil(end_s * rate) - first, 0)] = True
+    return tuple((a, b) for a, b in runs(inside).tolist())
 
 
 def _write(
-    folder: Path,
-    instrument: str,
-    program: int,
+    corpus: Corpus,
     found: Sequence[Found],
-    cuts: Sequence[Cut],
+    cuts: Mapping[str, Sequence[tuple[Piece, int]]],
     options: Options,
     report: Callable[[str], None],
 ) -> Corpus:
-    """Write the pieces at one gain, the notes of every take, the report and the manifest.
+    """Write the pieces, the notes of every take, the report and the manifest.
 
     The sound is read again, so that no more than one recording is in memory.
     """
-    rate = options.sample_rate_hz
-    read: tuple[Take, Recording] | None = None
-    peaks = {id(one): 10 ** (one.report.peak_dbfs / 20) for one in found}
-    gain = PEAK / max(cut.gain * peaks[id(cut.found)] for cut in cuts)
-    credit = "; ".join(sorted({cut.found.take.credit for cut in cuts} - {""}))
-    corpus = Corpus(folder, VERSION, instrument, program, rate, "", "", "", gain, (), credit)
-    pieces = []
+    folder, rate, pieces = corpus.folder, corpus.sample_rate_hz, []
     try:
-        for cut in sorted(cuts, key=lambda cut: cut.piece.name):
-            take = cut.found.take
-            if read is None or read[0] is not take:
-                read = take, options.read(take)
-            samples = read[1].samples[cut.first : cut.first + cut.piece.n_samples] * np.float32(cut.gain)
-            peak = max(float(np.abs(samples).max()), 1e-6)
-            piece = replace(cut.piece, peak=peak, source_sha256=sha256(take.path))
-            there = cut.found.labels.found[list(cut.numbers)].tolist()
-            pieces.append(write_piece(corpus, piece, samples * np.float32(gain), cut.notes, there))
         for one in found:
-            labels = one.labels
-            write_notes(folder / NOTES / f"{one.take.name}.csv", labels.notes, labels.found, labels.confidence)
+            take, labels = one.take, one.labels
+            write_notes(folder / NOTES / f"{take.name}.csv", labels.notes, labels.found, labels.confidence)
+            samples = options.read(take).samples
+            for cut, first in cuts.get(take.name, ()):
+                part = samples[first : first + cut.n_samples] * np.float32(options.gain(one.report))
+                piece = replace(cut, peak=max(float(np.abs(part).max()), 1e-6), source_sha256=sha256(take.path))
+                kept = _part(labels.notes, first, first + cut.n_samples, rate)
+                there = labels.found[list(kept)].tolist()
+                pieces.append(write_piece(corpus, piece, part * np.float32(corpus.gain), kept.values(), there))
             if options.click is not None:
-                path = options.click if options.click.suffix else options.click / f"{one.take.name}.wav"
-                found_s = [note.start_s for note, there in zip(one.notes, labels.found, strict=True) if there]
-                write_clicks(path, *_sound(options.read(one.take)), found_s)
+                path = options.click if options.click.suffix else options.click / f"{take.name}.wav"
+                found_s = [note.start_s for note, there in zip(labels.notes, labels.found, strict=True) if there]
+                write_clicks(path, samples, rate, found_s)
                 report(f"{path}: the recording left, clicks at the notes right")
         write_reports(folder, [one.report for one in found])
-        corpus = replace(corpus, pieces=tuple(pieces))
+        corpus = replace(corpus, pieces=tuple(sorted(pieces, key=lambda piece: piece.name)))
         write_manifest(corpus)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
@@ -438,13 +391,7 @@ def _write(
 
 
 def rest_s(notes: Sequence[Note]) -> float:
-    """Where to cut music, sorted by onset, so that about a fifth remains: in the longest rest from 70% to 90% of it.
-
-    The cut is 10 ms before the note after the rest. Where no note begins between, it is at the one nearest to 80%.
-    """
-    starts = np.array([note.start_s for note in notes])
-    rests = starts[1:] - np.maximum.accumulate([note.end_s for note in notes])[:-1]
-    share = (starts[1:] - starts[0]) / max(_span_s(notes), 1e-9)
-    within = (share >= VALID_FROM) & (share <= VALID_LATEST)
-    best = np.where(within, rests, -np.inf).argmax() if within.any() else np.abs(share - VALID_BEST).argmin()
-    return float(starts[1:][best] - min(0.01, max(0.0, starts[1:][best] - starts[best]) / 2))
+    """Where to cut music, sorted by onset, so that about a fifth remains: 10 ms before the note of `last_fifth`."""
+    number = last_fifth(notes)
+    start_s = notes[number].start_s
+    return start_s - min(0.01, (start_s - notes[number - 1].start_s) / 2)

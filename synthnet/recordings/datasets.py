@@ -1,13 +1,13 @@
 """Public datasets of solo recordings with notes: a reader each, from the dataset's folder as it is unpacked.
 
-Nothing is downloaded here. A reader lists the pieces that were chosen, in the order of the dataset's own table, and
-what of them is not there. See `READERS`.
+Nothing is downloaded here. A reader yields the pieces that were chosen, in the order of the dataset's own table, and
+a line for each that is not there. See `READERS`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from synthnet.files import InputError
@@ -19,60 +19,55 @@ MUSICNET_CREDIT = "MusicNet (Thickstun et al. 2017), {source}, CC BY 4.0"
 MAESTRO_CREDIT = "MAESTRO v3 (Hawthorne et al. 2019), CC BY-NC-SA 4.0"
 
 
-def musicnet(folder: Path, chosen: Callable[[str], bool], program: int) -> tuple[list[Take], list[str]]:
+def musicnet(folder: Path, chosen: Callable[[str], bool], program: int) -> Iterator[Take | str]:
     """MusicNet: `{train,test}_data/ID.wav`, `{train,test}_labels/ID.csv`, `musicnet_metadata.csv`.
 
     Times are samples, and instruments are General MIDI counted from 1. Pieces with another one than `program` are
     passed over. The labels are an alignment by the dataset's authors, some 50 ms off for bowed and blown notes, so they
     are refined.
     """
-    takes, lines = [], []
     for about in read_rows(folder / "musicnet_metadata.csv", ("id", "source")):
         if not chosen(name := str(about.whole("id", 0, 10**6))):
             continue
         path = _first(folder, f"*_data/{name}.wav")
         labels = _first(folder, f"*_labels/{name}.csv")
         if path is None or labels is None:
-            lines.append(f"{folder}: piece {name} has no {'sound' if path is None else 'label'} file")
+            yield f"{folder}: piece {name} has no {'sound' if path is None else 'label'} file"
             continue
         rows = read_rows(labels, ("start_time", "end_time", "instrument", "note"))
         heard = {row.whole("instrument", 1, 128) - 1 for row in rows}
         if heard != {program}:
-            lines.append(f"{labels}: plays programs {', '.join(map(str, sorted(heard)))}, not {program} alone")
+            yield f"{labels}: plays programs {', '.join(map(str, sorted(heard)))}, not {program} alone"
             continue
         notes = in_order(_note(row, "start_time", "end_time", "note", 1 / MUSICNET_RATE_HZ) for row in rows)
         credit = MUSICNET_CREDIT.format(source=about.values["source"])
-        takes.append(Take(name, path, notes, PERFORMED, credit=credit))
-    return takes, lines
+        yield Take(name, path, notes, PERFORMED, credit=credit)
 
 
-def maestro(folder: Path, chosen: Callable[[str], bool], program: int) -> tuple[list[Take], list[str]]:
+def maestro(folder: Path, chosen: Callable[[str], bool], program: int) -> Iterator[Take | str]:
     """MAESTRO v3: `maestro-v3.0.0.csv` and `YEAR/*.{wav,midi}`; words may be years, each of which has another piano.
 
     The MIDI files were recorded with the sound. The dataset's validation split validates; its test split is left alone.
     """
-    takes, lines = [], []
     columns = ("split", "year", "midi_filename", "audio_filename")
     for row in read_rows(_first(folder, "maestro-v*.csv") or folder / "maestro-v3.0.0.csv", columns):
         sound, midi = (folder / row.values[column] for column in ("audio_filename", "midi_filename"))
         if not (chosen(row.values["year"]) or chosen(sound.stem)) or row.values["split"] == "test":
             continue
         if missing := [path for path in (sound, midi) if not path.is_file()]:
-            lines.append(f"{missing[0]}: not here, so this piece is passed over")
+            yield f"{missing[0]}: not here, so this piece is passed over"
             continue
         split = "valid" if row.values["split"] == "validation" else "train"
-        takes.append(Take(sound.stem, sound, notes_of_score(midi), EXACT, split, credit=MAESTRO_CREDIT))
-    return takes, lines
+        yield Take(sound.stem, sound, notes_of_score(midi), EXACT, split, credit=MAESTRO_CREDIT)
 
 
-def bach_violin(folder: Path, chosen: Callable[[str], bool], program: int) -> tuple[list[Take], list[str]]:
+def bach_violin(folder: Path, chosen: Callable[[str], bool], program: int) -> Iterator[Take | str]:
     """The Bach Violin Dataset: `info.csv`, `audio.csv`, `audio/`, `notes/` and `alignments/`, each by collection.
 
     A movement is a part of a sound file, from `start` on, from which its alignment counts. Rows of an alignment belong
     to those of the note list. They lie on a grid of 32 ms, so they are refined. Some recordings are links only.
     """
     about = {row.values["filename"]: row.values for row in read_rows(folder / "audio.csv", AUDIO_COLUMNS)}
-    takes, lines = [], []
     for row in read_rows(folder / "info.csv", INFO_COLUMNS):
         name, group, source = (row.values[column] for column in ("filename", "collection", "source_filename"))
         if not chosen(name):
@@ -80,7 +75,7 @@ def bach_violin(folder: Path, chosen: Callable[[str], bool], program: int) -> tu
         sound = folder / "audio" / group / source
         if not sound.is_file():
             url = about.get(source, {}).get("url", "no address")
-            lines.append(f"{sound}: not here, so {name} is passed over; it comes from {url}")
+            yield f"{sound}: not here, so {name} is passed over; it comes from {url}"
             continue
         pitches = read_rows(folder / "notes" / group / f"{name}.csv", ("pitch",))
         times = read_rows(path := folder / "alignments" / group / f"{name}.csv", ("start", "end"))
@@ -91,14 +86,13 @@ def bach_violin(folder: Path, chosen: Callable[[str], bool], program: int) -> tu
         player, licence = row.values["violinist_name"], about.get(source, {}).get("license", "-")
         credit = f"{player}, {'licence unknown' if licence == '-' else licence} (Bach Violin Dataset, Dong et al. 2022)"
         span_s = (_clock_s(row, "start"), _clock_s(row, "end"))
-        takes.append(Take(name, sound, notes, PERFORMED, span_s=span_s, credit=credit))
-    return takes, lines
+        yield Take(name, sound, notes, PERFORMED, span_s=span_s, credit=credit)
 
 
 AUDIO_COLUMNS = ("filename", "license", "url")
 INFO_COLUMNS = ("filename", "collection", "violinist_name", "source_filename", "start", "end")
 
-Reader = Callable[[Path, Callable[[str], bool], int], tuple[list[Take], list[str]]]
+Reader = Callable[[Path, Callable[[str], bool], int], Iterator[Take | str]]
 READERS: dict[str, tuple[Reader, tuple[str, ...]]] = {  # and files by which a folder is recognised
     "musicnet": (musicnet, ("musicnet_metadata.csv", "*_labels")),
     "maestro": (maestro, ("maestro-v*.csv",)),
@@ -123,8 +117,9 @@ def read_dataset(folder: Path, name: str, pieces: str | None, program: int) -> t
         InputError: its tables or notes cannot be used, or it has nothing for one of the words of `pieces`.
     """
     chosen = Chosen(pieces)
-    takes, lines = READERS[name][0](folder, chosen, program)
+    found = list(READERS[name][0](folder, chosen, program))
     chosen.check(folder)
+    takes, lines = [one for one in found if isinstance(one, Take)], [one for one in found if isinstance(one, str)]
     if not takes:
         raise InputError(lines[0] if lines else f"{folder}: no pieces")
     return takes, lines

@@ -1,20 +1,22 @@
-"""Notes that a transcriber found, checked and made exact: onsets where the sound rises, velocities by level."""
+"""Notes that a transcriber found, checked and made exact: onsets by averaging, ends and velocities by level."""
 
 from __future__ import annotations
 
-from collections import Counter
+import itertools
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from synthnet.recordings.averaging import average_onsets
+from synthnet.recordings.sound import HOP_S, key_tones, tone_amplitudes
 from synthnet.recordings.transcribe import Heard
-from synthnet.score.notes import Note
+from synthnet.score.notes import Note, in_order
 
-HOP_S, WINDOW_S, PERIODS, PARTIALS = 0.002, 0.023, 4, 6  # of the spectra; low keys need longer windows
+WINDOW_S, PERIODS, PARTIALS = 0.023, 4, 6  # of the spectra; low keys need longer windows
 JOINED_S, DIP_DB, LOOK_BACK_S, LOOK_ON_S = 0.05, 4.0, 0.3, 0.08  # a key struck again is softer just before
 LEAST_CONFIDENCE, OCTAVE = 0.4, 12
-RISE_S, BEFORE_S, SPREAD_S, FURTHEST_S, FOOT = 0.024, 0.01, 0.02, 0.08, 0.3
 SHORTEST_S = 0.03
 FALL_DB, DECAY_DB_S = 6.0, 20.0  # of a note let go, and of one that dies away while it is held
 LEVEL_FROM_S, LEVEL_TO_S = 0.03, 0.25  # after the onset
@@ -29,47 +31,47 @@ class Checked:
     left_out: Mapping[str, int]
 
 
-def check_notes(heard: Sequence[Heard], samples: np.ndarray, sample_rate_hz: int) -> Checked:
-    """The notes of a recording, samples [n], from what a transcriber heard in it.
+def check_notes(heard: Sequence[Heard], samples: np.ndarray, sample_rate_hz: int, cents: float = 0.0) -> Checked:
+    """The notes of a recording, samples [n] tuned to so many cents, from what a transcriber heard in it.
 
     - A note that follows one of its key at once, and before which the key's level does not dip by 4 dB, is the same
       note going on.
     - Notes with a confidence below 0.4 are left out, and those more than an octave beyond the keys of 98% of all.
-    - Onsets are moved, see `rise_onset_s`, and ends, see `fall_end_s`. No note goes on when its key is struck again.
+    - Onsets are moved, see `average_onsets`, and ends, see `fall_end_s`. No note goes on when its key is struck again.
 
     All have one velocity; `with_velocities` gives them theirs.
     """
     left_out: Counter[str] = Counter()
-    sounding: list[Heard] = []
-    last: dict[int, int] = {}  # of each key its last note's number
-    for note in sorted(heard, key=lambda note: (note.start_s, note.pitch)):
-        before = sounding[last[note.pitch]] if note.pitch in last else None
-        if before is not None and _goes_on(before, note, samples, sample_rate_hz):
-            sounding[last[note.pitch]] = before._replace(end_s=max(before.end_s, note.end_s))
+    sounding: defaultdict[int, list[Heard]] = defaultdict(list)  # by key
+    for note in sorted(heard, key=lambda note: note.start_s):
+        mine = sounding[note.pitch]
+        if mine and _goes_on(mine[-1], note, samples, sample_rate_hz):
+            mine[-1] = mine[-1]._replace(end_s=max(mine[-1].end_s, note.end_s))
             left_out["joined to the note before"] += 1
-            continue
-        last[note.pitch] = len(sounding)
-        sounding.append(note)
-    sure = [note for note in sounding if note.confidence >= LEAST_CONFIDENCE]
+        else:
+            mine.append(note)
+    joined = list(itertools.chain(*sounding.values()))
+    sure = [note for note in joined if note.confidence >= LEAST_CONFIDENCE]
     keys = sorted(note.pitch for note in sure)
     rare = len(keys) // 100
     inside = [note for note in sure if keys[rare] - OCTAVE <= note.pitch <= keys[-1 - rare] + OCTAVE]
-    left_out |= Counter({"uncertain": len(sounding) - len(sure), "out of range": len(sure) - len(inside)})
-    starts = [max(0.0, rise_onset_s(samples, sample_rate_hz, note.pitch, note.start_s)) for note in inside]
-    notes: list[Note] = []
-    latest: dict[int, int] = {}
-    for start_s, heard_note in sorted(zip(starts, inside, strict=True), key=lambda pair: (pair[0], pair[1].pitch)):
-        pitch = heard_note.pitch
-        end_s = max(fall_end_s(samples, sample_rate_hz, pitch, start_s, heard_note.end_s), start_s + SHORTEST_S)
-        if pitch in latest:
-            number = latest[pitch]
-            if start_s - notes[number].start_s < SHORTEST_S:
-                left_out["joined to the note before"] += 1
-                continue
-            notes[number] = Note(pitch, MIDDLE_VELOCITY, notes[number].start_s, min(notes[number].end_s, start_s))
-        latest[pitch] = len(notes)
-        notes.append(Note(pitch, MIDDLE_VELOCITY, start_s, end_s))
-    return Checked(tuple(notes), +left_out)
+    left_out |= Counter({"uncertain": len(joined) - len(sure), "out of range": len(sure) - len(inside)})
+    if not inside:
+        return Checked((), +left_out)
+    pitch, starts_s = np.array([(note.pitch + cents / 100, note.start_s) for note in inside]).T
+    starts_s = average_onsets(samples, sample_rate_hz, pitch, starts_s).start_s
+    starts_s = starts_s.clip(0, len(samples) / sample_rate_hz - SHORTEST_S)
+    struck: defaultdict[int, list[Note]] = defaultdict(list)  # by key
+    for start_s, found in sorted(zip(starts_s.tolist(), inside, strict=True)):
+        before = struck[found.pitch]
+        if before and start_s - before[-1].start_s < SHORTEST_S:
+            left_out["joined to the note before"] += 1
+            continue
+        if before:
+            before[-1] = replace(before[-1], end_s=min(before[-1].end_s, start_s))
+        end_s = fall_end_s(samples, sample_rate_hz, found.pitch + cents / 100, start_s, found.end_s)
+        before.append(Note(found.pitch, MIDDLE_VELOCITY, start_s, max(end_s, start_s + SHORTEST_S)))
+    return Checked(in_order(itertools.chain(*struck.values())), +left_out)
 
 
 def _goes_on(before: Heard, note: Heard, samples: np.ndarray, rate: int) -> bool:
@@ -86,27 +88,6 @@ def dip_db(level: np.ndarray) -> float:
     return float((np.minimum(before, after) - level).max())
 
 
-def rise_onset_s(samples: np.ndarray, sample_rate_hz: int, pitch: int, start_s: float) -> float:
-    """Where the level of a key begins its steepest rise near a time, in seconds.
-
-    Rises over 24 ms of the amplitude count the more, the nearer they are to 10 ms before that time (Gaussian, 20 ms):
-    the transcriber is late, by 3 ms for a struck piano and 25 ms for a flute. The onset is the foot of the rise, where
-    it has fallen to 0.3 of its steepest: a network cannot learn sound that comes before its note.
-    """
-    level, time_s = partial_level_db(samples, sample_rate_hz, pitch, start_s - FURTHEST_S - 0.06, start_s + FURTHEST_S)
-    lag = round(RISE_S / HOP_S)
-    amplitude = 10 ** (level / 20)
-    rise, time_s = amplitude[lag:] - amplitude[:-lag], (time_s[lag:] + time_s[:-lag]) / 2
-    away = time_s - (start_s - BEFORE_S)
-    weighted = rise * np.exp(-0.5 * (away / SPREAD_S) ** 2) * (np.abs(away) < FURTHEST_S)
-    i = steepest = int(weighted.argmax())
-    if rise[steepest] <= 0:
-        return start_s
-    while i > 0 and rise[i - 1] > FOOT * rise[steepest]:
-        i -= 1
-    return float(time_s[i])
-
-
 def fall_end_s(samples: np.ndarray, sample_rate_hz: int, pitch: float, start_s: float, end_s: float) -> float:
     """When a note is let go, at most `end_s`, where the transcriber hears it no more, be it for the room alone.
 
@@ -118,19 +99,14 @@ def fall_end_s(samples: np.ndarray, sample_rate_hz: int, pitch: float, start_s: 
     return float(time_s[np.flatnonzero(loud)[-1]])
 
 
-def note_level_db(samples: np.ndarray, sample_rate_hz: int, note: Note, cents: float = 0.0) -> float:
-    """Median level of a note's partials, 30 to 250 ms after its onset or to its end; `cents` is how it is tuned."""
-    stop_s = max(note.start_s + LEVEL_FROM_S + HOP_S, min(note.end_s, note.start_s + LEVEL_TO_S))
-    return float(
-        np.median(
-            partial_level_db(samples, sample_rate_hz, note.pitch + cents / 100, note.start_s + LEVEL_FROM_S, stop_s)[0]
-        )
-    )
-
-
 def note_levels_db(samples: np.ndarray, sample_rate_hz: int, notes: Sequence[Note], cents: float = 0.0) -> np.ndarray:
-    """`note_level_db` of each note [N]."""
-    return np.array([note_level_db(samples, sample_rate_hz, note, cents) for note in notes])
+    """Median level of each note's partials [N], 30 to 250 ms after its onset or to its end; `cents` is the tuning."""
+    levels = []
+    for note in notes:
+        pitch, start_s = note.pitch + cents / 100, note.start_s + LEVEL_FROM_S
+        stop_s = max(start_s + HOP_S, min(note.end_s, note.start_s + LEVEL_TO_S))
+        levels.append(np.median(partial_level_db(samples, sample_rate_hz, pitch, start_s, stop_s)[0]))
+    return np.array(levels)
 
 
 def with_velocities(
@@ -162,15 +138,8 @@ def partial_level_db(
 
     Samples beyond the ends count as silence; the level is at least -100 dB.
     """
-    hop, f0 = round(HOP_S * sample_rate_hz), 440.0 * 2.0 ** ((pitch - 69) / 12)
-    width = round(max(WINDOW_S, PERIODS / f0) * sample_rate_hz)
-    first = round(start_s * sample_rate_hz) - width // 2
+    hop = round(HOP_S * sample_rate_hz)
     n = max(1, round((stop_s - start_s) * sample_rate_hz) // hop)
-    at = first + hop * np.arange(n)[:, None] + np.arange(width)
-    frames = np.where((at >= 0) & (at < len(samples)), samples[np.clip(at, 0, len(samples) - 1)], np.float32(0))
-    orders = np.arange(1, PARTIALS + 1)
-    orders = orders[orders * f0 < 0.45 * sample_rate_hz]
-    window, t = np.hanning(width), np.arange(width) / sample_rate_hz
-    tones = np.exp(-2j * np.pi * f0 * orders[:, None] * t) * (2 * window / window.sum())
-    amplitude = np.abs(frames @ tones.T.astype(np.complex64)).sum(axis=1)
-    return 20 * np.log10(amplitude + 1e-5), (first + width / 2 + hop * np.arange(n)) / sample_rate_hz
+    tones = key_tones(pitch, sample_rate_hz, PARTIALS, WINDOW_S, PERIODS)
+    amplitude = tone_amplitudes(samples, sample_rate_hz, tones, start_s, n).sum(axis=1)
+    return 20 * np.log10(amplitude + 1e-5), start_s + hop / sample_rate_hz * np.arange(n)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from synthnet.corpus.corpus import HEARD
 from synthnet.files import InputError
 from synthnet.score.midi import read_score
 from synthnet.score.notes import Note, in_order
@@ -17,7 +18,6 @@ SOUNDS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".w64", ".c
 KINDS = {**dict.fromkeys(SOUNDS, "sound"), ".mid": "score", ".midi": "score", ".csv": "notes"}
 ANCHORS = ".anchors"  # ends the stem of a CSV file of anchors
 SCORE, PERFORMED, EXACT = LABELS = ("score", "performed", "exact")
-HEARD = "heard"  # the labels of a recording whose notes are transcribed
 NO_VELOCITY = 64  # of all notes where velocities are not known
 LONGEST_S = 1e9  # of a time in a CSV file; how it fits the recording is checked later
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 
+from synthnet.audio.files import write_audio
+from synthnet.corpus.corpus import HEARD, compass
 from synthnet.files import Checked, InputError, atomic_write, parse_json
 from synthnet.recordings.sound import softest
 from synthnet.score.general_midi import pitch_name
@@ -21,6 +23,7 @@ from synthnet.text import clock
 REPORT, NOTES = "alignment.json", "alignment"  # in the folder of a corpus: reports; a folder of NAME.csv
 COLUMNS = ("pitch", "velocity", "start_s", "end_s", "found", "confidence")
 NOISE_DB = 45.0  # how far the floor should lie below the music
+RING_S, FEWEST_RESTS = 1.0, 10  # after a note, until a rest counts; windows of 100 ms
 MOST_LOST = 0.25  # of a recording's notes
 LEAST_CONFIDENCE = 0.5  # median of a recording's notes: two good violin pieces have 0.63 to 0.67, a doubtful one 0.44
 HEARD_SHARE = (5, 50, 95)  # percentiles of velocities
@@ -41,7 +44,7 @@ class TakeReport(Checked):
         velocities: 5th, 50th and 95th percentile.
         a4_hz: frequency of A4.
         level_dbfs, peak_dbfs: root mean square while notes sound, and peak.
-        floor_db: how far below that level the softest 1% of the 100 ms are.
+        floor_db: how far below that level the softest 1% of the 100 ms in rests are; None without rests.
         offset_s, drift_ppm: how much later than the given labels the sound is, and by how many millionths of the time
             it gets later.
         shift_ms: 5th, 25th, 50th, 75th and 95th percentile of how far onsets moved from given labels in the recording's
@@ -65,7 +68,7 @@ class TakeReport(Checked):
     a4_hz: float
     level_dbfs: float
     peak_dbfs: float
-    floor_db: float
+    floor_db: float | None
     offset_s: float = 0.0
     drift_ppm: float = 0.0
     shift_ms: tuple[float, ...] = ()
@@ -74,13 +77,16 @@ class TakeReport(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.keys or not all(0 <= key <= 127 for key in self.pitches):
-            raise InputError("keys must be MIDI keys")
+        counted = all(0 <= int(key) <= 127 and type(n) is int and n > 0 for key, n in self.keys.items())
+        if not self.keys or not counted:
+            raise InputError("keys must be MIDI keys with their notes")
 
     @property
     def pitches(self) -> list[int]:
-        """The keys that are played, rising."""
-        return sorted(map(int, self.keys))
+        """The keys that are played, rising; of a transcriber's, those in the `compass`."""
+        keys = {int(key): n for key, n in self.keys.items()}
+        low, high = compass(keys, self.labels == HEARD)
+        return sorted(key for key in keys if low <= key <= high)
 
     @property
     def left_out_s(self) -> float:
@@ -103,9 +109,9 @@ class TakeReport(Checked):
             f"velocities {low} to {high} (median {middle})",
             f"A4 = {self.a4_hz:.1f} Hz",
             f"level {self.level_dbfs:.0f} dBFS, peak {self.peak_dbfs:.0f} dBFS",
-            f"floor {self.floor_db:.0f} dB below the music",
         ]
-        if self.labels in ("performed", "exact") and self.shift_ms:
+        facts += [] if self.floor_db is None else [f"floor {self.floor_db:.0f} dB below the music"]
+        if self.shift_ms:
             facts.append(f"sound {1000 * self.offset_s:+.0f} ms after the labels, drift {self.drift_ppm:+.0f} ppm")
         if self.confidence is not None and self.confidence < LEAST_CONFIDENCE:
             facts.append(f"confidence {self.confidence:.2f}: the notes and the recording may not agree (--click)")
@@ -114,16 +120,20 @@ class TakeReport(Checked):
 
 def levels(
     samples: np.ndarray, notes: Sequence[Note], sample_rate_hz: int, first_s: float = 0.0
-) -> tuple[float, float, float]:
-    """Level while notes sound and peak of samples [n] from `first_s` on, in dBFS; how far below it the floor is."""
-    sounds = np.zeros(len(samples), bool)
+) -> tuple[float, float, float | None]:
+    """Level while notes sound and peak of samples [n] from `first_s` on, in dBFS; how far below it the floor is.
+
+    The floor is measured where no note sounds, nor has sounded within a second; None where that is too short.
+    """
+    sounds, rests = np.zeros(len(samples), bool), np.ones(len(samples), bool)
     for note in notes:
-        start, stop = (max(0, round((at_s - first_s) * sample_rate_hz)) for at_s in (note.start_s, note.end_s))
-        sounds[start:stop] = True
-    level = np.sqrt(np.mean(np.square(samples[sounds], dtype=np.float64))) if sounds.any() else 0.0
-    peak, floor = float(np.abs(samples).max()), softest(samples, sample_rate_hz)
-    level_dbfs, peak_dbfs, floor_dbfs = (20 * np.log10(max(float(one), 1e-6)) for one in (level, peak, floor))
-    return float(level_dbfs), float(peak_dbfs), float(level_dbfs - floor_dbfs)
+        times_s = (note.start_s, note.end_s, note.end_s + RING_S)
+        start, stop, gone = (max(0, round((at_s - first_s) * sample_rate_hz)) for at_s in times_s)
+        sounds[start:stop], rests[start:gone] = True, False
+    level = np.sqrt(np.mean(samples[sounds] ** 2, dtype=np.float64)) if sounds.any() else 0.0
+    level_dbfs, peak_dbfs = (20 * math.log10(max(one, 1e-6)) for one in (level, np.abs(samples).max()))
+    floor = softest(samples[rests], sample_rate_hz, FEWEST_RESTS)
+    return level_dbfs, peak_dbfs, None if floor is None else level_dbfs - 20 * math.log10(floor)
 
 
 def write_notes(path: Path, notes: Sequence[Note], found: np.ndarray, confidence: np.ndarray) -> None:
@@ -137,15 +147,14 @@ def write_notes(path: Path, notes: Sequence[Note], found: np.ndarray, confidence
 
 
 def write_clicks(path: Path, samples: np.ndarray, sample_rate_hz: int, onsets_s: Sequence[float]) -> None:
-    """Write a WAV file in stereo: samples [n] left, a click at each onset right."""
+    """Write a sound file in stereo: samples [n] left, a click at each onset right."""
     t = np.arange(round(CLICK_S * sample_rate_hz)) / sample_rate_hz
     click = 0.5 * np.sin(2 * np.pi * CLICK_HZ * t) * np.exp(-t / (CLICK_S / 5))
-    both = np.stack([samples, np.zeros(len(samples), np.float32)], axis=1)
+    both = np.stack([samples, np.zeros_like(samples)], axis=1)
     for onset_s in onsets_s:
         place = both[round(onset_s * sample_rate_hz) :, 1][: len(click)]
         place += click[: len(place)]
-    with atomic_write(path) as beside:
-        soundfile.write(beside, both.clip(-1, 1), sample_rate_hz, subtype="PCM_16", format="WAV")
+    write_audio(path, both, sample_rate_hz)
 
 
 def write_reports(folder: Path, reports: Sequence[TakeReport]) -> None:

@@ -1,7 +1,8 @@
-"""A recording as one channel at one rate, checked."""
+"""A recording as one channel at one rate, checked; levels of its tones."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,12 @@ COMB_CORRELATION = 0.5  # of two channels: below it their mean is a comb
 CLIPPED_FROM, CLIPPED_WITHIN_DB, CLIPPED_RUN = 10 ** (-1 / 20), 0.02, 3
 MOST_CLIPPED, CLIPPED_MARGIN_S = 1e-3, 0.02  # of all samples; left out on either side
 SILENT, SILENT_S = 1e-6, 0.05  # digital silence: amplitude, shortest run
-NOISE_DBFS = -90.0  # a recording whose softest 100 ms are louder has a floor of its own
-CONTENT, CONTENT_DB, CONTENT_BAND_HZ = 0.4, -140.0, 500.0  # of the rate; full scale squared per Hz, below it is nothing
+NOISE = 10 ** (-90 / 20)  # a recording whose softest 100 ms are louder has a floor of its own
+CONTENT, CONTENT_BAND_HZ = 0.4, 500.0  # of the rate, up to which a recording should reach; width of a band
+CONTENT_POWER = 1e-14  # full scale squared per Hz: below it a band holds nothing
 RUMBLE_HZ, RUMBLE, OFFSET = 20.0, 1e-3, 1e-3  # below this frequency: amplitude, and mean, that are taken out
 FLOOR_WINDOW_S = 0.1
+HOP_S = 0.002  # of the amplitudes of tones
 
 
 @dataclass(frozen=True)
@@ -33,9 +36,7 @@ class Recording:
     `left_out` are spans in seconds that must not be learned, and why: clipping, and silence without the room's noise.
     """
 
-    path: Path
     samples: np.ndarray
-    sample_rate_hz: int
     remarks: tuple[str, ...]
     left_out: tuple[tuple[float, float, str], ...] = ()
 
@@ -77,14 +78,11 @@ def read_recording(
         remarks.append(f"{path}: {n_clipped} samples are clipped")
     left_out = [(a / rate - CLIPPED_MARGIN_S, b / rate + CLIPPED_MARGIN_S, "clipped") for a, b in clipped.tolist()]
     silent = [(a, b) for a, b in runs(np.abs(samples) < SILENT).tolist() if b - a >= SILENT_S * rate]
-    if silent and 20 * np.log10(softest(samples, rate)) > NOISE_DBFS:
+    if silent and (softest(samples, rate) or 0.0) > NOISE:
         left_out += [(a / rate, b / rate, "digital silence") for a, b in silent]
     hz, density = welch(samples, rate, nperseg=min(rate, len(samples)))  # without the mean
-    heard = [
-        float(hz[part[-1]])
-        for part in np.array_split(np.arange(len(hz)), hz[-1] // CONTENT_BAND_HZ)
-        if 10 * np.log10(density[part].mean() + 1e-30) > CONTENT_DB
-    ]
+    bands = np.array_split(np.arange(len(hz)), hz[-1] // CONTENT_BAND_HZ)
+    heard = [float(hz[band[-1]]) for band in bands if density[band].mean() > CONTENT_POWER]
     if heard and heard[-1] < CONTENT * sample_rate_hz:
         remarks.append(f"{path}: holds nothing above {heard[-1] / 1000:.1f} kHz, nor will the instrument")
     if abs(samples.mean()) > OFFSET or np.sqrt(density[hz < RUMBLE_HZ].sum() * hz[1]) > RUMBLE:
@@ -93,7 +91,7 @@ def read_recording(
     if rate != sample_rate_hz:
         samples = soxr.resample(samples, rate, sample_rate_hz, "VHQ")
         remarks.append(f"{path}: resampled from {rate} Hz to {sample_rate_hz} Hz")
-    return Recording(path, samples, sample_rate_hz, tuple(remarks), tuple(sorted(left_out)))
+    return Recording(samples, tuple(remarks), tuple(sorted(left_out)))
 
 
 def _one_channel(path: Path, channels: np.ndarray, channel: str, remark: Callable[[str], None]) -> np.ndarray:
@@ -130,8 +128,40 @@ def clipped_runs(samples: np.ndarray) -> np.ndarray:
     return found[found[:, 1] - found[:, 0] >= CLIPPED_RUN]
 
 
-def softest(samples: np.ndarray, sample_rate_hz: int) -> float:
-    """Root mean square of the 100 ms windows, not digital silence, than which 1% are softer."""
-    n = max(1, len(samples) // round(FLOOR_WINDOW_S * sample_rate_hz))
-    power = np.array([float(np.mean(part.astype(np.float64) ** 2)) for part in np.array_split(samples, n)])
-    return float(np.sqrt(np.percentile(power[power > SILENT**2], 1))) if (power > SILENT**2).any() else SILENT
+def softest(samples: np.ndarray, sample_rate_hz: int, fewest: int = 1) -> float | None:
+    """Root mean square of the 100 ms windows, not digital silence, than which 1% are softer; None for too few."""
+    width = round(FLOOR_WINDOW_S * sample_rate_hz)
+    windows = samples[: len(samples) // width * width].reshape(-1, width)
+    power = np.square(windows, dtype=np.float64).mean(axis=1)
+    heard = power[power > SILENT**2]
+    return float(np.sqrt(np.percentile(heard, 1))) if len(heard) >= fewest else None
+
+
+@functools.lru_cache(maxsize=256)
+def key_tones(
+    pitch: float, sample_rate_hz: int, partials: int, window_s: float, periods: int, cents: tuple[float, ...] = (0.0,)
+) -> np.ndarray:
+    """Windowed tones at a key's partials, moved by each of `cents`: cosines, then sines, float32 [width, 2 tones].
+
+    The window lasts `window_s`, or `periods` of the key if that is longer.
+    """
+    f0 = 440 * 2 ** ((pitch - 69) / 12)
+    width = round(max(window_s, periods / f0) * sample_rate_hz)
+    orders = np.arange(1, partials + 1)
+    hz = (f0 * orders[orders * f0 < 0.45 * sample_rate_hz, None] * 2 ** (np.array(cents) / 1200)).ravel()
+    window = np.hanning(width + 1)[:width]
+    waves = np.exp(2j * np.pi * hz / sample_rate_hz * np.arange(width)[:, None]) * (2 * window / window.sum())[:, None]
+    return np.concatenate([waves.real, waves.imag], axis=1).astype(np.float32)
+
+
+def tone_amplitudes(samples: np.ndarray, sample_rate_hz: int, tones: np.ndarray, start_s: float, n: int) -> np.ndarray:
+    """Amplitudes of `key_tones` in samples, every 2 ms from `start_s` on, [n, tones]; beyond the ends is silence."""
+    hop, width = round(HOP_S * sample_rate_hz), len(tones)
+    first = round(start_s * sample_rate_hz) - width // 2
+    stop = first + (n - 1) * hop + width
+    inside = samples[max(first, 0) : max(stop, 0)]
+    before = min(max(-first, 0), stop - first)
+    padded = np.pad(inside, (before, stop - first - before - len(inside)))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, width)[::hop]
+    cosines, sines = np.split(frames @ tones, 2, axis=1)
+    return np.hypot(cosines, sines)

@@ -46,20 +46,6 @@ def transcribe(samples: np.ndarray, sample_rate_hz: int) -> list[Heard]:
     Raises:
         InputError: onnxruntime is not installed.
     """
-    sounding, onsets, times_s = activations(samples, sample_rate_hz)
-    found = notes_from(sounding, onsets)
-    return sorted(
-        (Heard(key + LOWEST_KEY, float(times_s[start]), float(times_s[stop]), p) for start, stop, key, p in found),
-        key=lambda note: (note.start_s, note.pitch),
-    )
-
-
-def activations(samples: np.ndarray, sample_rate_hz: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Probabilities that each of 88 keys sounds and begins, float32 [frames, 88], and the frames' times in seconds.
-
-    Raises:
-        InputError: onnxruntime is not installed.
-    """
     try:
         import onnxruntime
     except ImportError as error:
@@ -75,7 +61,11 @@ def activations(samples: np.ndarray, sample_rate_hz: int) -> tuple[np.ndarray, n
         times.append((start + np.arange(frames[-1].shape[1]) * HOP) / MODEL_RATE_HZ)
     time_s, (sounding, onsets) = np.concatenate(times), np.concatenate(frames, axis=1)
     inside = time_s < len(x) / MODEL_RATE_HZ
-    return sounding[inside], onsets[inside], time_s[inside]
+    found = [
+        Heard(key + LOWEST_KEY, float(time_s[start]), float(time_s[stop]), confidence)
+        for start, stop, key, confidence in notes_from(sounding[inside], onsets[inside])
+    ]
+    return sorted(found, key=lambda note: (note.start_s, note.pitch))
 
 
 def windows(x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from synthnet import __version__
 from synthnet.corpus.corpus import Corpus
-from synthnet.evaluation.plots import plot_training
+from synthnet.evaluation.charts import plot_training
 from synthnet.files import InputError, commit, only_one, parse_json
 from synthnet.models import HarmonicConfig, ModelConfig
 from synthnet.models.checkpoint import Checkpoint
@@ -166,9 +166,7 @@ def training_samples(corpora: Sequence[Corpus]) -> int:
 
 def provenance(corpora: Sequence[Corpus]) -> dict[str, Any]:
     """Origin of the training data, for the checkpoint; `ranges` are the lowest and highest keys in it."""
-    pitches = [
-        [note.pitch for piece in corpus.split("train") for note in corpus.read_notes(piece)] for corpus in corpora
-    ]
+    ends = ("lowest_pitch", "highest_pitch")
     facts = ("instrument", "program", "soundfont", "soundfont_sha256", "gain")
     return {
         "synthnet": __version__,
@@ -180,7 +178,7 @@ def provenance(corpora: Sequence[Corpus]) -> dict[str, Any]:
             for corpus in corpora
         ],
         # Not among the facts of the corpora, by which a resumed run, perhaps an older one, recognises them.
-        "ranges": [{"lowest_pitch": min(heard), "highest_pitch": max(heard)} for heard in pitches],
+        "ranges": [dict(zip(ends, corpus.compass(), strict=True)) for corpus in corpora],
         "credits": [corpus.credit for corpus in corpora],
     }
 

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from synthnet.audio.files import read_audio
-from synthnet.corpus.corpus import read_corpus
+from synthnet.corpus.corpus import compass, read_corpus
 from synthnet.files import InputError
 from synthnet.recordings import build
 from synthnet.recordings.build import corpus_from_recordings, rest_s
@@ -84,6 +84,24 @@ def test_a_note_that_crosses_the_cut_ends_with_the_piece():
         assert [note.pitch for note in kept] == [60, 62, 64]
         assert all(0 <= note.start_s < note.end_s <= length_s for note in kept)
         assert kept[0].end_s == length_s
+
+
+def test_stray_notes_do_not_widen_the_range():
+    keys = {20: 1, 30: 1, 55: 300, 60: 95, 90: 2, 100: 1}
+    assert compass(keys, transcribed=False) == (20, 100)
+    assert compass(keys, transcribed=True) == (55, 90)  # of 400 notes, two at each end may be stray
+
+
+def test_a_recording_of_one_note_is_not_cut(tmp_path, monkeypatch):
+    x, heard = played(np.random.default_rng(0))
+    for number in range(30):
+        first_s = heard[number].start_s - 0.1
+        soundfile.write(tmp_path / f"{number}.wav", x[round(first_s * RATE) : round((first_s + 0.5) * RATE) + 1], RATE)
+    monkeypatch.setattr(build, "transcribe", lambda samples, rate: [Heard(60, 0.1, 0.45, 0.8)])
+    monkeypatch.setattr(build, "LEAST_S", 1.0)
+    takes = [Take(str(number), tmp_path / f"{number}.wav") for number in range(30)]
+    corpus, _ = corpus_from_recordings(tmp_path / "corpus", "mine", 40, takes)
+    assert len(corpus.split("train")) == 30
 
 
 def test_the_same_bytes_again(takes, tmp_path):

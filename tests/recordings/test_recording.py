@@ -7,7 +7,9 @@ import pytest
 import soundfile
 
 from synthnet.files import InputError
+from synthnet.recordings.report import levels
 from synthnet.recordings.sound import clipped_runs, read_recording, softest
+from synthnet.score.notes import Note
 
 RATE = 8_000
 
@@ -81,6 +83,19 @@ def test_other_rates(tmp_path):
 
 def test_floor():
     assert softest(np.r_[np.full(RATE, 0.5), np.full(RATE, 0.005), np.zeros(RATE)], RATE) == pytest.approx(0.005)
+
+
+def test_the_floor_of_music_is_that_of_its_rests():
+    hiss = np.random.default_rng(0).choice([-0.001, 0.001], 6 * RATE)
+    sound = hiss + np.r_[tone(seconds=1), tone(seconds=3, amplitude=0.005), np.zeros(2 * RATE)]
+    notes = [Note(69, 80, 0.0, 1.0), Note(69, 80, 1.0, 4.0)]
+    level_dbfs, peak_dbfs, floor_db = levels(sound, notes, RATE)
+    assert level_dbfs == pytest.approx(10 * np.log10((0.5**2 + 3 * 0.005**2) / 8 + 1e-6), abs=0.01)
+    assert peak_dbfs == pytest.approx(20 * np.log10(0.501), abs=0.05)
+    assert floor_db == pytest.approx(level_dbfs + 60, abs=0.01)
+    assert levels(sound[: 5 * RATE], notes, RATE)[2] is None  # the last note may still ring
+    silent = np.r_[sound[: 4 * RATE], np.zeros(3 * RATE)]
+    assert levels(silent, notes, RATE)[2] is None  # digital silence is no floor
 
 
 def test_digital_silence_beside_a_noise_floor_is_left_out(tmp_path):
