@@ -198,7 +198,7 @@ def halved(checkpoint: Checkpoint) -> Checkpoint:
     """
     weights = dict(checkpoint.weights)
     for name, value in weights.items():
-        if name not in WEIGHT_RANGES and value.dtype.kind == "f":
+        if name not in WEIGHT_RANGES:
             if not np.abs(value).max(initial=0.0) <= np.finfo(np.float16).max:
                 raise InputError(f"{name} is not finite or does not fit half precision; train the instrument again")
             weights[name] = value.astype(np.float16)
