@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-from synthnet.kernels.voices import TABLE_SAMPLES, Voices, add_voices
+from synthnet.kernels.voices import TABLE_SAMPLES, Voices, add_voices, split_at_cells
 from synthnet.models.config import HarmonicConfig
 from synthnet.models.envelopes import EnvelopeNetwork, Notes
 from synthnet.score.controllers import Controls
@@ -124,31 +124,29 @@ class HarmonicPlayer(EnvelopeNetwork):
         `held` [N] samples long.
         """
         rate, cell = self.sample_rate_hz, round(PITCH_STEP_S * self.sample_rate_hz)
-        rows, columns = [], (voices.onset.tolist(), held / rate, voices.breakpoints, amplitudes, voices.cycles[:, 0])
-        for onset, held_s, points, levels, unbent in zip(*columns, strict=True):
-            n_cells = max(n - onset, 1) // cell + 1
-            since = cell * np.arange(n_cells)
-            time_s = (begin + onset + since) / rate
-            vibrato = controls.value_at("vibrato", time_s) * np.sin(2 * np.pi * VIBRATO_HZ * time_s)
-            semitones = controls.value_at("pitch", time_s) + VIBRATO_SEMITONES * vibrato
-            bent = unbent * 2.0 ** ((semitones + self._players_vibrato(since / rate, held_s)) / 12)
-            phase = np.concatenate([[0.0], np.cumsum(bent * cell)])
-            edges = cell * np.arange(points[0] // cell + 1, min(points[-1], n - onset) // cell + 1)
-            fine = np.union1d(points, edges)
-            where = np.minimum(fine // cell, n_cells - 1)
-            after = np.searchsorted(points, fine)  # the first of equal ones: those that repeat the last are not cut
-            before = after - (points[after] > fine)
-            span = np.maximum(points[after] - points[before], 1)
-            share = ((fine - points[before]) / span).astype(np.float32)[:, None]
-            moved = levels[before] + share * (levels[after] - levels[before])
-            rows.append((fine, moved, phase[where] + (fine - cell * where) * bent[where], bent[where]))
-        longest = max(len(row[0]) for row in rows)
-        padded = [np.minimum(np.arange(longest), len(row[0]) - 1) for row in rows]  # the last breakpoint is repeated
-        at, moved, phases, cycles = (
-            np.stack([column[index] for column, index in zip(columns, padded, strict=True)])
-            for columns in zip(*rows, strict=True)
-        )
-        return moved, voices._replace(breakpoints=at, phases=phases, cycles=cycles)
+        onset, unbent = begin + voices.onset, voices.cycles[:, 0]
+        first = np.maximum(-voices.onset, 0) // cell  # cell of the block
+        last = np.maximum(n - voices.onset, 1) // cell  # that of the sample after it
+        known, phase = self._phase_before(onset, unbent, first)
+        cells = known[:, None] + np.arange(int((last - known).max()) + 1)
+        since_s, time_s = cell * cells / rate, (onset[:, None] + cell * cells) / rate
+        vibrato = controls.value_at("vibrato", time_s) * np.sin(2 * np.pi * VIBRATO_HZ * time_s)
+        semitones = controls.value_at("pitch", time_s) + VIBRATO_SEMITONES * vibrato
+        semitones += self._players_vibrato(since_s, held[:, None] / rate)
+        bent = unbent[:, None] * 2.0 ** (semitones / 12)
+        starts = np.cumsum(np.concatenate([phase[:, None], cell * bent[:, :-1]], axis=1), axis=1)
+        self._keep_phase(onset, unbent, last, np.take_along_axis(starts, (last - known)[:, None], axis=1)[:, 0])
+        of_block = np.minimum((first - known)[:, None] + np.arange(int((last - first).max()) + 1), cells.shape[1] - 1)
+        starts, bent = (np.take_along_axis(each, of_block, axis=1) for each in (starts, bent))
+        moved, *split = split_at_cells(amplitudes, voices.breakpoints, first, last, cell, starts, bent)
+        return moved, voices._replace(**dict(zip(("breakpoints", "phases", "cycles"), split, strict=True)))
+
+    def _phase_before(self, onset: NDArray, cycles: NDArray, first: NDArray) -> tuple[NDArray, NDArray]:
+        """A cell not after the `first` of each note and its phase there: the onset's, where it is 0."""
+        return np.zeros_like(first), np.zeros(len(first))
+
+    def _keep_phase(self, onset: NDArray, cycles: NDArray, last: NDArray, phase: NDArray) -> None:
+        """Nothing: a block is a function of time."""
 
     def _players_vibrato(self, since_s: NDArray, held_s: float | NDArray) -> NDArray:
         """Semitones at times since the onset of a note held for some time; it grows no deeper after the release."""

@@ -16,14 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthnet.files import InputError
-from synthnet.generation.harmonic import (
-    PITCH_STEP_S,
-    VIBRATO_HZ,
-    VIBRATO_SEMITONES,
-    HarmonicPlayer,
-    Part,
-)
-from synthnet.kernels.voices import Voices, split_at_cells
+from synthnet.generation.harmonic import PITCH_STEP_S, HarmonicPlayer, Part
 from synthnet.models import HarmonicConfig, ModelConfig
 from synthnet.models.checkpoint import Checkpoint, CheckpointHeader, Voice
 from synthnet.models.envelopes import LEGATO_S, N_KEYS, Notes, notes_of
@@ -109,32 +102,18 @@ class LivePlayer(HarmonicPlayer):
             rows.update(zip(new, made[:, 0], strict=True))
         return np.array([rows[name] for name in names]).reshape(*time_s.shape, -1)
 
-    def _bend(
-        self, amplitudes: NDArray, voices: Voices, held: NDArray, controls: Controls, begin: int, n: int
-    ) -> tuple[NDArray, Voices]:
-        """As in `HarmonicPlayer`; what lies before the block is not computed."""
-        rate, cell = self.sample_rate_hz, round(PITCH_STEP_S * self.sample_rate_hz)
-        phases, before = self._phases
-        cycles, onset = voices.cycles[:, 0], begin + voices.onset
-        first = np.maximum(-voices.onset, 0) // cell
-        names = list(zip(onset.tolist(), cycles.tolist(), strict=True))
-        # A note that is not known has not been bent so far.
+    def _phase_before(self, onset: NDArray, cycles: NDArray, first: NDArray) -> tuple[NDArray, NDArray]:
+        """As in `HarmonicPlayer`, from the block before; a note that is not known has not been bent so far."""
+        names = zip(onset.tolist(), cycles.tolist(), strict=True)
+        cell = round(PITCH_STEP_S * self.sample_rate_hz)
         unbent = zip(first.tolist(), (cell * first * cycles).tolist(), strict=True)
-        so_far = before | phases
+        so_far = self._phases[1] | self._phases[0]
         known = [so_far.get(name, start) for name, start in zip(names, unbent, strict=True)]
-        first, phase = np.array([number for number, _ in known]), np.array([one for _, one in known])
-        last = np.maximum(n - voices.onset, 1) // cell  # the cell of the sample after the block
-        cells = first[:, None] + np.arange(int((last - first).max()) + 1)
-        since_s, time_s = cell * cells / rate, (onset[:, None] + cell * cells) / rate
-        vibrato = controls.value_at("vibrato", time_s) * np.sin(2 * np.pi * VIBRATO_HZ * time_s)
-        semitones = controls.value_at("pitch", time_s) + VIBRATO_SEMITONES * vibrato
-        semitones += self._players_vibrato(since_s, held[:, None] / rate)
-        bent = cycles[:, None] * 2.0 ** (semitones / 12)
-        starts = np.cumsum(np.concatenate([phase[:, None], cell * bent[:, :-1]], axis=1), axis=1)
-        ends = np.take_along_axis(starts, (last - first)[:, None], axis=1)[:, 0]
-        phases.update(zip(names, zip(last.tolist(), ends.tolist(), strict=True), strict=True))
-        moved, *split = split_at_cells(amplitudes, voices.breakpoints, first, last, cell, starts, bent)
-        return moved, voices._replace(**dict(zip(("breakpoints", "phases", "cycles"), split, strict=True)))
+        return np.array([number for number, _ in known]), np.array([phase for _, phase in known])
+
+    def _keep_phase(self, onset: NDArray, cycles: NDArray, last: NDArray, phase: NDArray) -> None:
+        names = zip(onset.tolist(), cycles.tolist(), strict=True)
+        self._phases[0].update(zip(names, zip(last.tolist(), phase.tolist(), strict=True), strict=True))
 
 
 class NetworkPlayer:

@@ -286,32 +286,42 @@ def find_breakpoints(
     longest = int(max(n_samples - onset.min(), 1))
     points = grid(sample_rate_hz, 1 << longest.bit_length())  # of few lengths, which are kept
     ends = np.round(end_s * sample_rate_hz).astype(np.int64)
-    begin, stop, held = np.maximum(0, -onset), n_samples - onset, release - onset  # samples after the onset
-    # Numbers of the breakpoints: low to high while held, early to late of those counted from the release.
-    early = np.maximum(np.searchsorted(points, begin - held, side="right") - 1, 1)
-    late = np.maximum(np.searchsorted(points, np.minimum(stop - held, ends)), early)
-    low = np.searchsorted(points, np.minimum(begin, held), side="right") - 1
-    high = np.searchsorted(points, np.minimum(held, stop))
-    low -= (low == high) & (low > 0)
-    n_held = np.where(begin - held >= points[1], 0, high - low + 1)
-    n = n_held + np.where(stop > held, late - early + 1, 0)
-    # Which of its n breakpoints stands in each column [N, K].
-    column = np.minimum(np.arange(n.max()), n[:, None] - 1)
-    is_held, held = column < n_held[:, None], held[:, None]
-    number = column + np.where(is_held, low[:, None], (early - n_held)[:, None])
-    point = points[number]
-    gone = np.minimum(point, ends[:, None])
-    share = np.ones(point.shape, np.float32)
-    cut = np.nonzero(is_held & (point > held))
-    before = points[number[cut] - 1]
-    share[cut] = (held[cut[0], 0] - before) / (point[cut] - before)
-    seconds = np.float32(1 / sample_rate_hz)
-    return Breakpoints(
-        np.where(is_held, np.minimum(point, held), held + gone),
-        np.where(is_held, point, held + gone).astype(np.float32) * seconds,
-        np.where(is_held, -1, gone).astype(np.float32) * seconds,
-        share,
-    )
+    return Breakpoints(*_breakpoints_of(points, onset, release, ends, n_samples, np.float32(1 / sample_rate_hz)))
+
+
+@nb.njit(cache=CACHE, nogil=True)
+def _breakpoints_of(points: Any, onset: Any, release: Any, ends: Any, n_samples: int, period_s: Any) -> Any:
+    """As `find_breakpoints`, by loops: array expressions would take longer than a block of live playing leaves."""
+    n = len(onset)
+    # Numbers of the first breakpoints, in the grid, while held and after the release, and how many there are.
+    first_held, first_gone, n_held, n_all = np.empty((4, n), np.int64)
+    for i in range(n):
+        begin, stop, held = max(0, -onset[i]), n_samples - onset[i], release[i] - onset[i]  # samples after the onset
+        low = np.searchsorted(points, min(begin, held), side="right") - 1
+        high = np.searchsorted(points, min(held, stop))
+        first_held[i] = low - (low == high and low > 0)
+        n_held[i] = 0 if begin - held >= points[1] else high - first_held[i] + 1
+        first_gone[i] = max(np.searchsorted(points, begin - held, side="right") - 1, 1)
+        last_gone = max(np.searchsorted(points, min(stop - held, ends[i])), first_gone[i])
+        n_all[i] = n_held[i] + (last_gone - first_gone[i] + 1 if stop > held else 0)
+    shape = n, n_all.max()
+    at, time_s = np.empty(shape, np.int64), np.empty(shape, np.float32)
+    release_s, share = np.empty(shape, np.float32), np.ones(shape, np.float32)
+    for i in range(n):
+        held = release[i] - onset[i]
+        for k in range(shape[1]):
+            number = min(k, n_all[i] - 1)
+            if number < n_held[i]:
+                point = points[first_held[i] + number]
+                at[i, k], time_s[i, k], release_s[i, k] = min(point, held), np.float32(point) * period_s, -period_s
+                if point > held:
+                    before = points[first_held[i] + number - 1]
+                    share[i, k] = (held - before) / (point - before)
+            else:
+                gone = min(points[first_gone[i] + number - n_held[i]], ends[i])
+                at[i, k] = held + gone
+                time_s[i, k], release_s[i, k] = np.float32(held + gone) * period_s, np.float32(gone) * period_s
+    return at, time_s, release_s, share
 
 
 BANDS_HZ = (40.0, 18_000.0)  # centres of the lowest and the highest band

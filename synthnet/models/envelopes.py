@@ -7,6 +7,7 @@ imported.
 from __future__ import annotations
 
 import abc
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -94,9 +95,14 @@ def time_features(time_s: np.ndarray, release_s: np.ndarray, longest_s: float) -
 
 def _bumps(time_s: np.ndarray, n: int, longest_s: float) -> np.ndarray:
     """Gaussians [..., n] evenly spaced on a logarithmic scale of time."""
-    centres = np.linspace(math.log(EARLIEST_S), math.log(longest_s), n, dtype=np.float32)
+    centres = _centres(n, longest_s)
     log = np.log(np.maximum(time_s, np.float32(1e-4)))[..., None]
     return np.exp(-0.5 * ((log - centres) / (centres[1] - centres[0])) ** 2)
+
+
+@functools.lru_cache(maxsize=16)
+def _centres(n: int, longest_s: float) -> np.ndarray:
+    return np.linspace(math.log(EARLIEST_S), math.log(longest_s), n, dtype=np.float32)
 
 
 def linear_features(notes: Notes, time_s: np.ndarray) -> np.ndarray:
@@ -135,6 +141,11 @@ def frequencies_of(
     return f0_hz, r * np.sqrt((1 + b * r * r) / (1 + b))
 
 
+def _times(x: Any, weight: Any) -> Any:
+    """[N, K, I] times [O, I], as one product: numpy would multiply the matrices of each note alone."""
+    return (x.reshape(-1, x.shape[-1]) @ weight.T).reshape(*x.shape[:-1], -1)
+
+
 class EnvelopeNetwork(abc.ABC):
     """A harmonic instrument up to its voices, on arrays of the library `xp`, numpy or torch."""
 
@@ -169,11 +180,11 @@ class EnvelopeNetwork(abc.ABC):
         key = w["nearest"][notes.pitch]
         note = xp.concatenate([w["key.weight"][key], xp.asarray(note_features(notes))], axis=1)
         of_note, of_time = w["hidden.0.weight"][:, : note.shape[1]], w["hidden.0.weight"][:, note.shape[1] :]
-        x = xp.asarray(time_features(time_s, release_s, self.config.longest_s)) @ of_time.T
+        x = _times(xp.asarray(time_features(time_s, release_s, self.config.longest_s)), of_time)
         x += (note @ of_note.T + w["hidden.0.bias"])[:, None]
         for name in ("hidden.2", "hidden.4", "out"):
-            x = xp.maximum(x, 0.1 * x) @ w[f"{name}.weight"].T + w[f"{name}.bias"]
-        x += xp.asarray(linear_features(notes, time_s)) @ w["slopes.weight"].T
+            x = _times(xp.maximum(x, 0.1 * x), w[f"{name}.weight"]) + w[f"{name}.bias"]
+        x += _times(xp.asarray(linear_features(notes, time_s)), w["slopes.weight"])
         x += TABLE_SCALE * w["gain.weight"][key][:, None]
         x += TABLE_SCALE * w["fall.weight"][key][:, None] * xp.asarray(bent_time(time_s))[..., None]
         return x
