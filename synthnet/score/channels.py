@@ -22,7 +22,7 @@ Sources: MIDI 1.0 (RP-015, RP-018, CA-025), Roland GS and Yamaha XG data formats
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from synthnet.files import InputError
@@ -70,7 +70,7 @@ class Strike(NamedTuple):
 
 
 class Song:
-    """What has been heard of a file."""
+    """The notes and channels of a file so far."""
 
     def __init__(self) -> None:
         self.notes: defaultdict[Part, list[Note]] = defaultdict(list)
@@ -253,12 +253,10 @@ class Channel:
 
     def end_all(self, now_s: float) -> None:
         """End everything that sounds."""
-        for ringing in self.ringing.values():
-            for strikes in ringing.values():
+        sounding: list[Mapping[int, Iterable[Strike]]] = [*self.ringing.values(), *self.held.values()]
+        for by_place in sounding:
+            for strikes in by_place.values():
                 self.song.end(strikes, now_s)
-        for tracks in self.held.values():
-            for held in tracks.values():
-                self.song.end(held, now_s)
         self.ringing.clear()
         self.held.clear()
 

@@ -40,12 +40,7 @@ LEVEL_DEFAULTS: dict[int, float] = {MODULATION: 0, VOLUME: FULL_VOLUME, EXPRESSI
 FULL_WHEEL = 8192
 SMOOTH_S = 0.01
 DEFAULTS = {"pitch": 0.0, "vibrato": 0.0, "gain": 1.0, "pan": 0.5}
-# The kinds that `Controls.counts` counts, and the value of each that is not counted.
-COUNTED_DEFAULTS = {
-    "pitch bends": 0.0,
-    "tuning changes": 0.0,
-    "modulation changes": 0,
-}
+COUNTED = ("pitch bends", "tuning changes", "modulation changes")  # in `Controls.counts`; all are 0 by default
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +51,8 @@ class Controls:
     vibrato: depth, 0 to 1; by default 0.
     gain: linear factor of the amplitude, 0 to 1.62; by default 1. It is (volume / 100)^2 (expression / 127)^2.
     pan: from 0, left, to 1, right; by default 0.5. It is (pan - 1) / 126; 0 is left, too (RP-036).
-    counts: how often the controllers that not everybody plays took a value other than their defaults, by kind, named in
-        the plural, none of them 0. Counts describe the file and take no part in comparisons.
+    counts: changes to values other than the default that some players leave out: (kind in the plural, number above 0).
+        Comparisons ignore them.
     """
 
     pitch: Curve = ()
@@ -75,7 +70,7 @@ class Controls:
     def smoothed(self, kind: Kind, begin: int, n: int, sample_rate_hz: int) -> npt.NDArray[np.float32] | np.float32:
         """The mean of a step function over the last 10 ms, at n samples from `begin` on; one value if it is constant.
 
-        What is set at the very beginning has always been so.
+        A value set at time 0 holds before it, too.
         """
         curve: Curve = getattr(self, kind)
         if not curve:
@@ -105,7 +100,7 @@ class ChannelControllers:
     """Follows the controllers of a channel, message by message in order of time."""
 
     def __init__(self) -> None:
-        self._curves: dict[str, list[tuple[float, float]]] = {kind: [] for kind in DEFAULTS | COUNTED_DEFAULTS}
+        self._curves: dict[str, list[tuple[float, float]]] = {kind: [] for kind in (*DEFAULTS, *COUNTED)}
         self.switch_on(0.0)
 
     @property
@@ -140,7 +135,7 @@ class ChannelControllers:
         self._keep(now_s)
 
     def receive(self, control: int, value: int, now_s: float) -> bool:
-        """Take in a control change; False if it is none that the module follows."""
+        """Take in a control change; False for a controller that this module does not follow."""
         known = True
         if control in self._levels:
             self._levels[control] = value
@@ -161,17 +156,14 @@ class ChannelControllers:
         return known
 
     def forget(self, before_s: float) -> None:
-        """Drop the steps that do not count from a time on, also from the counts; memory stays bounded."""
+        """Drop all steps before the one in force at `before_s`, also from the counts, to bound the memory."""
         for curve in self._curves.values():
             del curve[: max(0, bisect.bisect(curve, before_s, key=itemgetter(0)) - 1)]
 
     def controls(self) -> Controls:
         """The controls up to now."""
         curves = {kind: tuple(self._curves[kind]) for kind in DEFAULTS}
-        counts = (
-            (kind, sum(value != default for _, value in self._curves[kind]))
-            for kind, default in COUNTED_DEFAULTS.items()
-        )
+        counts = ((kind, sum(value != 0 for _, value in self._curves[kind])) for kind in COUNTED)
         return Controls(**curves, counts=tuple((kind, n) for kind, n in counts if n))
 
     def _enter(self, control: int, value: int) -> None:
@@ -197,9 +189,8 @@ class ChannelControllers:
         tuning = self._tuning - self.shift
         gain = (volume * expression / (FULL_VOLUME * FULL_EXPRESSION)) ** 2
         values = (bend + tuning, modulation / 127, gain, max(pan - 1, 0) / 126, bend, tuning, modulation)
-        defaults = (*DEFAULTS.values(), *COUNTED_DEFAULTS.values())
-        for curve, default, value in zip(self._curves.values(), defaults, values, strict=True):
-            _step(curve, default, now_s, value)
+        for (kind, curve), value in zip(self._curves.items(), values, strict=True):
+            _step(curve, DEFAULTS.get(kind, 0.0), now_s, value)
 
 
 def _step(steps: list[tuple[float, float]], default: float, time_s: float, value: float) -> None:

@@ -109,7 +109,7 @@ def compose_etudes(
 def _compose(
     draw: Draw, length_s: float, touch: Touch, instrument: MidiInstrument, heard_s: np.ndarray, rng: Generator
 ) -> tuple[Note, ...]:
-    """Figures one after another until `length_s`. `heard_s`, seconds by key, decides where they go, and is added to."""
+    """Figures one after another until `length_s`, put where `heard_s`, seconds by key, is low, and added to it."""
     notes = []
     now_s = rng.uniform(0.1, 0.5)
     while now_s < length_s:

@@ -26,7 +26,7 @@ def read_score(path: Path, *, drums: bool = False) -> Score:
     """Read a standard MIDI file that holds notes; `-` is standard input.
 
     Args:
-        drums: whether a file of drums alone holds notes.
+        drums: accept a file that holds only drums.
 
     Raises:
         InputError: naming the file; it is missing, unreadable, damaged, cut short, of several patterns (type 2), longer
@@ -37,7 +37,7 @@ def read_score(path: Path, *, drums: bool = False) -> Score:
             data = sys.stdin.buffer.read()
         else:
             with open(path, "rb") as file:
-                data = file.read(12)  # what is none may be large
+                data = file.read(12)  # another kind of file may be large
                 data += file.read() if data[:4] == b"MThd" or data[8:] == b"RMID" else b""
         score = to_score(parse_midi(data))
         if not (score.parts if drums else score.tracks):

@@ -39,7 +39,7 @@ def to_samples(seconds: float, sample_rate_hz: int) -> np.int64: ...
 @overload
 def to_samples(seconds: np.ndarray, sample_rate_hz: int) -> np.ndarray: ...
 def to_samples(seconds: float | np.ndarray, sample_rate_hz: int) -> np.int64 | np.ndarray:
-    """The nearest sample of a time in seconds, of two the later; int64, of the shape of `seconds`."""
+    """The nearest sample to a time in seconds, halves rounded up; int64, of the shape of `seconds`."""
     return np.floor(np.asarray(seconds) * sample_rate_hz + 0.5).astype(np.int64)[()]
 
 

@@ -2,14 +2,14 @@
 
 The reader forgives what other players forgive, where the meaning is plain:
 
-- an event that ends a track counts, and else the length that the track's chunk gives; where a length leads to nothing,
-  the next track is searched; the number of tracks in the header does not count; chunks of other kinds are passed over;
-  a RIFF envelope (.rmi) is opened;
+- a track ends at its end-of-track event, or else where its chunk's length says; if no chunk begins there, the reader
+  searches for the next track;
+- the header's number of tracks is ignored, chunks of other kinds are passed over, a RIFF envelope (.rmi) is opened;
 - running status goes on after meta and system-exclusive events, and into the next track; status bytes without a meaning
   are passed over;
 - meta events that cannot be decoded, and tempi of 0, are passed over, and data bytes above 127 count as 127;
-- meta events, also those that end a track, count only within `LONGEST_SCORE_S`;
-- tracks whose device names (RP-019) differ are on ports of their own, those without one on the first one's.
+- meta events beyond `LONGEST_SCORE_S`, ends of tracks too, are passed over;
+- each device name (RP-019) has ports of its own; tracks without one use those of the first device.
 
 SMPTE time has no tempo. Files of type 2 hold independent patterns: only those of a single track can be read.
 Source: The MIDI Association, Standard MIDI Files 1.0 (RP-001).
@@ -64,14 +64,7 @@ class MidiFile:
     names: tuple[str, ...]
 
 
-class _Raw(NamedTuple):
-    """An event at a time in ticks."""
-
-    tick: int
-    track: int
-    port: int
-    status: int
-    data: bytes
+_Raw = tuple[int, int, int, int, bytes]  # an event at a time in ticks: tick, track, port, status, data
 
 
 def parse_midi(data: bytes) -> MidiFile:
@@ -90,123 +83,111 @@ def parse_midi(data: bytes) -> MidiFile:
     if division == 0 or (division < 0 and not division & 0xFF):
         raise InputError("damaged: no ticks in a beat")
     reader = _Reader(data)
-    if not reader.n_tracks:
+    n_tracks = len(reader.names)
+    if not n_tracks:
         raise InputError("damaged, or not a MIDI file: no track")
-    if midi_type == 2 and reader.n_tracks > 1:
-        raise InputError(
-            f"a MIDI file of type 2 with {reader.n_tracks} independent patterns; only a single one can be read"
-        )
-    raw = sorted(reader.events, key=itemgetter(0))
-    names = [b""] * reader.n_tracks
-    for event in raw:
-        if event.status == META and event.data[0] == TRACK_NAME and not names[event.track]:
-            names[event.track] = event.data[1:]
-    return MidiFile(_timed(raw, division), tuple(_text(name) for name in names))
+    if midi_type == 2 and n_tracks > 1:
+        raise InputError(f"a MIDI file of type 2 with {n_tracks} independent patterns; only a single one can be read")
+    events = sorted(reader.events, key=itemgetter(0))
+    return MidiFile(_timed(events, division), tuple(map(_text, reader.names)))
 
 
 class _Reader:
     """Reads the chunks of a file.
 
     Attributes:
+        at: position of the next byte.
         events: of all tracks, one track after the other.
+        names: of the tracks read so far; empty for a track without one.
         status: the running status.
         devices: names of devices, numbered in the order of their appearance.
     """
 
     def __init__(self, data: bytes) -> None:
         self.data = data
+        self.at = self.status = 0
         self.events: list[_Raw] = []
-        self.n_tracks = self.status = at = 0
+        self.names: list[bytes] = []
         self.devices: dict[bytes, int] = {}
-        while at + 8 <= len(data):
-            stop = at + 8 + int.from_bytes(data[at + 4 : at + 8], "big")
-            if data[at : at + 4] == b"MTrk":
-                end = self._track(at + 8, stop)
-                self.n_tracks += 1
+        while 0 <= self.at <= len(data) - 8:
+            stop = self.at + 8 + int.from_bytes(data[self.at + 4 : self.at + 8], "big")
+            if data.startswith(b"MTrk", self.at):
+                self._track(stop)
             else:
-                end = at + 1
-            follows = data[end : end + 4] == b"MTrk"
-            at = stop if stop >= end and not follows and self._chunk_ends(stop) else self._next(end)
+                self.at += 1
+            if stop < self.at or data.startswith(b"MTrk", self.at) or not self._chunk_ends(stop):
+                stop = data.find(b"MTrk", self.at)
+            self.at = stop
 
     def _chunk_ends(self, at: int) -> bool:
         """Whether nothing, or what looks like another chunk, follows a position."""
         return at == len(self.data) or self.data[at : at + 4].isalnum()
 
-    def _next(self, at: int) -> int:
-        """Where the next track begins; the end of the data if there is none."""
-        found = self.data.find(b"MTrk", at)
-        return len(self.data) if found < 0 else found
-
-    def _track(self, at: int, stop: int) -> int:
-        """Read the events of a track from a position on; where they end."""
-        data, events, number = self.data, self.events, self.n_tracks
+    def _track(self, stop: int) -> None:
+        """Read a track, which should end at `stop`."""
+        data, events, number = self.data, self.events, len(self.names)
+        self.names.append(b"")
+        self.at += 8
         tick = port = 0
-        while at < len(data) and data[at : at + 4] != b"MTrk" and not (at == stop and self._chunk_ends(stop)):
+        opened = -1  # the number of events, if the last one is a system-exclusive message that lacks its end
+        while self.at < len(data) and not data.startswith(b"MTrk", self.at):
+            if self.at == stop and self._chunk_ends(stop):
+                return
             if len(events) >= MOST_EVENTS:
                 raise InputError(f"more than {MOST_EVENTS:,} events, probably damaged")
-            ticks, at = _number(data, at)
-            tick += ticks
-            byte = _byte(data, at)
-            if byte >= 0xF0:
-                at += 1
-                if byte == META:
-                    kind = _byte(data, at)
-                    content, at = _content(data, at + 1)
-                    events.append(_Raw(tick, number, port, META, bytes([kind]) + content))
-                    if kind == PORT and len(content) == 1:
-                        port = port & ~0xFF | content[0]
-                    elif kind == DEVICE_NAME:
-                        port = self.devices.setdefault(content, len(self.devices)) << 8 | port & 0xFF
-                    elif kind == END_OF_TRACK:
-                        return at
-                elif byte in (SYSEX, 0xF7):
-                    content, at = _content(data, at)
-                    last = events[-1] if events else _Raw(0, -1, 0, META, b"")
-                    open_end = last.status == SYSEX and not last.data.endswith(b"\xf7") and len(last.data) < 256
-                    if byte != SYSEX and open_end and last.track == number:
-                        content = events.pop().data + content  # the next packet of a message
-                    events.append(_Raw(tick, number, port, SYSEX, content))
+            tick += self._number()
+            byte = self._byte()
+            if byte == META:
+                kind = self._byte()
+                content = self._take(self._number())
+                events.append((tick, number, port, META, bytes([kind]) + content))
+                if kind == PORT and len(content) == 1:
+                    port = port & ~0xFF | content[0]
+                elif kind == DEVICE_NAME:
+                    port = self.devices.setdefault(content, len(self.devices)) << 8 | port & 0xFF
+                elif kind == TRACK_NAME:
+                    self.names[number] = self.names[number] or content
+                elif kind == END_OF_TRACK:
+                    return
+            elif byte in (SYSEX, 0xF7):
+                content = self._take(self._number())
+                if byte != SYSEX and opened == len(events):
+                    content = events.pop()[-1] + content  # the next packet of a message
+                events.append((tick, number, port, SYSEX, content))
+                opened = -1 if content.endswith(b"\xf7") or len(content) >= 256 else len(events)
+            elif byte > SYSEX:
+                self.at += SYSTEM_DATA.get(byte, 0)
+            else:
+                if byte >= 0x80:
+                    self.status = byte
+                elif self.status:
+                    self.at -= 1
                 else:
-                    at += SYSTEM_DATA.get(byte, 0)
-                continue
-            if byte >= 0x80:
-                self.status, at = byte, at + 1
-            elif not self.status:
-                raise InputError("damaged: data before the first status byte")
-            length = CHANNEL_DATA[self.status & 0xF0]
-            if at + length > len(data):
-                raise InputError("cut short")
-            content = bytes(min(value, 127) for value in data[at : at + length])
-            events.append(_Raw(tick, number, port, self.status, content))
-            at += length
-        if at >= len(data) < stop:
+                    raise InputError("damaged: data before the first status byte")
+                content = self._take(CHANNEL_DATA[self.status & 0xF0])
+                events.append((tick, number, port, self.status, bytes(min(value, 127) for value in content)))
+        if self.at >= len(data) < stop:
             raise InputError("cut short")
-        return at
 
+    def _take(self, length: int) -> bytes:
+        """The next bytes."""
+        if self.at + length > len(self.data):
+            raise InputError("cut short")
+        self.at += length
+        return self.data[self.at - length : self.at]
 
-def _byte(data: bytes, at: int) -> int:
-    if at >= len(data):
-        raise InputError("cut short")
-    return data[at]
+    def _byte(self) -> int:
+        return self._take(1)[0]
 
-
-def _number(data: bytes, at: int) -> tuple[int, int]:
-    """A number of variable length, of four bytes by the standard and at most eight, and the position after it."""
-    value = 0
-    for place in range(at, at + 8):
-        byte = _byte(data, place)
-        value = value << 7 | byte & 127
-        if byte < 128:
-            return value, place + 1
-    raise InputError("damaged: a number of more than eight bytes")
-
-
-def _content(data: bytes, at: int) -> tuple[bytes, int]:
-    """The bytes of an event that gives its length, and the position after them."""
-    length, at = _number(data, at)
-    if at + length > len(data):
-        raise InputError("cut short")
-    return data[at : at + length], at + length
+    def _number(self) -> int:
+        """A number of variable length: of four bytes by the standard, of at most eight here."""
+        value = 0
+        for _ in range(8):
+            byte = self._byte()
+            value = value << 7 | byte & 127
+            if byte < 128:
+                return value
+        raise InputError("damaged: a number of more than eight bytes")
 
 
 def _timed(events: list[_Raw], division: int) -> Iterator[Event]:
@@ -214,8 +195,8 @@ def _timed(events: list[_Raw], division: int) -> Iterator[Event]:
     if division > 0:
         units_per_s, unit = division * 1_000_000, 500_000  # a tick is `unit` microseconds / ticks a beat
     else:
-        frames = {29: Fraction(30_000, 1001)}.get(-(division >> 8), Fraction(-(division >> 8)))
-        ticks_per_s = frames * (division & 0xFF)
+        frames = -(division >> 8)
+        ticks_per_s = (Fraction(30_000, 1001) if frames == 29 else Fraction(frames)) * (division & 0xFF)
         units_per_s, unit = ticks_per_s.numerator, ticks_per_s.denominator
     clock = last_tick = 0
     for tick, track, port, status, data in events:

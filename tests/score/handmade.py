@@ -12,10 +12,25 @@ from synthnet.score.notes import Score, Track
 END = "00 FF2F00"
 
 
+def header(n_tracks: int, division: int = 500, smf_type: int = 1) -> bytes:
+    """A header chunk."""
+    return b"MThd" + bytes.fromhex(f"00000006 {smf_type:04X} {n_tracks:04X} {division & 0xFFFF:04X}")
+
+
+def chunk(content: str, length: int | None = None, name: bytes = b"MTrk") -> bytes:
+    """A chunk of content in hexadecimal, by default of its true length."""
+    body = bytes.fromhex(content)
+    return name + (len(body) if length is None else length).to_bytes(4, "big") + body
+
+
 def smf(*tracks: str, division: int = 500, smf_type: int = 1) -> bytes:
     """A MIDI file from tracks in hexadecimal."""
-    chunks = b"".join(b"MTrk" + len(body).to_bytes(4, "big") + body for body in map(bytes.fromhex, tracks))
-    return b"MThd" + bytes.fromhex(f"00000006 {smf_type:04X} {len(tracks):04X} {division & 0xFFFF:04X}") + chunks
+    return header(len(tracks), division, smf_type) + b"".join(map(chunk, tracks))
+
+
+def one_track(content: str) -> bytes:
+    """A MIDI file of one track, whose end is added."""
+    return smf(content + END)
 
 
 def delta(ticks: int) -> str:

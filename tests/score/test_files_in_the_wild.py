@@ -8,32 +8,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from handmade import END, chunk, header, one_track, pitches_and_times
 
 from synthnet.files import InputError
 from synthnet.score import channels, smf
 from synthnet.score.midi import read_score, write_midi
 from synthnet.score.notes import Note, Score, Track
 
-END = "00 FF2F00"
 SCALE = "00 903C64 64 803C40 00 903E64 64 803E40"  # keys 60 and 62, 100 ms each
 SCALE_NOTES = [(60, 0.0, 0.1), (62, 0.1, 0.2)]
-
-
-def header(n_tracks: int, division: int = 500, midi_type: int = 1) -> bytes:
-    return b"MThd" + bytes.fromhex(f"00000006 {midi_type:04X} {n_tracks:04X} {division & 0xFFFF:04X}")
-
-
-def chunk(content: str, length: int | None = None, name: bytes = b"MTrk") -> bytes:
-    body = bytes.fromhex(content)
-    return name + (len(body) if length is None else length).to_bytes(4, "big") + body
-
-
-def one_track(content: str) -> bytes:
-    return header(1) + chunk(content + END)
-
-
-def notes_of(score: Score) -> list[tuple[int, float, float]]:
-    return [(note.pitch, round(note.start_s, 6), round(note.end_s, 6)) for note in score.notes]
 
 
 def riff(*chunks: tuple[bytes, bytes], longer: int = 0) -> bytes:
@@ -90,8 +73,8 @@ READ = {
     "a RIFF envelope in another": riff((b"RIFF", riff((b"data", one_track(SCALE)))[8:])),
     "a RIFF envelope whose lengths are too long": riff((b"data", one_track(SCALE)), longer=50),
     "a RIFF envelope whose lengths are too short": riff((b"data", one_track(SCALE)), longer=-12),
-    "type 2 with one track": header(1, midi_type=2) + chunk(SCALE + END),
-    "type 0 with two tracks": header(2, midi_type=0) + chunk(END) + chunk(SCALE + END),
+    "type 2 with one track": header(1, smf_type=2) + chunk(SCALE + END),
+    "type 0 with two tracks": header(2, smf_type=0) + chunk(END) + chunk(SCALE + END),
     "a header of eight bytes": b"MThd" + bytes.fromhex("00000008 0000 0001 01F4 0000") + chunk(SCALE + END),
     "a data byte above 127": one_track("00 903CFF 64 803C40 00 903E64 64 803EFF"),
 }
@@ -99,7 +82,7 @@ READ = {
 
 @pytest.mark.parametrize("data", READ.values(), ids=READ.keys())
 def test_files_that_other_players_read_are_read(read, data: bytes) -> None:
-    assert notes_of(read(data)) == SCALE_NOTES
+    assert pitches_and_times(read(data)) == SCALE_NOTES
 
 
 @pytest.mark.parametrize(("frames", "a_second"), [(24, 24), (25, 25), (29, 30_000 / 1001), (30, 30)])
@@ -112,29 +95,29 @@ def test_smpte_time_counts_frames_whatever_the_tempo(read, frames: int, a_second
 
 
 def test_all_notes_off_ends_the_notes_of_its_channel_on_all_tracks(read) -> None:
-    other = "00 904864 83 60 B07B00".replace("83 60", "64")
+    other = "00 904864 64 B07B00"
     score = read(
         header(3) + chunk("00 903C64 00 913E64 8148 813E40" + END) + chunk("00 9040 64" + END) + chunk(other + END)
     )
-    assert notes_of(score) == [(60, 0.0, 0.1), (62, 0.0, 0.2), (64, 0.0, 0.1), (72, 0.0, 0.1)]
+    assert pitches_and_times(score) == [(60, 0.0, 0.1), (62, 0.0, 0.2), (64, 0.0, 0.1), (72, 0.0, 0.1)]
 
 
 @pytest.mark.parametrize("control", range(123, 128))
 def test_all_notes_off_leaves_to_the_pedal_what_the_pedal_holds(read, control: int) -> None:
     score = read(one_track(f"00 B0407F 00 903C64 64 B0{control:02X}00 64 B04000"))
-    assert notes_of(score) == [(60, 0.0, 0.2)]
+    assert pitches_and_times(score) == [(60, 0.0, 0.2)]
 
 
 def test_all_sound_off_ends_notes_at_once_pedal_or_not(read) -> None:
     score = read(one_track("00 B0407F 00 903C64 32 803C40 00 903E64 32 B07800 64 B04000"))
-    assert notes_of(score) == [(60, 0.0, 0.1), (62, 0.05, 0.1)]
+    assert pitches_and_times(score) == [(60, 0.0, 0.1), (62, 0.05, 0.1)]
 
 
 def test_a_port_has_channels_of_its_own(read) -> None:
     first = "00 FF2101 00 00 C038 00 B0407F 00 903C64 64 803C40 64 FF0100"
     second = "00 FF2101 01 00 903064 64 803040"
     score = read(header(2) + chunk(first + END) + chunk(second + END))
-    assert [(track.program, *notes_of(Score((track,)))[0]) for track in score.tracks] == [
+    assert [(track.program, *pitches_and_times(Score((track,)))[0]) for track in score.tracks] == [
         (56, 60, 0.0, 0.2),
         (0, 48, 0.0, 0.1),
     ]
@@ -145,17 +128,17 @@ def test_a_device_has_ports_of_its_own(read) -> None:
     first, second = "00 FF0902 4131" + SCALE, "00 FF2101 01 00 FF0902 4132" + SCALE
     score = read(header(4) + chunk("00 C038" + END) + chunk(first + END) + chunk(second + END) + chunk(first + END))
     assert [track.program for track in score.tracks] == [56, 0, 56]
-    assert [notes_of(Score((track,))) for track in score.tracks] == [SCALE_NOTES] * 3
+    assert [pitches_and_times(Score((track,))) for track in score.tracks] == [SCALE_NOTES] * 3
 
 
 def test_a_note_off_from_another_track_ends_what_its_own_does_not_hold(read) -> None:
-    score = read(header(2) + chunk("00 903C64 84 00 FF0100".replace("84 00", "8148") + END) + chunk("64 803C40" + END))
-    assert notes_of(score) == [(60, 0.0, 0.1)]
+    score = read(header(2) + chunk("00 903C64 8148 FF0100" + END) + chunk("64 803C40" + END))
+    assert pitches_and_times(score) == [(60, 0.0, 0.1)]
 
 
 def test_a_program_change_reaches_its_channel_from_whatever_track(read) -> None:
     score = read(header(2) + chunk("64 C049" + END) + chunk("00 C000" + SCALE + END))
-    assert [(track.program, notes_of(Score((track,)))) for track in score.tracks] == [
+    assert [(track.program, pitches_and_times(Score((track,)))) for track in score.tracks] == [
         (0, SCALE_NOTES[:1]),
         (73, SCALE_NOTES[1:]),
     ]
@@ -211,7 +194,7 @@ def test_what_tuning_moves_beyond_the_keys_is_counted(read) -> None:
 def test_a_reset_of_the_module_ends_notes_pedals_and_tuning(read) -> None:
     setting = "00 F0 07 7F7F0404004CF7 00 B0407F 00 903C64 64 803C40"
     score = read(one_track(f"{setting} {GS} 00 903C64 64 803C40 64 B04000"))
-    assert notes_of(score) == [(72, 0.0, 0.1), (60, 0.1, 0.2)]
+    assert pitches_and_times(score) == [(72, 0.0, 0.1), (60, 0.1, 0.2)]
 
 
 @pytest.mark.parametrize(
