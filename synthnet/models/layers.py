@@ -50,10 +50,13 @@ class DepthwiseGates(nn.Module):
     def forward(self, x: Tensor, dilation: int) -> Tensor:
         width = self.weight.shape[2]
         length = x.shape[2] - (width - 1) * dilation
-        total = self.bias[:, :, None]
-        for tap in range(width):
-            total = torch.addcmul(total, x[:, None].narrow(3, tap * dilation, length), self.weight[:, :, tap, None])
-        return total.flatten(1, 2)
+        halves = []  # apart: compiled, both at once take half as long again
+        for weight, bias in zip(self.weight, self.bias, strict=True):  # [C, F], [C]
+            total = bias[:, None]
+            for tap in range(width):
+                total = torch.addcmul(total, x.narrow(2, tap * dilation, length), weight[:, tap, None])
+            halves.append(total)
+        return torch.cat(halves, dim=1)
 
 
 class GatedLayer(nn.Module):
