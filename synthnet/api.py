@@ -84,17 +84,15 @@ class Instrument:
         from synthnet.models.config import HARMONIC_RATE_HZ
         from synthnet.score.general_midi import find_instrument
         from synthnet.training.run import train_run
-        from synthnet.training.settings import Span, annealed_over, fresh_settings
+        from synthnet.training.settings import Span, plan_run
 
         if corpus is None:
             learned = default_corpus(find_instrument(name), HARMONIC_RATE_HZ, True, report)
         elif (learned := read_corpus(Path(corpus))).instrument != name:
             raise InputError(f"{corpus}: a corpus of {learned.instrument}, not of {name}")
         run = DEFAULT_RUNS / f"{learned.instrument}-harmonic" if folder is None else Path(folder)
-        config, training = fresh_settings("harmonic", None, 1, {})
-        span = Span(minutes=minutes)
-        device = torch.device("cpu")
-        train_run(run, [learned], config, annealed_over(training, span), span, device=device, say=report)
+        plan, device = plan_run([learned], "harmonic", None, {}, Span(minutes=minutes)), torch.device("cpu")
+        train_run(run, [learned], plan.config, plan.training, plan.span, device=device, say=report)
         return load(run / "best.safetensors")
 
 

@@ -7,9 +7,9 @@ import dataclasses
 import functools
 import hashlib
 import json
-import math
 import os
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -46,11 +46,12 @@ def within(low: float, high: float, default: Any = dataclasses.MISSING) -> Any:
     return dataclasses.field(default=default, metadata={"range": (low, high)})
 
 
-TYPES: dict[str, tuple[Any, str, str]] = {
-    "bool": (bool, "be true or false", ""),
-    "int": (int, "be a whole number", " from {:,} to {:,}"),
-    "float": (int | float, "be a number", " from {:,} to {:,}"),
-    "str": (str, "be a text", ""),
+FINITE = -sys.float_info.max, sys.float_info.max
+TYPES: dict[str, tuple[Any, str]] = {
+    "bool": (bool, "true or false"),
+    "int": (int, "a whole number"),
+    "float": (int | float, "a number"),
+    "str": (str, "a text"),
 }
 
 
@@ -60,16 +61,15 @@ class Checked:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            value, ends = getattr(self, field.name), field.metadata.get("range", ())
+            value, (low, high) = getattr(self, field.name), field.metadata.get("range", FINITE)
             kind, _, optional = str(field.type).partition(" | ")
             if kind not in TYPES or (optional and value is None):
                 continue
-            types, wanted, span = TYPES[kind]
+            types, wanted = TYPES[kind]
             fits = isinstance(value, types) and isinstance(value, bool) == (kind == "bool")
-            if fits and kind == "float" and not ends:
-                fits = math.isfinite(value)
-            if not fits or (ends and not ends[0] <= value <= ends[1]):
-                raise InputError(f"{field.name} must {wanted}{span.format(*ends) if ends else ''}, not {value!r:.80}")
+            if not fits or (kind in ("int", "float") and not low <= value <= high):
+                span = f" from {low:,} to {high:,}" if "range" in field.metadata else ""
+                raise InputError(f"{field.name} must be {wanted}{span}, not {value!r:.80}")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

@@ -20,8 +20,8 @@ from synthnet import cli
 from synthnet.corpus.build import build_corpus
 from synthnet.corpus.corpus import Corpus
 from synthnet.files import InputError
-from synthnet.models import HarmonicConfig, build_model
-from synthnet.models.checkpoint import arrays_of
+from synthnet.models import HarmonicConfig, build_model, preset_config
+from synthnet.models.checkpoint import Checkpoint, arrays_of, save_checkpoint
 from synthnet.score.general_midi import find_instrument
 from synthnet.score.midi import read_score, write_midi
 from synthnet.score.notes import Note, Score, Track
@@ -54,6 +54,38 @@ def small_weights(seed: int = 0) -> dict[str, np.ndarray]:
     weights["stretch"] = rng.uniform(0, 5e-4, 128).astype(np.float32)
     weights["release_s"] = rng.uniform(0.05, 0.4, 128).astype(np.float32)
     return weights
+
+
+@pytest.fixture
+def song(tmp_path: Path) -> Path:
+    """A melody of two notes for a trumpet, and a bass of one for a cello."""
+    path = tmp_path / "song.mid"
+    melody = Track((Note(60, 90, 0.0, 0.05), Note(64, 90, 0.05, 0.1)), 56, "melody")
+    write_midi(Score((melody, Track((Note(48, 90, 0.0, 0.1),), 42, "bass"))), path)
+    return path
+
+
+def saved_network(path: Path, *instruments: str) -> Path:
+    """A network of these instruments, sharper than a fresh one, so that they differ."""
+    torch.manual_seed(0)
+    config = preset_config("synthnet", "tiny", styles=len(instruments) if len(instruments) > 1 else 0)
+    model = build_model(config)
+    with torch.no_grad():
+        model.head.logits.weight.mul_(8)
+    save_checkpoint(path, Checkpoint(config, 16_000, instruments, {"steps": 1}, model.state_dict()))
+    return path
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    """A fresh network of the trumpet."""
+    return saved_network(tmp_path / "net.safetensors", "trumpet")
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """A fresh network of three instruments."""
+    return saved_network(tmp_path / "many.safetensors", "flute", "cello", "trumpet")
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ def measured(name: str) -> Learned:
     figures: dict[str, Any] = {}
     for player, play in players.items():
         sound = play(notes, piece.n_samples, rate)
-        figures[player] = system_figures(reference, sound, notes, rate, piece=piece).as_dict()
+        figures[player] = system_figures(reference, sound, notes, rate, piece).as_dict()
         if player == "network":
             rng = np.random.default_rng(0)
             late = [replace(n, start_s=max(0.0, n.start_s + d), end_s=max(n.end_s + d, n.start_s + d + 0.02))
@@ -85,7 +85,7 @@ def measured(name: str) -> Learned:
                 whose: dict(zip(("hz", "cents"), measure_vibrato([(x, columns)], cents, rate), strict=True))
                 for whose, x in (("recording", reference), ("network", sound))
             }
-    figures["recording"] = system_figures(reference, reference, notes, rate, piece=piece).as_dict()
+    figures["recording"] = system_figures(reference, reference, notes, rate, piece).as_dict()
     return Learned(name, checkpoint, corpus, figures)
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from synthnet.evaluation.plots import plot_players
+from synthnet.evaluation.charts import plot_players
 from synthnet.experiments.machine import Machine
 from synthnet.experiments.recipe import Recipe, read_recipe
 from synthnet.experiments.results import FINISHED, Outcome, table, trained_seconds, write_text

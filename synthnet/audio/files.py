@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,16 +144,19 @@ def encode(
         OSError: the disk refuses.
     """
     with _Sink(path, "w") as sink:
-        file = _open_sound(path, sink, sample_rate_hz, bits, channels)
-        is_pcm = file.subtype.startswith("PCM")
-        if marked:
-            file.comment = _COMMENT
         try:
-            for block in blocks:
-                samples = _rounded(block, int(bits), dither) if is_pcm else np.asarray(block, np.float32)
-                sink.run(file.write, (samples * 2.0**31).astype(np.int32) if is_pcm else samples)
+            with _open_sound(path, sink, sample_rate_hz, bits, channels) as file:
+                is_pcm = file.subtype.startswith("PCM")
+                if marked:
+                    file.comment = _COMMENT
+                for block in blocks:
+                    samples = _rounded(block, int(bits), dither) if is_pcm else np.asarray(block, np.float32)
+                    file.write((samples * 2.0**31).astype(np.int32) if is_pcm else samples)
+                    if sink.error:
+                        break
         finally:
-            sink.run(file.close)
+            if sink.error:
+                raise sink.error
 
 
 def read_blocks(path: Path) -> Iterator[np.ndarray]:
@@ -172,15 +175,11 @@ def _rounded(samples: np.ndarray, bits: int, dither: np.random.Generator | None)
     return rounded
 
 
-def check_encoding(path: Path, sample_rate_hz: int, bits: int | str = 16) -> None:
-    """Raise InputError where `encode` cannot write a file of this ending, rate and bits."""
+def check_encoding(path: Path, sample_rate_hz: int, bits: int | str = 16, n_values: int = 0) -> None:
+    """Raise InputError where `encode` cannot write so many samples, those of all channels, as a file of this ending."""
     _open_sound(path, io.BytesIO(), sample_rate_hz, bits).close()
-
-
-def check_length(path: Path, n_values: int, bits: int | str) -> None:
-    """Raise InputError for more samples, those of all channels, than a WAV file has room for, 4 GiB."""
     n_bytes = n_values * (4 if bits == "float" else int(bits) // 8)
-    if Path(path).suffix.lower() == ".wav" and n_bytes > 2**32 - 4096:  # the header needs less
+    if path.suffix.lower() == ".wav" and n_bytes > 2**32 - 4096:  # the header needs less
         raise InputError(
             f"{path}: {n_bytes / 2**30:.1f} GiB are more than a WAV file can hold, 4; choose .flac with -o"
         )
@@ -215,7 +214,7 @@ def _open_sound(
 
 
 class _Sink(io.FileIO):
-    """A file for libsndfile, which swallows exceptions of `write`: `run` raises them after the call."""
+    """A file for libsndfile, which swallows exceptions of `write`: the first one is kept in `error`."""
 
     error: BaseException | None = None
 
@@ -225,14 +224,5 @@ class _Sink(io.FileIO):
             while left:  # a nearly full disk takes a part and refuses at the next call
                 left = left[super().write(left) :]
         except BaseException as error:
-            self.error = error
+            self.error = self.error or error
         return len(data) - len(left)
-
-    def run(self, call: Callable[..., object], *arguments: object) -> None:
-        """Call the encoder, then raise the exception with which the file refused meanwhile."""
-        try:
-            call(*arguments)
-        finally:
-            if self.error is not None:
-                error, self.error = self.error, None
-                raise error

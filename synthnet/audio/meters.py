@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import soxr
@@ -33,6 +34,14 @@ class TruePeak:
             self._ended = True
             self.add(self._end)
         return self._peak
+
+
+def true_peak(blocks: Iterable[np.ndarray], sample_rate_hz: int, channels: int) -> float:
+    """The true peak of blocks [n, channels]."""
+    meter = TruePeak(sample_rate_hz, channels)
+    for block in blocks:
+        meter.add(block)
+    return meter.read()
 
 
 class Loudness:

@@ -19,6 +19,7 @@ import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -26,8 +27,8 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
-from synthnet.audio.files import LOSSY, Audio, check_encoding, check_length, encode, made_here, read_blocks
-from synthnet.audio.meters import Loudness, TruePeak
+from synthnet.audio.files import LOSSY, Audio, check_encoding, encode, made_here, read_blocks
+from synthnet.audio.meters import Loudness, TruePeak, true_peak
 from synthnet.files import InputError, atomic_write
 from synthnet.score.controllers import Controls
 from synthnet.score.roll import RollEvents
@@ -65,13 +66,14 @@ class Strip(NamedTuple):
     roll: RollEvents
 
 
-class Written(NamedTuple):
+@dataclass(frozen=True)
+class Written:
     """What came of a mix.
 
     Attributes:
-        true_peak: of the file, linear.
-        gain: factor that the mix and its stems took.
-        loudness_lufs: of the file; None if it was not asked for, or if there is none.
+        true_peak: of the mix in the file, linear; at most 0.891, -1 dBFS.
+        gain: factor that the mix and its stems took, 1.0 for none.
+        loudness_lufs: integrated loudness of the file; None if none was asked for, or if it is silent.
     """
 
     n_samples: int
@@ -149,11 +151,8 @@ def pan_gains(place: npt.ArrayLike) -> np.ndarray:
 
 def mix_in_memory(mixer: Mixer) -> Audio:
     """The mix of all tracks, turned down if its true peak would exceed -1 dBFS."""
-    meter, blocks = TruePeak(mixer.sample_rate_hz, mixer.channels), [np.zeros((0, mixer.channels), np.float32)]
-    for block in mixer.blocks():
-        blocks.append(block.sum(axis=0))
-        meter.add(blocks[-1])
-    mix = np.concatenate(blocks) * np.float32(_gain(meter.read()))
+    blocks = [np.zeros((0, mixer.channels), np.float32), *(block.sum(axis=0) for block in mixer.blocks())]
+    mix = np.concatenate(blocks) * np.float32(_gain(true_peak(blocks, mixer.sample_rate_hz, mixer.channels)))
     return Audio(mix[:, 0] if mixer.channels == 1 else mix, mixer.sample_rate_hz)
 
 
@@ -188,8 +187,9 @@ def write_mix(
     rate, channels, done = mixer.sample_rate_hz, mixer.channels, 0
     names = [path, *stems.values()]
     partial = [name.with_name(f"{name.stem}.partial{name.suffix}") for name in names]
-    _check_outputs([*names, *partial], rate, bits, source, force)
-    check_length(path, channels * len(mixer.samples), bits)
+    for file in [*names, *partial]:
+        check_encoding(file, rate, bits, channels * len(mixer.samples))
+    _check_outputs([*names, *partial], source, force)
     meters = [TruePeak(rate, channels) for _ in names]
     loudness = None if lufs is None else Loudness(rate, channels)
 
@@ -206,7 +206,7 @@ def write_mix(
                     blocks, dither = _read(draft, done, channels, gain), np.random.default_rng((seed, number))
                     encode(file, blocks, rate, bits, dither, channels=channels)
                 lossy = path.suffix.lower() in LOSSY
-                heard = [_true_peak(file, rate, channels) if lossy else 0.0 for file in beside]
+                heard = [true_peak(read_blocks(file), rate, channels) if lossy else 0.0 for file in beside]
                 if max(heard) <= HIGHEST_PEAK:
                     break
                 gain *= LIMIT / max(heard)  # the lossy format overshot
@@ -246,11 +246,10 @@ def _gain(peak: float, wanted: float = 1.0) -> float:
     return min(wanted, LIMIT / peak) if peak else wanted
 
 
-def _check_outputs(files: Sequence[Path], rate: int, bits: int | str, source: Path | None, force: bool) -> None:
-    """Raise InputError for files that cannot be written, are written twice, or must not be overwritten."""
+def _check_outputs(files: Sequence[Path], source: Path | None, force: bool) -> None:
+    """Raise InputError for files that would be written twice or must not be overwritten."""
     seen = set[str]()
     for file in files:
-        check_encoding(file, rate, bits)
         place = os.path.realpath(file)
         if place in seen:
             raise InputError(f"{file}: would be written twice, as the mix and as a stem; take another name or folder")
@@ -282,14 +281,6 @@ def _read(draft: IO[bytes], n_samples: int, channels: int, gain: float) -> Block
         data = draft.read(min(left, DRAFT_BYTES))
         left -= len(data)
         yield np.frombuffer(data, np.float32).reshape(-1, channels) * np.float32(gain)
-
-
-def _true_peak(path: Path, sample_rate_hz: int, channels: int) -> float:
-    """The true peak of a file."""
-    meter = TruePeak(sample_rate_hz, channels)
-    for block in read_blocks(path):
-        meter.add(block)
-    return meter.read()
 
 
 def _keys_down(roll: RollEvents, start: int, n: int) -> np.ndarray:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from synthnet.audio import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
-from synthnet.cli.options import FiniteRange, path_type, say, show
+from synthnet.cli.options import FiniteRange, as_json, path_type, say, show
 from synthnet.files import InputError
 from synthnet.models.config import HARMONIC_RATE_HZ, PAPER_RATE_HZ
 from synthnet.score.etudes import LONGEST_MINUTES, SHORTEST_MINUTES, compose_etudes
@@ -140,9 +140,7 @@ def corpus_build(
 @click.option("--level", type=click.Choice(["each"]), help="each: give every recording the same level.")
 @click.option("--keep-clipped", is_flag=True, help="Take recordings that are often clipped, too.")
 @click.option("--credit", help="Player and licence, to be named wherever the instrument is heard.")
-@click.option(
-    "--click", "clicks", type=path_type, help="FILE.wav or folder: the sound left, clicks at the notes right."
-)
+@click.option("--click", type=path_type, help="FILE.wav or folder: the sound left, clicks at the notes right.")
 @click.option("--out", type=path_type, help="Folder.  [default: data/corpora/INSTRUMENT-RATE-wide, or -narrow]")
 def corpus_import(
     folder: Path,
@@ -154,13 +152,11 @@ def corpus_import(
     dataset: str | None,
     pieces: str | None,
     valid: tuple[str, ...],
-    channel: str,
     rate: int,
     level: str | None,
-    keep_clipped: bool,
     credit: str | None,
-    clicks: Path | None,
     out: Path | None,
+    **options: Any,
 ) -> None:
     """Make a corpus of recordings and their notes: NAME.wav beside NAME.mid or NAME.csv, or a public dataset.
 
@@ -172,8 +168,6 @@ def corpus_import(
     A score is laid over its recording, note by note. A CSV file has the columns start_s, end_s, pitch and maybe
     velocity, in seconds of the recording. NAME.anchors.csv (score_s, audio_s) mends a passage.
     """
-    from dataclasses import replace
-
     from synthnet.corpus.build import VALIDATION_PIECE, default_folder
     from synthnet.recordings.build import Options, corpus_from_recordings
     from synthnet.recordings.datasets import chosen_takes, format_of, read_dataset
@@ -183,8 +177,6 @@ def corpus_import(
     who = own_instrument(instrument, program)
     if not LOWEST_RATE_HZ <= rate <= HIGHEST_RATE_HZ:
         raise InputError(f"--sample-rate {rate}: not from {LOWEST_RATE_HZ:,} to {HIGHEST_RATE_HZ:,} Hz")
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
     if dataset := dataset or format_of(folder):
         if scores or track is not None:
             raise InputError(f"{folder}: --scores and --track are not for a dataset ({dataset})")
@@ -198,9 +190,9 @@ def corpus_import(
     preludes = [VALIDATION_PIECE in take.name.lower() for take in takes]
     if not valid and any(preludes) and not all(preludes) and not any(take.split for take in takes):
         valid = (VALIDATION_PIECE,)
-    options = Options(rate, channel, valid, level == "each", keep_clipped, clicks)
+    reading = Options(rate, valid=valid, level_each=level == "each", **options)
     place = out or default_folder(who.name, rate, wide=rate == HARMONIC_RATE_HZ)
-    _, reports = corpus_from_recordings(place, who.name, program, takes, options, say)
+    _, reports = corpus_from_recordings(place, who.name, program, takes, reading, say)
     for line in totals(reports):
         say(line)
     say(f"{place}: {sum(one.used for one in reports)} of {len(takes)} recordings; synthnet corpus report {place}")
@@ -208,9 +200,9 @@ def corpus_import(
 
 @corpus.command("report")
 @click.argument("folder", type=path_type)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--json", "print_json", is_flag=True, help="Print JSON.")
 @click.option("--plot", type=path_type, help="Draw FILE.png: spectrograms, the notes on them, and what is left out.")
-def corpus_report(folder: Path, as_json: bool, plot: Path | None) -> None:
+def corpus_report(folder: Path, print_json: bool, plot: Path | None) -> None:
     """How well the notes and the sound of recordings agree."""
     from synthnet.recordings.report import format_reports, read_reports, summary
 
@@ -220,35 +212,35 @@ def corpus_report(folder: Path, as_json: bool, plot: Path | None) -> None:
         from synthnet.evaluation.plots import plot_alignment
 
         plot_alignment(plot, read_corpus(folder))
-    show(json.dumps(summary(reports), indent=2) if as_json else format_reports(reports))
+    show(as_json(summary(reports)) if print_json else format_reports(reports))
 
 
 @corpus.command("info")
 @click.argument("folder", type=path_type)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def corpus_info_command(folder: Path, as_json: bool) -> None:
+@click.option("--json", "print_json", is_flag=True, help="Print JSON.")
+def corpus_info_command(folder: Path, print_json: bool) -> None:
     """Minutes, notes, pitches, level and dither floor of a corpus."""
     from synthnet.corpus.corpus import corpus_info, format_info, read_corpus
 
     info = corpus_info(read_corpus(folder))
-    show(json.dumps(info.as_dict(), indent=2) if as_json else format_info(info))
+    show(as_json(info.as_dict()) if print_json else format_info(info))
 
 
 def corpus_of(checkpoint: CheckpointHeader, instrument: str, folder: Path | None) -> Corpus:
     """The corpus in the folder, or the default one of that which an instrument of a network learned from."""
     from synthnet.corpus.build import default_folder
+    from synthnet.corpus.corpus import read_corpus
     from synthnet.models.checkpoint import fact
 
+    if folder is not None:
+        return read_corpus(folder)
     learned = fact(checkpoint.training, "corpora", checkpoint.instruments.index(instrument), "instrument")
     name = learned if isinstance(learned, str) else plain_name(instrument)
     config: Any = checkpoint.config
     where = default_folder(name, checkpoint.sample_rate_hz, config.velocity)
-    if folder is None and known_instrument(name) is None and not where.is_dir():
+    if known_instrument(name) is None and not where.is_dir():
         raise InputError(f"{where}: no such folder; --corpus FOLDER says where the corpus of {name} is")
-    (corpus,) = corpora_for(
-        None if folder else name, (folder,) if folder else (), checkpoint.sample_rate_hz, config.velocity
-    )
-    return corpus
+    return corpora_for(name, (), checkpoint.sample_rate_hz, config.velocity)[0]
 
 
 def corpora_for(names: str | None, folders: tuple[Path, ...], sample_rate_hz: int, wide: bool) -> list[Corpus]:
@@ -261,24 +253,22 @@ def corpora_for(names: str | None, folders: tuple[Path, ...], sample_rate_hz: in
     from synthnet.corpus.build import default_corpus, default_folder
     from synthnet.corpus.corpus import read_corpus
 
-    wanted = []
-    if names:
-        given = [who.name for who in INSTRUMENTS] if names == "all" else [name.strip() for name in names.split(",")]
-        wanted = [(known_instrument(name), name) for name in given]
+    given = [name.strip() for name in names.split(",")] if names else []
+    asked = [who.name if (who := known_instrument(name)) else name for name in given]
+    if names == "all":
+        asked = [who.name for who in INSTRUMENTS]
     if folders:
         found = [read_corpus(folder) for folder in folders]
         have = [corpus.instrument for corpus in found]
-        if wanted and [who.name if who else name for who, name in wanted] != have:
+        if asked not in ([], have):
             raise InputError(f"{folders[0]}: a corpus of {', '.join(have)}, but --instrument says {names}")
         return found
-    if not wanted:
+    if not asked:
         raise InputError("--instrument or --corpus is needed, the instrument to learn")
-    for who, name in wanted:  # reports a slip before the corpora of others are built
-        if who is None and not (name and (default_folder(name, sample_rate_hz, wide) / "manifest.json").exists()):
-            find_instrument(name)
+    places = {name: default_folder(name, sample_rate_hz, wide) for name in asked}
+    # A slip is reported before the corpora of others are built.
+    missing = {name: find_instrument(name) for name in asked if not (places[name] / "manifest.json").exists()}
     return [
-        default_corpus(who, sample_rate_hz, wide, say)
-        if who
-        else read_corpus(default_folder(name, sample_rate_hz, wide))
-        for who, name in wanted
+        default_corpus(missing[name], sample_rate_hz, wide, say) if name in missing else read_corpus(places[name])
+        for name in asked
     ]

@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 import numpy as np
 
 from synthnet.cli.corpora import corpus_of
-from synthnet.cli.options import FiniteRange, as_json, path_type, progress_bar, say, show
+from synthnet.cli.options import FiniteRange, Pair, as_json, path_type, progress_bar, say, show
 from synthnet.corpus.corpus import FULL_SCALE, Corpus, Piece
+from synthnet.evaluation import pieces, plots, systems
 from synthnet.evaluation.baselines import harmonic_players
-from synthnet.evaluation.pieces import PieceRun, piece_lengths, play_piece
-from synthnet.evaluation.pieces import evaluate as evaluate_network
-from synthnet.evaluation.plots import check_picture, plot_comparison
-from synthnet.evaluation.systems import (
-    SystemFigures,
-    over_trainings,
-    playing_path,
-    read_playing,
-    system_figures,
-    table,
-)
+from synthnet.evaluation.free_run import spread_places
 from synthnet.files import InputError
 from synthnet.generation.engine import choose_device
 from synthnet.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from synthnet.score.general_midi import partials_of
-from synthnet.score.notes import Note
 
 
 @click.command()
@@ -49,7 +39,7 @@ from synthnet.score.notes import Note
 @click.option(
     "--audio",
     multiple=True,
-    metavar="NAME=FOLDER",
+    type=Pair("NAME=FOLDER"),
     help="Another program's PIECE.wav of the validation pieces; the same NAME again: its other trainings, pooled.",
 )
 @click.option("--keep", is_flag=True, help="Write the figures into the checkpoint, for synthnet instruments.")
@@ -63,7 +53,7 @@ def evaluate(
     seed: int,
     device_name: str,
     plot_path: Path | None,
-    audio: tuple[str, ...],
+    audio: tuple[tuple[str, str], ...],
     keep: bool,
     print_json: bool,
 ) -> None:
@@ -88,103 +78,95 @@ def evaluate(
         raise InputError(f"{corpus.folder}: at {corpus.sample_rate_hz} Hz, the network at {rate} Hz")
     if not corpus.split("valid"):
         raise InputError(f"{corpus.folder}: no validation piece (synthnet corpus build --valid NAME chooses one)")
-    folders_by_name = other_folders(audio, corpus)
+    others = other_folders(audio, corpus)
     if at_any_rate:
-        evaluate_harmonic(checkpoint, corpus, folders_by_name, print_json)
+        measured = measure_systems(corpus, play_harmonic(checkpoint, corpus), others)
+        show(as_json(plain_systems(measured)) if print_json else systems.table(measured))
         return
-    lengths = piece_lengths(corpus, piece_seconds)
+    lengths = pieces.piece_lengths(corpus, piece_seconds)
     if not lengths and (piece_seconds or plot_path or audio):
         raise InputError("no piece to play in one go: it takes 3 s (--piece-seconds)")
     if plot_path:
-        check_picture(plot_path)  # reported before the piece is played
+        plots.check_picture(plot_path)  # reported before the piece is played
     network = checkpoint.build(choose_device(device_name))
-    figures = evaluate_network(network, corpus, seconds, seed=seed, instruments=voice.style)
-    runs: list[PieceRun] = []
-    for piece, n_samples in lengths:
-        say(f"{piece.name}: playing {n_samples / rate:.1f} s in one go (--piece-seconds makes it shorter, or 0)")
-        with progress_bar(n_samples, rate) as advance:
-            run = play_piece(network, corpus, piece, n_samples, seed=seed, instruments=voice.style, progress=advance)
+    (figures,) = pieces.evaluate(network, [spread_places(corpus, seconds, voice.style)], seed)
+    runs: list[pieces.PieceRun] = []
+    for piece, n in lengths:
+        say(f"{piece.name}: playing {n / rate:.1f} s in one go (--piece-seconds makes it shorter, or 0)")
+        with progress_bar(n, rate) as advance:
+            part = pieces.Part(corpus, piece, n, voice.style)
+            (run,) = pieces.play_pieces(network, [part], seed=seed, progress=advance)
         if plot_path and not runs:
-            plot_comparison(plot_path, run.target, run.mean, rate, f"{voice.name}, {piece.name}", run.notes)
+            plots.plot_comparison(plot_path, run.target, run.mean, rate, f"{voice.name}, {piece.name}", run.notes)
             say(f"{plot_path}: the picture")
         runs.append(run)
     plain = {**figures.as_dict(), "pieces": [run.as_dict() for run in runs]}
     if keep:
         keep_figures(checkpoint_path, checkpoint, voice.name, plain)
-    systems: Systems = {}
+    texts = [f"{checkpoint_path} on {corpus.folder}, {voice.name}\n{figures.text()}", *(run.text() for run in runs)]
     if audio:
-        heard = [Heard(run.piece, run.target, run.notes, {"sample": run.sample, "mean": run.mean}) for run in runs]
-        systems = measure_systems(heard, folders_by_name, rate, partials_of(corpus.instrument))
-        plain["systems"] = plain_systems(systems)
-    if print_json:
-        show(as_json(plain))
-    else:
-        heading = f"{checkpoint_path} on {corpus.folder}, {voice.name}\n"
-        texts = [heading + figures.text(), *(run.text() for run in runs)]
-        show("\n\n".join([*texts, table(systems)] if audio else texts))
+        own = [(run.piece, {"sample": run.sample, "mean": run.mean}) for run in runs]
+        measured = measure_systems(corpus, own, others)
+        plain["systems"] = plain_systems(measured)
+        texts.append(systems.table(measured))
+    show(as_json(plain) if print_json else "\n\n".join(texts))
 
 
-def evaluate_harmonic(checkpoint: Checkpoint, corpus: Corpus, folders: dict[str, list[Path]], print_json: bool) -> None:
-    """Print the figures of a harmonic instrument, of its baselines and of other programs on the validation pieces."""
-    rate, players, heard = corpus.sample_rate_hz, harmonic_players(checkpoint, corpus), []
-    for piece in corpus.split("valid"):
-        target, notes = corpus.read_samples(piece).astype(np.float32) / FULL_SCALE, corpus.read_notes(piece)
-        sounds = {player: play(notes, piece.n_samples, rate) for player, play in players.items()}
-        heard.append(Heard(piece, target, notes, sounds))
-    systems = measure_systems(heard, folders, rate, partials_of(corpus.instrument))
-    show(as_json(plain_systems(systems)) if print_json else table(systems))
+Sounds = Sequence[tuple[Piece, Mapping[str, np.ndarray]]]  # of each piece, samples [n] by the name of the system
+Systems = dict[str, list[dict[str, systems.SystemFigures]]]  # by system, training and piece
 
 
-class Heard(NamedTuple):
-    """A piece: the reference [n], its notes, and sounds [n] by the name of the system."""
-
-    piece: Piece
-    target: np.ndarray
-    notes: tuple[Note, ...]
-    sounds: dict[str, np.ndarray]
-
-
-Systems = dict[str, list[dict[str, SystemFigures]]]  # by system, training and piece
+def play_harmonic(checkpoint: Checkpoint, corpus: Corpus) -> Sounds:
+    """The validation pieces as a harmonic instrument and its baselines play them."""
+    players, rate = harmonic_players(checkpoint, corpus), corpus.sample_rate_hz
+    return [
+        (piece, {name: play(corpus.read_notes(piece), piece.n_samples, rate) for name, play in players.items()})
+        for piece in corpus.split("valid")
+    ]
 
 
-def other_folders(audio: Sequence[str], corpus: Corpus) -> dict[str, list[Path]]:
+def other_folders(audio: Sequence[tuple[str, str]], corpus: Corpus) -> dict[str, list[Path]]:
     """Folders by name from `--audio`; InputError for one that is not there or lacks a validation piece."""
     folders: dict[str, list[Path]] = {}
-    for word in audio:
-        name, _, folder = word.partition("=")
-        if not name or not Path(folder).is_dir() or not folder:
-            raise InputError(f"--audio {word}: must be NAME=FOLDER, a folder of sound files")
+    for name, folder in audio:
+        if not Path(folder).is_dir():
+            raise InputError(f"--audio {name}={folder}: not a folder of sound files")
         for piece in corpus.split("valid"):
-            playing_path(Path(folder), piece.name)
+            systems.playing_path(Path(folder), piece.name)
         folders.setdefault(name, []).append(Path(folder))
     return folders
 
 
-def measure_systems(
-    pieces: Sequence[Heard], folders: dict[str, list[Path]], rate: int, partials: tuple[float, ...]
-) -> Systems:
+def measure_systems(corpus: Corpus, own: Sounds, folders: Mapping[str, Sequence[Path]]) -> Systems:
     """The figures of all systems; the reference itself comes last, as what the measures of notes can reach."""
-    systems: Systems = {}
-    for piece, target, notes, own in pieces:
-        others = {
-            name: [read_playing(folder, piece.name, target, rate) for folder in several]
-            for name, several in folders.items()
-        }
-        sounds = {name: [sound] for name, sound in own.items()} | others | {"reference": [target]}
-        for name, several in sounds.items():
-            trainings = systems.setdefault(name, [{} for _ in several])
-            for training, sound in zip(trainings, several, strict=True):
-                training[piece.name] = system_figures(target, sound, notes, rate, partials, piece)
-    return systems
+    rate, partials = corpus.sample_rate_hz, partials_of(corpus.instrument)
+    measured: Systems = {}
+    n_sounds = len(own[0][1]) + sum(map(len, folders.values())) + 1
+    lengths = [len(next(iter(sounds.values()))) for _, sounds in own]
+    with progress_bar(n_sounds * sum(lengths), rate) as advance:
+        for (piece, sounds), n in zip(own, lengths, strict=True):
+            notes, target = corpus.read_notes(piece), corpus.read_samples(piece)[:n].astype(np.float32) / FULL_SCALE
+            takes = {name: [sound] for name, sound in sounds.items()}
+            for name, others in folders.items():
+                takes[name] = [systems.read_playing(folder, piece.name, target, rate) for folder in others]
+            takes["reference"] = [target]
+            for name, several in takes.items():
+                trainings = measured.setdefault(name, [{} for _ in several])
+                for training, sound in zip(trainings, several, strict=True):
+                    advance(0, f"{name}, {piece.name}")
+                    training[piece.name] = systems.system_figures(target, sound, notes, rate, piece, partials)
+                    advance(n, f"{name}, {piece.name}")
+    return measured
 
 
-def plain_systems(systems: Systems) -> dict[str, Any]:
+def plain_systems(measured: Systems) -> dict[str, Any]:
     """Plain values, for JSON: of a single training by piece, of several as a list, with means and intervals."""
     plain: dict[str, Any] = {}
-    for name, trainings in systems.items():
+    for name, trainings in measured.items():
         each = [{piece: one.as_dict() for piece, one in training.items()} for training in trainings]
-        pooled = {"trainings": each, "over_trainings": over_trainings(trainings)} if len(each) > 1 else each[0]
-        plain[name] = pooled
+        plain[name] = each[0]
+        if len(each) > 1:
+            plain[name] = {"trainings": each, "over_trainings": systems.over_trainings(trainings)}
     return plain
 
 

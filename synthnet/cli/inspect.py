@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 import numpy as np
 
 from synthnet.cli.corpora import corpus_of
-from synthnet.cli.options import as_json, path_type, progress_bar, say, show
-from synthnet.evaluation.layers import (
-    LayerDistances,
-    Point,
-    depth_correlation,
-    gram_points,
-    key_answers,
-    layer_distances,
-    tsne,
-)
-from synthnet.evaluation.pictures import plot_grams, plot_key_answers
-from synthnet.evaluation.plots import check_picture
+from synthnet.cli.options import Pair, as_json, path_type, progress_bar, say, show
+from synthnet.evaluation import charts, layers, plots
+from synthnet.experiments.results import number
 from synthnet.files import InputError, atomic_write
 from synthnet.models.checkpoint import Checkpoint, fact, load_checkpoint
+from synthnet.text import columns
 
 
 @click.group()
@@ -44,13 +36,10 @@ def first_layer(path: Path, keys: str | None, plot_path: Path, print_json: bool)
     A key alone is held down. An octave counts where answers to two keys an octave apart are more alike than those to
     keys 10, 11, 13 and 14 semitones apart; the baseline is the same with the keys shuffled 1000 times.
     """
-    check_picture(plot_path)
-    checkpoint = load_checkpoint(path)
-    lowest, highest = learned_keys(checkpoint, keys)
-    if checkpoint.config.kind != "autoregressive":
-        raise InputError(f"{path}: a {checkpoint.config.kind} instrument, not one of the paper's networks")
-    found = key_answers(checkpoint.build(), lowest, highest)
-    plot_key_answers(plot_path, found, f"{path.stem}: octaves in {found.octave_channels:.0%} of the channels")
+    plots.check_picture(plot_path)
+    checkpoint = load_network(path)
+    found = layers.key_answers(checkpoint.build(), *learned_keys(checkpoint, keys))
+    charts.plot_key_answers(plot_path, found, f"{path.stem}: octaves in {found.octave_channels:.0%} of the channels")
     say(f"{plot_path}: the picture")
     if print_json:
         show(as_json({name: np.asarray(value).tolist() for name, value in asdict(found).items() if name != "answers"}))
@@ -67,7 +56,7 @@ def first_layer(path: Path, keys: str | None, plot_path: Path, print_json: bool)
 
 def learned_keys(checkpoint: Checkpoint, keys: str | None) -> tuple[int, int]:
     """The lowest and the highest key that a network has learned, or those asked for."""
-    ends: Sequence[Any] = [fact(checkpoint.training, "ranges", 0, end) for end in ("lowest_pitch", "highest_pitch")]
+    ends: list[Any] = [fact(checkpoint.training, "ranges", 0, end) for end in ("lowest_pitch", "highest_pitch")]
     if keys:
         ends = [int(end) if end.isdecimal() else -1 for end in keys.split("-")]
     if len(ends) != 2 or not all(isinstance(end, int) and 0 <= end <= 127 for end in ends):
@@ -75,13 +64,25 @@ def learned_keys(checkpoint: Checkpoint, keys: str | None) -> tuple[int, int]:
     return ends[0], ends[1]
 
 
+def load_network(path: Path) -> Checkpoint:
+    """One of the paper's networks; InputError for a harmonic instrument."""
+    checkpoint = load_checkpoint(path)
+    if checkpoint.config.kind != "autoregressive":
+        raise InputError(f"{path}: a {checkpoint.config.kind} instrument, not one of the paper's networks")
+    return checkpoint
+
+
 @inspect.command("gram")
-@click.option("--model", "models", multiple=True, required=True, metavar="TIMBRE=CHECKPOINT", help="Repeat it.")
-@click.option("--piece", help="Validation piece.  [default: the first]")
+@click.option(
+    "--model", "models", multiple=True, required=True, type=Pair("TIMBRE=CHECKPOINT"), help="Repeat it for each."
+)
+@click.option("--piece", "wanted", help="Validation piece.  [default: the first]")
 @click.option("--corpus", "folders", multiple=True, type=path_type, help="Its corpus, for each model in turn.")
 @click.option("--slices", default=4, type=click.IntRange(1, 60), help="Seconds of the piece.")
 @click.option("--out", type=path_type, default=Path("gram"), help="Folder of the picture and the tables.")
-def gram(models: tuple[str, ...], piece: str | None, folders: tuple[Path, ...], slices: int, out: Path) -> None:
+def gram(
+    models: tuple[tuple[str, str], ...], wanted: str | None, folders: tuple[Path, ...], slices: int, out: Path
+) -> None:
     """Gram matrices of each layer's output, of one score through networks of several timbres (the paper's Figure 1).
 
     A timbre given twice, with another training, shows how far networks differ that know the same. A network of several
@@ -89,64 +90,49 @@ def gram(models: tuple[str, ...], piece: str | None, folders: tuple[Path, ...], 
     """
     if folders and len(folders) != len(models):
         raise InputError(f"{len(folders)} --corpus for {len(models)} --model: give one for each, or none")
-    read, points = [read_model(word) for word in models], []
-    configs: list[Any] = [one.checkpoint.config for one in read]
-    shapes = {(config.channels, config.layers) for config in configs}
-    if len(shapes) > 1:
+    checkpoints = [load_network(Path(path)) for _, path in models]
+    configs: list[Any] = [checkpoint.config for checkpoint in checkpoints]
+    if len({(config.channels, config.layers) for config in configs}) > 1:
         raise InputError("--model: all networks must have the same channels and layers")
-    with progress_bar(len(read) * slices, 1) as advance:
-        for number, one in enumerate(read):
-            checkpoint = one.checkpoint
-            voice = checkpoint.voice(one.timbre if one.timbre in checkpoint.instruments else None)
-            corpus = corpus_of(checkpoint, voice.name, folders[number] if folders else None)
-            rate = checkpoint.sample_rate_hz
-            pieces = {each.name: each for each in corpus.split("valid")}
-            wanted = piece or next(iter(pieces), None)
-            if wanted not in pieces or corpus.sample_rate_hz != rate:
+    points: list[layers.Point] = []
+    with progress_bar(len(models) * slices, 1) as advance:
+        for index, ((timbre, _), checkpoint) in enumerate(zip(models, checkpoints, strict=True)):
+            voice = checkpoint.voice(timbre if timbre in checkpoint.instruments else None)
+            corpus = corpus_of(checkpoint, voice.name, folders[index] if folders else None)
+            pieces = {piece.name: piece for piece in corpus.split("valid")}
+            name, rate = wanted or next(iter(pieces), None), checkpoint.sample_rate_hz
+            if name not in pieces or corpus.sample_rate_hz != rate:
                 raise InputError(
-                    f"{corpus.folder}: no validation piece {wanted} at {rate} Hz; it has {', '.join(pieces) or 'none'}"
+                    f"{corpus.folder}: no validation piece {name} at {rate} Hz; it has {', '.join(pieces) or 'none'}"
                 )
-            given = one.timbre, number, checkpoint.build(), corpus, pieces[wanted], slices, voice.style
-            points += gram_points(*given, progress=lambda: advance(1))
-    plane = tsne(points)
-    rows = layer_distances(points, plane)
-    write_csv(
-        out / "points.csv",
-        [*Point._fields[:-1], "norm", "x", "y"],
-        [
-            [*point[:-1], float(np.linalg.norm(point.gram)), *place]
-            for point, place in zip(points, plane.tolist(), strict=True)
-        ],
-    )
-    write_csv(out / "distances.csv", LayerDistances._fields, rows)
-    plot_grams(out / "gram.png", points, plane, rows)
-    show("layer  between timbres  other training  within a network  between / within  between, t-SNE")
-    for row in rows:
-        cells = f"{row.layer:5} {row.between:16.3f} {row.retrained:15.3f} {row.within:17.3f}"
-        show(f"{cells} {row.between / row.within:17.2f} {row.plane:15.2f}")
-    show(f"Spearman's correlation of depth with between / within: {depth_correlation(rows):+.2f} (1: it always rises)")
+            given = timbre, index, checkpoint.build(), corpus, pieces[name], slices, voice.style
+            points += layers.gram_points(*given, progress=lambda: advance(1))
+    plane = layers.tsne(points)
+    rows = layers.layer_distances(points, plane)
+    places = [
+        [*point[:-1], float(np.linalg.norm(point.gram)), *place]
+        for point, place in zip(points, plane.tolist(), strict=True)
+    ]
+    write_csv(out / "points.csv", [[*layers.Point._fields[:-1], "norm", "x", "y"], *places])
+    write_csv(out / "distances.csv", [layers.LayerDistances._fields, *rows])
+    charts.plot_grams(out / "gram.png", points, plane, rows)
+    head = ["layer", "between timbres", "other training", "within a network", "between / within", "between, t-SNE"]
+    cells = [
+        [str(row.layer), *(number(x, 3) for x in row[1:4]), number(row.between / row.within), number(row.plane)]
+        for row in rows
+    ]
+    show(columns([head, *cells]))
+    if len({point.timbre for point in points}) == 1:
+        show("One timbre alone: no distances between timbres, nor a layer that separates them. Give another timbre.")
+    elif slices == 1:
+        show("One slice alone: no distance within a network to compare with. Give --slices 2 or more.")
+    else:
+        correlation = layers.depth_correlation(rows)
+        show(f"Spearman's correlation of depth with between / within: {correlation:+.2f} (1: it always rises)")
     say(f"{out}: gram.png, points.csv, distances.csv")
 
 
-class Model(NamedTuple):
-    """A timbre and its network."""
-
-    timbre: str
-    checkpoint: Checkpoint
-
-
-def read_model(word: str) -> Model:
-    """From TIMBRE=CHECKPOINT; InputError for another form or kind."""
-    timbre, _, path = word.partition("=")
-    if not timbre or not path:
-        raise InputError(f"--model {word}: must be TIMBRE=CHECKPOINT")
-    checkpoint = load_checkpoint(Path(path))
-    if checkpoint.config.kind != "autoregressive":
-        raise InputError(f"{path}: a {checkpoint.config.kind} instrument, not one of the paper's networks")
-    return Model(timbre, checkpoint)
-
-
-def write_csv(path: Path, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def write_csv(path: Path, rows: Iterable[Iterable[Any]]) -> None:
     """Write a table atomically."""
     with atomic_write(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([head, *rows])
+        csv.writer(file).writerows(rows)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 import click
 
-from synthnet.cli.options import say, show
+from synthnet.cli.options import as_json, say, show
 from synthnet.generation.library import Player, read_library
 from synthnet.score.general_midi import pitch_name
+from synthnet.text import columns
 
 COLUMNS = (
     *("instrument", "program", "plays", "keys", "kind", "size", "licence"),
@@ -18,8 +18,8 @@ COLUMNS = (
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def instruments(as_json: bool) -> None:
+@click.option("--json", "print_json", is_flag=True, help="Print JSON.")
+def instruments(print_json: bool) -> None:
     """List the instruments that can be played: those shipped with SynthNet, and your own, in runs/.
 
     Plays has the General MIDI programs, 0 to 127, that go to an instrument unless you ask for another. RMSE-CQT, lower
@@ -28,14 +28,11 @@ def instruments(as_json: bool) -> None:
     """
     library = read_library()
     played = library.programs()
-    if as_json:
+    if print_json:
         rows = [player.as_dict() | {"plays": played.get(player, [])} for player in library.players]
-        show(json.dumps(rows, indent=2))
+        show(as_json(rows))
     else:
-        table = [COLUMNS, *(row_of(player, played.get(player, [])) for player in library.players)]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        for row in table:
-            show("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        show(columns([COLUMNS, *(row_of(player, played.get(player, [])) for player in library.players)]))
     for error in library.errors:
         say(f"cannot be played: {error}")
 

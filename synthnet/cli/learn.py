@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from synthnet.cli.options import path_type, positive, say
+from synthnet.cli.options import as_json, path_type, positive, say, show
 from synthnet.files import InputError, atomic_write
 from synthnet.score.general_midi import known_instrument, own_instrument
 
@@ -43,7 +42,6 @@ def learn(
     from synthnet.evaluation.baselines import harmonic_players
     from synthnet.evaluation.measure import measure_recordings
     from synthnet.generation.library import DEFAULT_RUNS
-    from synthnet.models.checkpoint import load_checkpoint
     from synthnet.models.config import HARMONIC_RATE_HZ
     from synthnet.recordings.build import Options, corpus_from_recordings
     from synthnet.recordings.pairs import Take
@@ -62,14 +60,13 @@ def learn(
     corpus, reports = corpus_from_recordings(folder, who.name, who.program, heard, Options(channel=channel), say)
     say(f"{folder}: the corpus; synthnet corpus info looks into it")
     instrument = Instrument.train(who.name, minutes, folder=run, corpus=folder, report=say)
-    players = harmonic_players(load_checkpoint(run / "best.safetensors"), corpus)
-    figures = {player: measure_recordings(corpus, play) for player, play in players.items()}
     (held_out,) = corpus.split("valid")
+    players = harmonic_players(instrument.seat.checkpoint, corpus)
+    held = {player: measure_recordings(corpus, play)[held_out.name].as_dict() for player, play in players.items()}
     notes = tuple(note for note in corpus.read_notes(held_out) if note.start_s < PROOF_S)
     proof = Score((Track(notes, who.program, who.name),))
     write_midi(proof, run / "proof.mid")
     instrument.play(proof).save(run / "proof.wav")
-    held = {player: one[held_out.name].as_dict() for player, one in figures.items()}
     report = {
         "instrument": who.name,
         "program": who.program,
@@ -77,15 +74,15 @@ def learn(
         "held_out": held,
     }
     with atomic_write(run / "report.json") as beside:
-        beside.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+        beside.write_text(as_json(report) + "\n", "utf-8")
     if print_json:
-        click.echo(json.dumps(report, indent=2))
+        show(as_json(report))
     else:
         for found in reports:
-            click.echo(found.text())
-        click.echo("\nthe fifth that was not learned: RMSE-CQT in dB with the floor at -80 / -50 dB, level in dB")
+            show(found.text())
+        show("\nthe fifth that was not learned: RMSE-CQT in dB with the floor at -80 / -50 dB, level in dB")
         for player, one in held.items():
-            click.echo(f"{player:16} {one['rmse_cqt_db']:6.2f} / {one['rmse_cqt_50_db']:5.2f} {one['level_db']:+6.1f}")
+            show(f"{player:16} {one['rmse_cqt_db']:6.2f} / {one['rmse_cqt_50_db']:5.2f} {one['level_db']:+6.1f}")
     say(f"{run}: proof.wav plays proof.mid, music of that fifth; report.json; best.safetensors is the instrument")
     say(f"hear it: synthnet render SONG.mid --instrument {who.name}")
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Any
 
 import click
 
-from synthnet.cli.options import FiniteRange, path_type, say, show
+from synthnet.cli.options import FiniteRange, Pair, as_json, path_type, say, show
 from synthnet.evaluation import listening, opinions
 from synthnet.evaluation.opinions import ALL, PAPER, PAPER_CORRELATION, Listening
 from synthnet.experiments.results import number, table
@@ -25,13 +25,13 @@ def listen() -> None:
     "--model",
     "models",
     multiple=True,
-    metavar="NAME=INSTRUMENT-OR-FILE",
+    type=Pair("NAME=INSTRUMENT-OR-FILE"),
     help="A model's name, and who plays: an instrument, FILE.safetensors, or shipped, all that ship; repeat for more.",
 )
 @click.option(
     "--audio",
     multiple=True,
-    metavar="NAME=FOLDER",
+    type=Pair("NAME=FOLDER"),
     help="Another program's sounds, FOLDER/INSTRUMENT/PIECE.wav; repeat for more.",
 )
 @click.option("--instruments", default="all", help="Which instruments, with commas; all: that a model plays.")
@@ -46,29 +46,26 @@ def listen() -> None:
 @click.option("--seed", default=0, type=click.IntRange(min=0), help="Random seed of the models.")
 def listen_build(
     pieces: str,
-    models: tuple[str, ...],
-    audio: tuple[str, ...],
+    models: tuple[tuple[str, str], ...],
+    audio: tuple[tuple[str, str], ...],
     instruments: str,
     out: Path,
-    abx: bool,
-    hidden_reference: bool,
-    anchor: bool,
-    post_url: str,
-    seconds: float,
-    seed: int,
+    **options: Any,
 ) -> None:
     """Write a listening test: a folder page/ for any web host, and key.json, which stays with you.
 
     A page plays the beginning of a piece by the teacher, then by each model, in random order and without names, at one
     loudness. Listeners rate all of them from 5 to 1. To try it: python -m http.server --directory FOLDER/page
     """
-    if abx and (hidden_reference or anchor):
+    design = listening.Design(**options)
+    if design.abx and (design.hidden_reference or design.anchor):
         raise InputError("--hidden-reference and --anchor are samples to rate: --abx has none")
-    if post_url and not post_url.startswith(("https://", "http://", "/")):
-        raise InputError(f"--post {post_url}: must begin with https://, http:// or /")
-    design = listening.Design(abx, seconds, hidden_reference, anchor, post_url, seed)
-    players = listening.models_of([_pair("--model", text) for text in models], design)
-    for name, folder in (_pair("--audio", text) for text in audio):
+    if design.post_url and not design.post_url.startswith(("https://", "http://", "/")):
+        raise InputError(f"--post {design.post_url}: must begin with https://, http:// or /")
+    for name, _ in (*models, *audio):
+        listening.check_name(name)
+    players = listening.models_of(models, design)
+    for name, folder in audio:
         for instrument, play in listening.audio_of(Path(folder)).items():
             if name in players.setdefault(instrument, {}):
                 raise InputError(f"--audio {name}: two of this name play the {instrument}")
@@ -83,13 +80,6 @@ def listen_build(
     key = listening.build(out, [Path(piece) for piece in pieces.split(",")], players, design, say)
     say(f"{out / 'page'}: {len(key)} pages; try them: python -m http.server --directory {out / 'page'}")
     say(f"{out / 'key.json'}: who made which sound; keep it from the listeners")
-
-
-def _pair(option: str, text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not (equals and value):
-        raise InputError(f"{option} {text}: the form is NAME=..., as in {option} ours=...")
-    return listening.check_name(name), value
 
 
 @listen.command("results")
@@ -108,12 +98,12 @@ def listen_results(
         say(remark)
     found = opinions.results(key, given, without_flagged)
     if plot_path:
-        from synthnet.evaluation.plots import plot_listening
+        from synthnet.evaluation.charts import plot_listening
 
         plot_listening(plot_path, found)
         say(f"{plot_path}: the picture")
     if print_json:
-        show(json.dumps(found.as_dict(), indent=2))
+        show(as_json(found.as_dict()))
         return
     show("\n\n".join(_abx_text(found) if found.identified else _rating_text(found)))
     for listener, why in found.flags.items():
@@ -122,16 +112,16 @@ def listen_results(
 
 def _rating_text(found: Listening) -> list[str]:
     """The paper's Table 5 with ours, then what RMSE-CQT has to do with it."""
-    opinions_of, places = found.opinions, list(found.opinions)
-    models, instruments = (list(dict.fromkeys(column)) for column in zip(*places, strict=True))
+    models, instruments = (list(dict.fromkeys(column)) for column in zip(*found.opinions, strict=True))
     rows = []
     for instrument in sorted(instruments, key=lambda name: name == ALL):
-        mine = [opinions_of.get((model, instrument)) for model in models]
-        cells = [number(one.mos, 2, one.ci95) if one else number(None) for one in mine]
-        rows.append([instrument, *cells, *(_paper(name) if instrument == ALL else "" for name in PAPER)])
+        ours = [found.opinions.get((model, instrument)) for model in models]
+        cells = [number(one.mos, 2, one.ci95) if one else number(None) for one in ours]
+        papers = [number(mos, 2, ci95) if instrument == ALL else "" for mos, ci95 in PAPER.values()]
+        rows.append([instrument, *cells, *papers])
     lines = [
         f"Mean opinion scores, 5 excellent to 1 bad, ± 95%; {found.listeners} listeners, "
-        f"{max(one.ratings for one in opinions_of.values())} ratings of a model at most.",
+        f"{max(one.ratings for one in found.opinions.values())} ratings of a model at most.",
         table(["instrument", *models, *(f"paper: {name}" for name in PAPER)], rows),
         "RMSE-CQT and opinion, Pearson's r over pairs of a model and an instrument (-1: the nearer, the better liked).",
     ]
@@ -144,22 +134,11 @@ def _rating_text(found: Listening) -> list[str]:
 
 
 def _abx_text(found: Listening) -> list[str]:
-    rows = [
-        [
-            model,
-            instrument,
-            f"{one.right} of {one.trials}",
-            f"{one.share:.0%} ({one.low:.0%} to {one.high:.0%})",
-            f"{one.p:.3g}",
-        ]
-        for (model, instrument), one in sorted(found.identified.items(), key=lambda item: item[0][1] == ALL)
-    ]
+    rows = []
+    for (model, instrument), one in sorted(found.identified.items(), key=lambda item: item[0][1] == ALL):
+        share = f"{one.share:.0%} ({one.low:.0%} to {one.high:.0%})"
+        rows.append([model, instrument, f"{one.right} of {one.trials}", share, f"{one.p:.3g}"])
     return [
         f"ABX, teacher against model; {found.listeners} listeners. Chance is 50%; p is one-sided.",
         table(["model", "instrument", "right", "share, 95% interval", "p"], rows),
     ]
-
-
-def _paper(name: str) -> str:
-    mos, ci95 = PAPER[name]
-    return number(mos, 2, ci95)

@@ -10,7 +10,6 @@ import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +78,11 @@ def live(
         if path is not None and path.exists():
             raise InputError(f"{path}: exists; choose another name")
     seat_of = player_of_programs(read_library(), name)
-    seat, events = seat_of(0), None if song is None else read_events(song)
+    seat, events = seat_of(0), [] if song is None else read_events(song)
     rate = HARMONIC_RATE_HZ if plays_voices(seat.checkpoint) else seat.checkpoint.sample_rate_hz
     if record is not None:
         check_encoding(record, rate, bits_of(record))
-    keyboard = None if events else Keyboard(port)
+    keys = None if events else find_port(port)
     output = Output(sound, device, rate)
     say(f"{seat.voice.name} [{seat.where}]: getting ready")
     if (spent_ms := block_ms(seat, rate)) > 1e3 * BLOCK_S:
@@ -92,22 +91,22 @@ def live(
             raise InputError(f"{seat.voice.name} is too slow to be played live here: {why}")
         say(f"{seat.voice.name} may stutter: {why}; other programs may keep this machine busy")
     stage = Stage(seat_of, rate, keep=record_midi is not None)
-    if events:
-        for event in events:
-            if event.status & 0xF0 == 0xC0:
-                seat_of(event.data[0])  # loaded before it sounds
-        stage.schedule(events)
+    for event in events:
+        if event.status & 0xF0 == 0xC0:
+            seat_of(event.data[0])  # loaded before it sounds
+    stage.schedule(events)
     times = BlockTimes(stage.read, BLOCK_S)
-    with until_signal() as stop, contextlib.ExitStack() as files:
+    with until_signal() as stop, contextlib.ExitStack() as opened:
         output.next_block = times
         if record is not None:
-            put = files.enter_context(recording(files.enter_context(atomic_write(record)), rate))
+            put = opened.enter_context(recording(opened.enter_context(atomic_write(record)), rate))
             output.next_block = lambda: put(times())
         if record_midi is not None:
-            beside = files.enter_context(atomic_write(record_midi))
+            beside = opened.enter_context(atomic_write(record_midi))
             beside.touch()
+        keyboard = opened.enter_context(contextlib.closing(Keyboard(keys, stage, seat_of))) if keys else None
         with undisturbed():
-            perform(output, stage, seat_of, keyboard, stop)
+            perform(output, stage, keyboard, stop)
         if record_midi is not None:
             take_as_midi(stage).save(beside)
     say(times.line() + (f", {output.underruns} times the device ran dry" if output.underruns else ""))
@@ -122,22 +121,15 @@ def live(
         raise output.error
 
 
-def perform(
-    output: Output, stage: Stage, seat_of: Callable[[int], Seat], keyboard: Keyboard | None, stop: threading.Event
-) -> None:
+def perform(output: Output, stage: Stage, keyboard: Keyboard | None, stop: threading.Event) -> None:
     """Play until the song is over, the device is gone, or somebody ends it."""
-    if keyboard:
-        say(f"{keyboard.name}: listening; Ctrl-C ends")
-        keyboard.listen(stage, seat_of)
     with output.stream:
         while output.stream.active and not stop.wait(LOOK_S):
             if keyboard:
                 keyboard.look()
             elif stage.silent:
-                break
-    if keyboard:
-        keyboard.close()
-    if not (output.error or stop.is_set() or (stage.silent and not keyboard)):
+                return
+    if not (output.error or stop.is_set()):
         output.error = InputError("the audio device is gone")
 
 
@@ -183,37 +175,36 @@ class Output:
             raise self._abort from error
 
 
+def find_port(wanted: str | None) -> str:
+    """The MIDI port with this part of its name; InputError if there is none."""
+    names = [name for name in port_names() if (wanted or "").lower() in name.lower()]
+    if not names:
+        which = f"no MIDI port {wanted!r}" if wanted else "no MIDI port"
+        raise InputError(f"{which} is here: plug in a keyboard, or give a file with --play; {SEE}")
+    return min(names, key=lambda name: "midi through" in name.lower())  # any other one comes first
+
+
 class Keyboard:
-    """A MIDI port, which may be unplugged and come back.
+    """A MIDI port whose messages go to a stage; it may be unplugged and come back."""
 
-    Raises:
-        InputError: there is none of this name.
-    """
+    _port: Any
 
-    def __init__(self, wanted: str | None) -> None:
-        names = [name for name in port_names() if (wanted or "").lower() in name.lower()]
-        if not names:
-            which = f"no MIDI port {wanted!r}" if wanted else "no MIDI port"
-            raise InputError(f"{which} is here: plug in a keyboard, or give a file with --play; {SEE}")
-        self.name = min(names, key=lambda name: "midi through" in name.lower())  # any other one comes first
-        self._port: Any = None
-
-    def listen(self, stage: Stage, seat_of: Callable[[int], Seat]) -> None:
-        """Send what comes to a stage."""
+    def __init__(self, name: str, stage: Stage, seat_of: Callable[[int], Seat]) -> None:
+        self._stem = re.sub(r" \d+:\d+$", "", name)  # ALSA's numbers change
         self._stage, self._seat_of = stage, seat_of
-        self._open(self.name)
+        self._open(name)
+        say(f"{name}: listening; Ctrl-C ends")
 
     def look(self) -> None:
         """See whether the port is still there: let all notes go when it is not, and listen again when it is back."""
-        stem = re.sub(r" \d+:\d+$", "", self.name)  # ALSA's numbers change
-        name = next((name for name in port_names() if name.startswith(stem)), None)
+        name = next((name for name in port_names() if name.startswith(self._stem)), None)
         if self._port and name is None:
             self.close()
             self._stage.release_all()
-            say(f"{stem}: unplugged, all notes are released; plug it in again, or end with Ctrl-C")
+            say(f"{self._stem}: unplugged, all notes are released; plug it in again, or end with Ctrl-C")
         elif not self._port and name is not None:
             self._open(name)
-            say(f"{stem}: here again")
+            say(f"{self._stem}: here again")
 
     def close(self) -> None:
         """Stop listening."""
@@ -247,8 +238,8 @@ def player_of_programs(library: Library, name: str | None) -> Callable[[int], Se
 
     @functools.cache
     def seat_of(program: int) -> Seat:
-        player, why = voices.nearest(program)
-        return Seat(load(player.path), replace(player.header.voice(player.name), why=why), player.where)
+        player, _ = voices.nearest(program)
+        return Seat(load(player.path), player.header.voice(player.name), player.where)
 
     return seat_of
 

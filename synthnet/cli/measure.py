@@ -15,8 +15,7 @@ from synthnet.cli.options import Seconds, as_json, path_type, positive, say, sho
 from synthnet.evaluation.baselines import simple_baselines
 from synthnet.evaluation.cqt import FLOORS_DB, mean_and_ci95, rmse_cqt_at_floors, with_ci95
 from synthnet.evaluation.level import level_difference_db
-from synthnet.evaluation.pictures import plot_triptych
-from synthnet.evaluation.plots import check_picture, plot_comparison
+from synthnet.evaluation.plots import check_picture, plot_comparison, plot_triptych
 from synthnet.files import InputError
 from synthnet.models import MODELS, PRESETS, build_model, preset_config, preset_rate_hz
 from synthnet.models.checkpoint import load_checkpoint
@@ -70,10 +69,9 @@ def compare(
     }
     results = [comparison(target, sound, rate) for sound in sounds]
     if plot_path:
+        names, notes = (reference.name, tests[0].name), score.notes if score else ()
         beside = plot_path.with_stem(plot_path.stem + "-50")
         for path, floor_db in zip((plot_path, beside), FLOORS_DB, strict=True):
-            names = reference.name, tests[0].name
-            notes = score.notes if score else ()
             plot_comparison(path, target, sounds[0], rate, tests[0].name, notes, names, floor_db)
             say(f"{path}: the picture, floor at {floor_db:g} dB")
     if triptych:
@@ -81,16 +79,14 @@ def compare(
         stop = start + round(duration_s * rate)
         if start >= len(target):
             raise InputError(f"--start: {start_s:g} s is beyond the end, {len(target) / rate:.2f} s")
-        shown = score.excerpt(start_s, duration_s).notes if score else ()
-        labels = [f"{n} {path.name}" if n else path.name for n, path in enumerate((reference, *tests))]
-        excerpts = [sound[start:stop] for sound in (target, *sounds)]
-        title = f"from {start_s:g} s" if start_s else ""
-        plot_triptych(triptych, dict(zip(labels, excerpts, strict=True)), rate, title, shown)
+        labels = [reference.name, *(f"{n} {path.name}" for n, path in enumerate(tests, 1))]
+        excerpts = {label: sound[start:stop] for label, sound in zip(labels, (target, *sounds), strict=True)}
+        notes = score.excerpt(start_s, duration_s).notes if score else ()
+        plot_triptych(triptych, excerpts, rate, f"from {start_s:g} s" if start_s else "", notes)
         say(f"{triptych}: the picture")
     if print_json:
-        plain = {"baselines": baselines}
-        one = {"tests": {str(test): found for test, found in zip(tests, results, strict=True)}}
-        show(as_json((results[0] if len(tests) == 1 else one) | plain))
+        several = {"tests": dict(zip(map(str, tests), results, strict=True))}
+        show(as_json((several if len(tests) > 1 else results[0]) | {"baselines": baselines}))
         return
     for test, found in zip(tests, results, strict=True):
         show(f"{test} against {reference}")

@@ -43,6 +43,19 @@ class Seconds(FiniteRange):
         return super().convert(value, parameter, context)
 
 
+class Pair(click.ParamType):
+    """Two words around the first =, in the form that help and errors show, such as NAME=FOLDER."""
+
+    def __init__(self, form: str) -> None:
+        self.name = form
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> tuple[str, str]:
+        left, _, right = str(value).partition("=")
+        if not (left and right):
+            self.fail(f"{value!r} is not {self.name}", parameter, context)
+        return left, right
+
+
 positive = FiniteRange(min=0, min_open=True)
 
 
@@ -86,7 +99,7 @@ def progress_bar(n_samples: int, samples_per_s: int) -> Iterator[Callable[..., N
             patience.cancel()
             made_s, spent_s = (progress.n + n) / samples_per_s, time.monotonic() - begun
             line = f"{made_s:.1f} of {n_samples / samples_per_s:.1f} s, {made_s / max(spent_s, 1e-3):.1f} x real time"
-            progress.set_postfix_str(f"{line}, {what}" if what else line, refresh=False)
+            progress.set_postfix_str(f"{line}, {printable(what)[:40]}" if what else line, refresh=False)
             progress.update(n)
 
         ready = "getting ready: a first start compiles the engine, which takes a while"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import signal
 import sys
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from synthnet.audio.files import check_encoding
 from synthnet.cli.options import FiniteRange, Seconds, error_line, path_type, progress_bar, say
 from synthnet.files import InputError
 from synthnet.generation.library import read_file, read_library
@@ -26,7 +26,9 @@ from synthnet.generation.render import (
     rendering_samples,
 )
 from synthnet.generation.soundfont import soundfont_for
-from synthnet.text import clock, printable
+from synthnet.text import clock
+
+DRAWING = ("output", "temperature", "engine", "device", "n_chunks")  # options of engines that draw samples
 
 
 def number_of_chunks(context: click.Context, parameter: click.Parameter, value: str) -> int | None:
@@ -115,12 +117,15 @@ def loudness_of(context: click.Context, parameter: click.Parameter, value: str |
 @click.option("--device", default="auto", help="cpu, cuda, or auto: a GPU if there is one; for the paper's networks.")
 @click.option(
     "--chunks",
+    "n_chunks",
     default="auto",
     metavar="auto|N|off",
     callback=number_of_chunks,
     help="Stretches of the song to make side by side.",
 )
-@click.option("--rate", default=MIX_RATE_HZ, type=click.IntRange(8_000, 96_000), help="Sample rate in Hz.")
+@click.option(
+    "--rate", "sample_rate_hz", default=MIX_RATE_HZ, type=click.IntRange(8_000, 96_000), help="Sample rate in Hz."
+)
 @click.option(
     "--bits",
     default="16",
@@ -144,19 +149,18 @@ def render(context: click.Context, songs: tuple[Path, ...], out: Path | None, ou
     such as trumpet-synthnet, plays only when --instrument, --map or --checkpoint asks for it. A sound font plays drums,
     if one is installed.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was made is kept, as after Ctrl-C
     outs = [out or out_dir / ("out.wav" if str(song) == "-" else f"{song.stem}.wav") for song in songs]
-    if len(songs) == 1:
-        render_song(context, songs[0], outs[0], **options)
-        return
+    for name in outs:
+        check_encoding(name, options["sample_rate_hz"], options["bits"])  # before a song is read
     for number, name in enumerate(outs):
         if name in outs[:number]:
             again = "-o names one file" if out else f"{songs[outs.index(name)]} and {songs[number]} have one name"
             raise InputError(f"{name}: {again}; render them one by one")
     failed, stems = False, options.pop("stems")
     for song, name in zip(songs, outs, strict=True):
+        folder = stems / name.stem if stems and len(songs) > 1 else stems
         try:
-            render_song(context, song, name, **options, stems=stems and stems / name.stem)
+            render_song(context, song, name, **options, stems=folder)
         except (InputError, OSError) as error:
             failed = True
             say(f"synthnet: {error_line(error)}")
@@ -174,23 +178,17 @@ def render_song(
     kind: str | None,
     programs: dict[int, str],
     drums: str,
-    seed: int,
-    temperature: float,
-    start_s: float,
-    duration_s: float | None,
     output: str,
     stems: Path | None,
-    engine: str,
-    device: str,
-    chunks: int | None,
-    rate: int,
     bits: str,
-    mono: bool,
     lufs: float | None,
     force: bool,
+    **options: Any,
 ) -> None:
-    """Play one MIDI file, and say who plays and what came of it."""
-    score = read_song(song, start_s, duration_s)
+    """Play one MIDI file, and say who plays and what came of it; the other options are those of `Settings`."""
+    settings = Settings(mean=output == "mean", **options)
+    rate = settings.sample_rate_hz
+    score = read_song(song, settings.start_s, settings.duration_s)
     library = read_file(checkpoint) if checkpoint else read_library()
     font, no_font = soundfont_for(score) if drums == "font" else (None, "")
     seats = library.assign(score, spec, kind, programs, font)
@@ -198,15 +196,15 @@ def render_song(
         (number, track, seat) for number, (track, seat) in enumerate(zip(score.parts, seats, strict=True)) if seat
     ]
     if not any(engine_of(seat).draws for _, _, seat in played):
-        for name in ("output", "temperature", "engine", "device", "chunks"):
+        for name in DRAWING:
             if context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
-                raise InputError(f"--{name} is for the paper's networks; a harmonic instrument draws no samples")
+                option = f"--{name.removeprefix('n_')}"
+                raise InputError(f"{option} is for the paper's networks; a harmonic instrument draws no samples")
     plain = [track for _, track, seat in played if not engine_of(seat).controllers]
     one_velocity = [track for _, track, seat in played if not seat.velocity]
     unplayed = [track for track, seat in zip(score.parts, seats, strict=True) if not seat]
     if line := score.left_out_line(plain, one_velocity, unplayed):
         say(f"{song}: {line}{no_font if unplayed else ''}")
-    settings = Settings(rate, duration_s, seed, temperature, output == "mean", engine, device, chunks, start_s, mono)
     try:
         n_samples = len(rendering_samples(score, seats, settings))
     except InputError as error:
@@ -216,7 +214,7 @@ def render_song(
     for number, track, seat in played:
         say(f"  {labels[number]} ({len(track.notes)} notes): {seat.voice.name}, {seat.voice.why} [{seat.where}]")
     for credit in dict.fromkeys(seat.credit for _, _, seat in played if seat.credit):
-        say(printable(f"  recordings by {credit}"))
+        say(f"  recordings by {credit}")
     begun = time.monotonic()
     with progress_bar(n_samples * len(played), rate * len(played)) as advance:
         rendering = render_score(
@@ -229,7 +227,7 @@ def render_song(
             lufs=lufs,
             source=song,
             force=force,
-            progress=lambda n, numbers: advance(n, printable("; ".join(labels[number] for number in numbers))[:40]),
+            progress=lambda n, numbers: advance(n, "; ".join(labels[number] for number in numbers)),
         )
     passed_s = time.monotonic() - begun
     say(f"{out}: {n_samples / rate:.1f} s made in {clock(passed_s)}, {n_samples / rate / passed_s:.2f} times real time")

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from synthnet.cli.options import path_type, say
-from synthnet.evaluation.pictures import plot_roll
-from synthnet.evaluation.plots import check_picture, plot_training
+from synthnet.evaluation.charts import plot_training
+from synthnet.evaluation.plots import check_picture, plot_roll
 from synthnet.files import InputError
 from synthnet.score.midi import read_score
 from synthnet.training.run import training_rows

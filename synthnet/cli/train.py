@@ -71,12 +71,10 @@ def train(
     folders: tuple[Path, ...],
     start_text: str | None,
     out: Path | None,
-    minutes: float | None,
-    epochs: float | None,
-    steps: int | None,
     resume: bool,
     device_name: str,
     words: tuple[str, ...],
+    **length: Any,
 ) -> None:
     """Learn an instrument.
 
@@ -85,7 +83,7 @@ def train(
     hold it, as the paper does, unless anneal_steps is set: N steps and N more resumed are then exactly 2N steps.
     Several GPUs: torchrun --nproc_per_node 2 -m synthnet train ...
     """
-    if sum(length is not None for length in (minutes, epochs, steps)) > 1:
+    if sum(value is not None for value in length.values()) > 1:
         raise InputError("--minutes, --epochs and --steps: give one of them")
     if resume and start_text:
         raise InputError("--from is for a new run; --resume continues with the run's own weights")
@@ -99,9 +97,8 @@ def train(
     rank, world = run.join_processes(device_name)
     report = say if rank == 0 else lambda line: None
     device = choose_device(device_name)
-    asked = model, preset
     like = None  # the network whose kind and sample rate the run takes
-    method = None  # the recipe, if it is not the preset's
+    base = None  # the recipe, if it is not the preset's
     if resume and out is not None:
         settings.resumed_settings(out, model, {})
         like = peek_checkpoint(out / "last.safetensors")
@@ -109,12 +106,11 @@ def train(
         who = known_instrument(instrument or "")
         program = read_corpus(folders[0]).program if folders else who.program if who else 0
         like = peek_checkpoint(read_library().starting_point(start_text, program)[0])
-    if asked == (None, None):
+    if model is None and preset is None:
         if like is not None:
             model = like.config.model
         elif device.type == "cuda":
-            model, preset = settings.DEFAULT_MODEL, GPU_PRESET
-            method = settings.GPU
+            model, preset, base = settings.DEFAULT_MODEL, GPU_PRESET, settings.GPU
             report(WITH_GPU)
         else:
             model = HarmonicConfig.kind
@@ -126,39 +122,38 @@ def train(
     how, overrides = settings.RunSettings(**own), shape | changes
     every = None if how.evaluate_every is None else settings.Span.parse(how.evaluate_every)
     if like is None:
-        velocity = settings.fresh_settings(model, preset, 1, overrides)[0].velocity
+        config: Any = settings.fresh_settings(model, preset, 1, overrides)[0]
         rate = preset_rate_hz(None if model == HarmonicConfig.kind else recipe)
     else:
-        config: Any = like.config
-        velocity, rate = config.velocity, like.sample_rate_hz
+        config, rate = like.config, like.sample_rate_hz
     if rank > 0:
         dist.barrier()  # the first process builds the corpora, the others find them
-    corpora = corpora_for(instrument, folders, how.rate or rate, velocity)
+    corpora = corpora_for(instrument, folders, how.rate or rate, config.velocity)
     if rank == 0 and world > 1:
         dist.barrier()
     folder = out or DEFAULT_RUNS / f"{'-'.join(corpus.instrument for corpus in corpora)}-{recipe}"
-    start, span = None, None
-    if resume:
-        config, training, span = settings.resumed_settings(folder, asked[0], overrides)
-    elif start_text is not None:
-        path, name = read_library().starting_point(start_text, corpora[0].program)
-        start = settings.read_start(path, name, corpora)
-        config, training = settings.started_settings(start, *asked, overrides)
-        report(f"starts from {path}" + (f", {name}" if name else ""))
-    else:
-        config, training = settings.fresh_settings(model, preset, len(corpora), overrides, method)
-    if (minutes, epochs, steps) != (None, None, None):
-        span = settings.Span(minutes, epochs, steps)
-    span = span or settings.default_span(training)
+    start = None if start_text is None else read_library().starting_point(start_text, corpora[0].program)
+    plan = settings.plan_run(
+        corpora,
+        model,
+        preset,
+        overrides,
+        settings.Span(**length) if any(length.values()) else None,
+        base=base,
+        resumed=folder if resume else None,
+        start=start,
+    )
+    if start:
+        report("starts from " + ", ".join(str(part) for part in start if part))
     run.train_run(
         folder,
         corpora,
-        config,
-        settings.annealed_over(training, span),
-        span,
+        plan.config,
+        plan.training,
+        plan.span,
         device=device,
         resume=resume,
-        start=start,
+        start=plan.start,
         evaluate_every=every,
         workers=how.workers,
         precision=how.precision,

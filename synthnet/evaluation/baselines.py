@@ -19,6 +19,7 @@ import numpy as np
 import soxr
 
 from synthnet.corpus.corpus import FULL_SCALE, Corpus
+from synthnet.evaluation.level import faded_out
 from synthnet.files import InputError
 from synthnet.generation.harmonic import HarmonicPlayer, Part
 from synthnet.models import HarmonicConfig
@@ -73,9 +74,7 @@ class Sampler:
         samples = []
         for piece in corpus.split("train"):
             recording, notes = corpus.read_samples(piece), corpus.read_notes(piece)
-            onset, release = (
-                to_samples(np.array([getattr(n, at) for n in notes]), rate) for at in ("start_s", "end_s")
-            )
+            onset, release = to_samples(np.array([(note.start_s, note.end_s) for note in notes]).T, rate)
             for number, note in enumerate(notes):
                 start, stop = int(onset[number]), min(int(release[number]), len(recording))
                 if piece.leaves_out(start, stop):
@@ -137,7 +136,7 @@ class Sampler:
         best = int(np.argmin(far + missing))
         sound, held = self._voice(best, pitch, velocity)
         if held == length and self.unfinished[best] < FINISHED:
-            return _faded(sound, fade)
+            return faded_out(sound, fade)
         sound = sound[: min(held, length)]
         release, cut = self._voice(int(np.argmin(far + UNFINISHED * self.unfinished)), pitch, velocity)
         overlap, before = (min(n, cut, len(sound)) for n in (fade, 4 * fade))
@@ -145,7 +144,7 @@ class Sampler:
         tail = release[cut - overlap :] * np.float32(min(gain, 4.0))
         rise = np.linspace(0, 1, overlap, dtype=np.float32)
         joint = sound[len(sound) - overlap :] * (1 - rise) + tail[:overlap] * rise
-        return _faded(np.concatenate([sound[: len(sound) - overlap], joint, tail[overlap:]]), fade)
+        return faded_out(np.concatenate([sound[: len(sound) - overlap], joint, tail[overlap:]]), fade)
 
     def _voice(self, number: int, pitch: int, velocity: int) -> tuple[np.ndarray, int]:
         """A sample at another pitch and velocity, float32 with its release, and how long its key is down."""
@@ -158,12 +157,6 @@ class Sampler:
 
 def _rms(samples: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))) if len(samples) else 0.0
-
-
-def _faded(sound: np.ndarray, fade: int) -> np.ndarray:
-    """The sound with its last samples faded to 0."""
-    fade = min(fade, len(sound))
-    return sound * np.concatenate([np.ones(len(sound) - fade), np.linspace(1, 0, fade)]).astype(np.float32)
 
 
 class StaticPlayer(HarmonicPlayer):
@@ -180,7 +173,7 @@ class StaticPlayer(HarmonicPlayer):
 
 
 def simple_baselines(reference: np.ndarray, sample_rate_hz: int) -> dict[str, np.ndarray]:
-    """What a sound [n] must be nearer to its reference than: silence, and other seconds of the reference itself."""
+    """Sounds that lie farther from a reference [n] than a good test: silence, and the reference moved by half of it."""
     shift = len(reference) // sample_rate_hz // 2 * sample_rate_hz
     return {"silence": np.zeros_like(reference)} | (
         {"other seconds of the reference": np.roll(reference, shift)} if shift else {}

@@ -40,9 +40,7 @@ def rmse_cqt_at_floors(reference: np.ndarray, test: np.ndarray, sample_rate_hz: 
     """
     if len(reference) != len(test) or not len(reference):
         raise InputError(f"RMSE-CQT needs two signals of one length, not {len(reference)} and {len(test)}")
-    rate = min(sample_rate_hz, HIGHEST_RATE_HZ)
-    if rate < sample_rate_hz:
-        reference, test = (soxr.resample(samples, sample_rate_hz, rate) for samples in (reference, test))
+    reference, test, rate = _at_most_16_khz(reference, test, sample_rate_hz)
     fill = (0, max(0, rate - len(reference)))
     n = max(1, len(reference) // rate)
     seconds = (np.pad(samples, fill)[: n * rate].reshape(n, rate) for samples in (reference, test))
@@ -61,8 +59,15 @@ def cqt_decibels(reference: np.ndarray, test: np.ndarray, sample_rate_hz: int) -
     For a reference without sound (below -90 dB of a full-scale C1), 0 dB is that full-scale C1, so that silence against
     silence is 0 dB apart and a faint hiss costs little.
     """
-    theirs, mine = (cqt_magnitudes(samples, sample_rate_hz) for samples in (reference, test))
-    return _decibels(theirs, mine, sample_rate_hz)
+    reference, test, rate = _at_most_16_khz(reference, test, sample_rate_hz)
+    return _decibels(cqt_magnitudes(reference, rate), cqt_magnitudes(test, rate), rate)
+
+
+def _at_most_16_khz(reference: np.ndarray, test: np.ndarray, rate: int) -> tuple[np.ndarray, np.ndarray, int]:
+    if rate <= HIGHEST_RATE_HZ:
+        return reference, test, rate
+    theirs, mine = (soxr.resample(samples, rate, HIGHEST_RATE_HZ) for samples in (reference, test))
+    return theirs, mine, HIGHEST_RATE_HZ
 
 
 def _decibels(

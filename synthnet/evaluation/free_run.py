@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -27,38 +28,20 @@ class FreeRun:
     mean: np.ndarray  # their means, see `synthnet.generation.streams.Stream`
     target: np.ndarray  # the teacher, before dither
 
-    @property
-    def sample_rmse_db(self) -> np.ndarray:
-        """RMSE-CQT [2, N] of the drawn seconds."""
-        return self.rmse_db(self.sample)
-
-    @property
-    def mean_rmse_db(self) -> np.ndarray:
-        """RMSE-CQT [2, N] of the mean output."""
-        return self.rmse_db(self.mean)
-
     def rmse_db(self, test: np.ndarray) -> np.ndarray:
         """RMSE-CQT [2, N] of seconds [N, one second] against the target, in dB, floors at -80 and -50 dB."""
         return rmse_cqt_at_floors(self.target.ravel(), test.ravel(), self.target.shape[1])
 
 
 class Places(NamedTuple):
-    """Seconds of a corpus, each a piece and the sample where it begins, and who plays them: [S] weights, or None."""
+    """Seconds of a corpus, each a piece and the sample where it begins, and who plays them.
+
+    `instruments` are weights [S] of the network's instruments; None for a network of one.
+    """
 
     corpus: Corpus
     seconds: Sequence[tuple[Piece, int]]
     instruments: np.ndarray | None
-
-
-def free_run(
-    network: Network, corpus: Corpus, n_seconds: int, *, seed: int = 0, instruments: np.ndarray | None = None
-) -> FreeRun:
-    """Generate N seconds spread evenly over the validation pieces, each from silence half a second early.
-
-    Args:
-        instruments: [S] weights of the network's instruments; None for a network of one.
-    """
-    return seconds_at(network, [spread_places(corpus, n_seconds, instruments)], seed)[0]
 
 
 def seconds_at(
@@ -67,7 +50,10 @@ def seconds_at(
     seed: int = 0,
     progress: Callable[[int], object] = lambda n_samples: None,
 ) -> list[FreeRun]:
-    """As `free_run`, all seconds of some corpora as one batch; `progress` as for `generate`."""
+    """Generate seconds of some corpora of one sample rate as one batch, each from silence half a second early.
+
+    `progress` is as for `generate`.
+    """
     streams, targets = [], []
     rate = places[0].corpus.sample_rate_hz
     lead = round(LEAD_IN_S * rate)
@@ -85,36 +71,28 @@ def seconds_at(
             for number, (piece, start) in enumerate(seconds)
         ]
     sounds = np.concatenate(list(generate(network, streams, lead + rate, progress=progress)), axis=1)[:, lead:]
-    runs, made = [], 0
+    runs = []
     for (_, seconds, _), target in zip(places, targets, strict=True):
-        sample, mean = np.split(sounds[made : made + 2 * len(seconds)], 2)
+        sample, mean, sounds = np.split(sounds, [len(seconds), 2 * len(seconds)])
         runs.append(FreeRun(np.array([start for _, start in seconds]), sample, mean, target))
-        made += 2 * len(seconds)
     return runs
 
 
 def spread_places(corpus: Corpus, n_seconds: int, instruments: np.ndarray | None) -> Places:
-    """N seconds spread evenly over the validation pieces."""
-    return Places(corpus, evenly_spread(corpus.split("valid"), n_seconds, corpus.sample_rate_hz), instruments)
-
-
-def evenly_spread(pieces: Sequence[Piece], n: int, rate: int) -> list[tuple[Piece, int]]:
-    """N places, a piece and a sample each, spread evenly over all pieces; at least a second before the piece's end.
-
-    The second from there on holds nothing that is left out.
+    """N seconds spread evenly over the validation pieces, in which nothing is left out.
 
     Raises:
         InputError: there is no such second.
     """
+    pieces, rate = corpus.split("valid"), corpus.sample_rate_hz
     spans = [(p, *span) for p in pieces for span in p.kept if not p.left_out or span[1] - span[0] >= rate]
     if not spans:
         raise InputError(f"{', '.join(p.name for p in pieces)}: less than a second at a time is left to measure")
-    ends = np.cumsum([stop - first for _, first, stop in spans])
-    places = []
-    for number in range(n):
-        position = (2 * number + 1) * int(ends[-1]) // (2 * n)
-        index = int(np.searchsorted(ends, position, side="right"))
+    ends = np.cumsum([stop - first for _, first, stop in spans]).tolist()
+    seconds = []
+    for number in range(n_seconds):
+        position = (2 * number + 1) * ends[-1] // (2 * n_seconds)
+        index = bisect.bisect_right(ends, position)
         piece, first, stop = spans[index]
-        place = position - int(ends[index]) + stop
-        places.append((piece, max(first, min(place, stop - rate))))
-    return places
+        seconds.append((piece, max(first, min(position - ends[index] + stop, stop - rate))))
+    return Places(corpus, seconds, instruments)

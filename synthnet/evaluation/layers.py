@@ -6,6 +6,7 @@ The paper says that the first layer learns fundamentals and octaves, and that Gr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
@@ -58,7 +59,7 @@ class KeyAnswers:
     fresh_peak: float
 
 
-def key_answers(network: Network, lowest: int, highest: int, seed: int = 0) -> KeyAnswers:
+def key_answers(network: Network, lowest: int, highest: int) -> KeyAnswers:
     """Answers to the keys lowest to highest, at least two octaves of those that the network has learned.
 
     Raises:
@@ -68,11 +69,11 @@ def key_answers(network: Network, lowest: int, highest: int, seed: int = 0) -> K
         raise InputError(f"{network.config.model}: its score enters at every layer; SynthNet's enters at the first")
     if highest - lowest < 2 * OCTAVE:
         raise InputError(f"keys {lowest} to {highest}: at least two octaves are needed")
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     answers = _answers(network.score, lowest, highest)
     fresh = _answers(cast(FirstLayerScore, build_model(network.config).score), lowest, highest)
     similarity, octaves = _similarities(answers)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     shuffled = [_similarities(rng.permutation(answers, axis=1)) for _ in range(PERMUTATIONS)]
     by_chance = np.array([intervals for intervals, _ in shuffled])
     threshold = np.quantile([channels for _, channels in shuffled], 0.95, axis=0)
@@ -122,25 +123,22 @@ class Point(NamedTuple):
 
 @torch.no_grad()
 def layer_grams(network: Network, x: Tensor, roll: Tensor, instruments: Tensor | None) -> list[np.ndarray]:
-    """`gram` of each layer's output [C, T]; N classes [1, N] and roll [1, 128, N] give T as for the network."""
+    """Gram matrix of each layer's output [C, T]: the inner products of its channels over time, over T, flattened.
+
+    N classes [1, N] and roll [1, 128, N] give T as for the network. Equation 3; the paper does not divide by T.
+    """
     n = x.shape[1] - network.config.receptive_field + 1
     grams: list[np.ndarray] = []
 
     def keep(layer: torch.nn.Module, given: object, made: tuple[Tensor, Tensor | None]) -> None:
-        grams.append(gram(made[0][0, :, -n:].numpy()))
+        output = made[0][0, :, -n:].numpy()
+        grams.append((output @ output.T / n).ravel())
 
     hooks = [layer.register_forward_hook(keep) for layer in network.stack]
-    try:
-        network(x, roll, instruments)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    network(x, roll, instruments)
+    for hook in hooks:
+        hook.remove()
     return grams
-
-
-def gram(output: np.ndarray) -> np.ndarray:
-    """Inner products of the channels [C, T] over time, flattened, over T (Equation 3; the paper does not divide)."""
-    return (output @ output.T / output.shape[1]).ravel()
 
 
 def gram_points(
@@ -176,7 +174,7 @@ def gram_points(
     return points
 
 
-def tsne(points: Sequence[Point], seed: int = 0) -> np.ndarray:
+def tsne(points: Sequence[Point]) -> np.ndarray:
     """The points in the plane, [N, 2]; InputError without scikit-learn or for fewer than four points."""
     try:
         from sklearn.manifold import TSNE
@@ -184,7 +182,7 @@ def tsne(points: Sequence[Point], seed: int = 0) -> np.ndarray:
         raise InputError("t-SNE needs scikit-learn: pip install 'synthnet[inspect]'") from error
     if len(points) < 4:
         raise InputError("t-SNE needs at least four Gram matrices")
-    plane = TSNE(perplexity=min(30.0, (len(points) - 1) / 3), init="pca", random_state=seed)
+    plane = TSNE(perplexity=min(30.0, (len(points) - 1) / 3), init="pca", random_state=0)
     found: np.ndarray = plane.fit_transform(np.stack([point.gram for point in points]))
     return found
 
@@ -212,15 +210,20 @@ def layer_distances(points: Sequence[Point], plane: np.ndarray) -> list[LayerDis
         apart, drawn = (np.linalg.norm(x[:, None] - x[None], axis=2) for x in (grams, plane[chosen]))
         timbre, network = (np.array([getattr(points[n], name) for n in chosen]) for name in ("timbre", "network"))
         same, one = timbre[:, None] == timbre, network[:, None] == network
-        pairs = np.triu(np.ones_like(same), 1)
-        kinds = (~same, same & ~one, one)
-        means = (float(apart[pairs & kind].mean()) if (pairs & kind).any() else np.nan for kind in kinds)
-        between, retrained, within = means
-        seen = float(drawn[pairs & ~same].mean()) if (~same).any() else np.nan
-        rows.append(LayerDistances(layer, between, retrained, within, seen))
+        pairs = (apart, ~same), (apart, same & ~one), (apart, one), (drawn, ~same)
+        rows.append(LayerDistances(layer, *(_mean_of_pairs(*each) for each in pairs)))
     return rows
 
 
+def _mean_of_pairs(distances: np.ndarray, chosen: np.ndarray) -> float:
+    """Mean of the distances [N, N] of pairs that are chosen, each taken once; nan for none."""
+    found = distances[np.triu(chosen, 1)]
+    return float(found.mean()) if len(found) else math.nan
+
+
 def depth_correlation(rows: Sequence[LayerDistances]) -> float:
-    """Spearman's correlation of depth and `between` over `within`; 1: each layer separates timbres more."""
+    """Spearman's correlation of depth and `between` over `within`; 1: each layer separates timbres more.
+
+    nan without two timbres or two slices.
+    """
     return float(spearmanr([row.layer for row in rows], [row.between / row.within for row in rows]).statistic)

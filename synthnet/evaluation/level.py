@@ -68,3 +68,10 @@ def fitted_level(reference: np.ndarray, test: np.ndarray) -> np.ndarray:
     """The test [n] at the root mean square of the reference [n]; silence stays silent."""
     mine, theirs = (float(np.mean(np.square(samples, dtype=np.float64))) for samples in (test, reference))
     return test * np.float32(np.sqrt(theirs / mine)) if mine else test
+
+
+def faded_out(samples: np.ndarray, n_faded: int) -> np.ndarray:
+    """Samples [n], the last ones falling to 0."""
+    n_faded = min(n_faded, len(samples))
+    gain = np.concatenate([np.ones(len(samples) - n_faded), np.linspace(1, 0, n_faded)])
+    return samples * gain.astype(np.float32)

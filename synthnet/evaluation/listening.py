@@ -12,11 +12,11 @@ BS.1534-3. In the ABX test the listener says whether X is A, the teacher, or B, 
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
 import secrets
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +31,8 @@ from synthnet.audio.files import read_audio, write_audio
 from synthnet.audio.meters import Loudness, TruePeak
 from synthnet.corpus.teacher import Teacher, find_soundfont
 from synthnet.evaluation.cqt import rmse_cqt_at_floors
+from synthnet.evaluation.level import faded_out
+from synthnet.evaluation.systems import playing_path
 from synthnet.files import InputError
 from synthnet.generation.library import Seat, read_file, read_library
 from synthnet.generation.render import MIX_RATE_HZ, Settings, read_song, render_in_memory
@@ -45,7 +47,6 @@ SHIPPED = "shipped"  # in place of an instrument: all that ship
 LUFS, HIGHEST_PEAK = -23.0, 10 ** (-1 / 20)  # of all sounds; the true peak comes first
 ANCHOR_HZ, ANCHOR_TAPS = 3_500.0, 1_023
 FADE_S = 0.02  # at the end, where music is cut off
-SOUND_ENDINGS = (".wav", ".flac", ".ogg")
 
 Play = Callable[[str, Score], np.ndarray]
 """The name of a piece and its score to samples [n], about as long as the test's sounds."""
@@ -70,11 +71,6 @@ class Design:
     post_url: str = ""
     seed: int = 0
 
-    @property
-    def n_samples(self) -> int:
-        """Length of each sound."""
-        return round(self.seconds * MIX_RATE_HZ)
-
 
 def models_of(models: Sequence[tuple[str, str]], design: Design) -> dict[str, dict[str, Play]]:
     """Who plays each instrument, by instrument and model, from pairs of a model's name and an instrument or file.
@@ -86,39 +82,36 @@ def models_of(models: Sequence[tuple[str, str]], design: Design) -> dict[str, di
     for model, text in models:
         if text.endswith(".safetensors"):
             library = read_file(Path(text))
-            seats = [library.seat(player.name) for player in library.players]
+            names = [player.name for player in library.players]
         else:
             library = read_library()
             shipped = [player.name for player in library.players if player.shipped]
             names = [name for name in shipped if plain_name(name) == name] if text == SHIPPED else [text]
-            seats = [library.seat(name) for name in names]
-        for seat in seats:
+        for seat in map(library.seat, names):
             of_instrument = players.setdefault(plain_name(seat.voice.name), {})
             if model in of_instrument:
                 raise InputError(f"--model {model}: two of this name play the {plain_name(seat.voice.name)}")
-            of_instrument[model] = _play_seat(seat, design)
+            of_instrument[model] = functools.partial(_play_seat, seat, design)
     return players
 
 
-def _play_seat(seat: Seat, design: Design) -> Play:
+def _play_seat(seat: Seat, design: Design, piece: str, score: Score) -> np.ndarray:
     settings = Settings(duration_s=design.seconds, seed=design.seed, mono=True)
-    return lambda piece, score: render_in_memory([seat], score, settings).samples
+    return render_in_memory([seat], score, settings).samples
 
 
 def audio_of(folder: Path) -> dict[str, Play]:
     """Who plays each instrument: recordings of another program, INSTRUMENT/PIECE.wav (or .flac, .ogg) in a folder."""
     if not folder.is_dir():
         raise InputError(f"{folder}: not a folder")
-    instruments = sorted(place.name for place in folder.iterdir() if place.is_dir())
-    if not instruments:
+    places = sorted(place for place in folder.iterdir() if place.is_dir())
+    if not places:
         raise InputError(f"{folder}: no folder INSTRUMENT with sounds PIECE.wav in it")
+    return {place.name: functools.partial(_read_sound, place) for place in places}
 
-    def play(place: Path, piece: str) -> np.ndarray:
-        files = [place / f"{piece}{ending}" for ending in SOUND_ENDINGS]
-        found = next((path for path in files if path.exists()), files[0])  # the reader says what is wrong with it
-        return read_audio(found, MIX_RATE_HZ).samples
 
-    return {name: lambda piece, score, name=name: play(folder / name, piece) for name in instruments}  # type: ignore[misc]
+def _read_sound(place: Path, piece: str, score: Score) -> np.ndarray:
+    return read_audio(playing_path(place, piece), MIX_RATE_HZ).samples
 
 
 def build(
@@ -144,10 +137,10 @@ def build(
     soundfont = find_soundfont()
     teachers = {name: Teacher(soundfont, _program(name), MIX_RATE_HZ) for name in players}
     folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        (draft / "page").mkdir()
-        trials, key = [], dict[str, Any]()
+    trials, key = [], dict[str, Any]()
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as beside:
+        draft = Path(beside) / folder.name
+        (draft / "page").mkdir(parents=True)
         places = [(name, piece) for name in players for piece in scores]
         for number, (name, piece) in enumerate(places, 1):
             say(f"{number} of {len(places)}: {piece}, {name}: {', '.join(players[name])}")
@@ -168,11 +161,7 @@ def build(
         (draft / "page" / "index.html").write_text(TEMPLATE.read_text("utf-8").replace(PLACE, as_text), "utf-8")
         made = {"synthnet": __version__, "soundfont": soundfont.name, "lufs": LUFS, "seconds": design.seconds}
         (draft / "key.json").write_text(json.dumps({**test, **made, "trials": key}, indent=1), "utf-8")
-        draft.chmod(0o755)
         os.replace(draft, folder)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
     return key
 
 
@@ -197,7 +186,7 @@ def _trials(
 ) -> list[tuple[dict[str, Any], dict[str, tuple[str, np.ndarray]]]]:
     """The pages about the sounds of a place: what is asked, and model and samples of each sound, by its id."""
     everything = dict(sounds) | ({ANCHOR: low_pass(sounds[REFERENCE])} if design.anchor else {})
-    at_one = matched(everything, design.n_samples, place)
+    at_one = matched(everything, round(design.seconds * MIX_RATE_HZ), place)
     models = [model for model in sounds if model != REFERENCE]
 
     def named(*makers: str) -> dict[str, tuple[str, np.ndarray]]:
@@ -220,14 +209,11 @@ def matched(sounds: Mapping[str, np.ndarray], n_samples: int, place: str = "") -
 
     It is -23 LUFS, or lower for all where a true peak would exceed -1 dBFS. InputError for a silent one.
     """
-    fade = np.ones(n_samples, np.float32)
-    tail = min(n_samples, round(FADE_S * MIX_RATE_HZ))
-    fade[n_samples - tail :] = np.linspace(1, 0, tail)
     at_one, peaks = {}, []
     for name, sound in sounds.items():
         cut = np.zeros(n_samples, np.float32)
         cut[: len(sound)] = sound[:n_samples]
-        cut *= fade
+        cut = faded_out(cut, round(FADE_S * MIX_RATE_HZ))
         loudness, peak = Loudness(MIX_RATE_HZ, 1), TruePeak(MIX_RATE_HZ, 1)
         loudness.add(cut[:, None])
         if not np.isfinite(lufs := loudness.read()):

@@ -61,16 +61,7 @@ class PlayerFigures:
     pieces: Mapping[str, Distances]  # of each composed piece, by name
     levels: NoteLevels
     held: HeldNotes
-
-    @property
-    def mean_of_pieces(self) -> Distances:
-        """The mean over the composed pieces."""
-        return Distances(*np.mean([astuple(piece) for piece in self.pieces.values()], axis=0).tolist())
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        notes = {"levels": self.levels.as_dict(), "held": self.held.as_dict()}
-        return {**asdict(self), **notes, "pieces_mean": self.mean_of_pieces.as_dict()}
+    pieces_mean: Distances
 
 
 @dataclass(frozen=True)
@@ -83,7 +74,7 @@ class InstrumentFigures:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {**vars(self), "players": [player.as_dict() for player in self.players]}
+        return asdict(self)
 
 
 def markdown_row(instrument: str, figures: Mapping[str, Any]) -> str:
@@ -142,15 +133,16 @@ def measure_instrument(
             heard = teacher.snap(score.notes), round(duration_s * rate), rate
             pieces[title] = distances(play_teacher(*heard), play(*heard), rate)
         prelude_distances = pieces.pop("prelude")
+        mean = Distances(*np.mean([astuple(piece) for piece in pieces.values()], axis=0).tolist())
         levels, held = note_levels(play, play_teacher, keys, rate), held_notes(play, play_teacher, keys, rate)
-        figures.append(PlayerFigures(name, prelude_distances, pieces, levels, held))
+        figures.append(PlayerFigures(name, prelude_distances, pieces, levels, held, mean))
     return InstrumentFigures(instrument.name, rate, tuple(figures))
 
 
 def measure_beside(corpus: Corpus, piece: Piece, n_samples: int) -> dict[str, Distances]:
-    """Distances of others from the first samples of a piece: the shipped harmonic instrument of the corpus, a sampler.
+    """Distances of two other players from the first samples of a piece, for comparison with a network.
 
-    The harmonic instrument is left out where none of the name ships.
+    They are a sampler cut from the corpus, and the harmonic instrument of its name, if one ships.
     """
     players = {"sampler": Sampler.from_corpus(corpus).play}
     file = SHIPPED / f"{corpus.instrument}.safetensors"
@@ -158,24 +150,17 @@ def measure_beside(corpus: Corpus, piece: Piece, n_samples: int) -> dict[str, Di
         gain = corpus.gain / (fact(checkpoint.training, "corpora", 0, "gain") or corpus.gain)
         harmonic = harmonic_play(checkpoint)
         players = {"harmonic": lambda *music: harmonic(*music) * np.float32(gain), **players}
-    rate, figures = corpus.sample_rate_hz, {}
-    reference = corpus.read_samples(piece)[:n_samples].astype(np.float32) / FULL_SCALE
-    for name, play in players.items():
-        sound = play(corpus.read_notes(piece), n_samples, rate)
-        figures[name] = distances(piece.measured(reference, rate), piece.measured(sound, rate), rate)
-    return figures
+    return {name: piece_distances(corpus, piece, play, n_samples) for name, play in players.items()}
 
 
 def measure_recordings(corpus: Corpus, play: Play) -> dict[str, Distances]:
-    """Distances of a player from the validation recordings of a corpus, by name; needs no teacher.
+    """Distances of a player from the validation recordings of a corpus, by name; needs no teacher."""
+    return {piece.name: piece_distances(corpus, piece, play, piece.n_samples) for piece in corpus.split("valid")}
 
-    Seconds with something that a piece leaves out do not count.
-    """
+
+def piece_distances(corpus: Corpus, piece: Piece, play: Play, n_samples: int) -> Distances:
+    """Distances of a player from the first samples of a recording; seconds with something left out do not count."""
     rate = corpus.sample_rate_hz
-    figures = {}
-    for piece in corpus.split("valid"):
-        reference = corpus.read_samples(piece).astype(np.float32) / FULL_SCALE
-        sound = play(corpus.read_notes(piece), piece.n_samples, rate)
-        theirs, mine = (piece.measured(samples, rate) for samples in (reference, sound))
-        figures[piece.name] = distances(theirs, mine, rate)
-    return figures
+    reference = corpus.read_samples(piece)[:n_samples].astype(np.float32) / FULL_SCALE
+    sound = play(corpus.read_notes(piece), n_samples, rate)
+    return distances(piece.measured(reference, rate), piece.measured(sound, rate), rate)

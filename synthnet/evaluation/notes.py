@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -33,48 +32,27 @@ WINDOW_SAMPLES = 2048
 
 @dataclass(frozen=True)
 class NoteLevels:
-    """Notes of one second on K keys at V velocities (rising): float64 [K, V]."""
+    """Notes of one second on K keys at V velocities (rising): lists [K][V], and the greatest differences in them."""
 
-    keys: tuple[int, ...]
-    velocities: tuple[int, ...]
-    level_db: np.ndarray  # over the second, relative to the highest velocity
-    teacher_level_db: np.ndarray
-    centroid_hz: np.ndarray  # over the second; 0 in silence
-    teacher_centroid_hz: np.ndarray
-
-    @property
-    def worst_level_db(self) -> float:
-        """Greatest difference of a level from the teacher's, in dB."""
-        return float(np.abs(self.level_db - self.teacher_level_db).max())
-
-    @property
-    def worst_centroid(self) -> float:
-        """Greatest difference of a centroid from the teacher's, as a share of the teacher's."""
-        return float(np.abs(self.centroid_hz / np.maximum(self.teacher_centroid_hz, 1.0) - 1).max())
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON, with the greatest differences."""
-        return _plain(self) | {"worst_level_db": self.worst_level_db, "worst_centroid": self.worst_centroid}
+    keys: Sequence[int]
+    velocities: Sequence[int]
+    level_db: list[list[float]]  # over the second, relative to the highest velocity
+    teacher_level_db: list[list[float]]
+    centroid_hz: list[list[float]]  # over the second; 0 in silence
+    teacher_centroid_hz: list[list[float]]
+    worst_level_db: float
+    worst_centroid: float  # as a share of the teacher's
 
 
 @dataclass(frozen=True)
 class HeldNotes:
-    """Notes of velocity 100 on K keys, held down for 8.5 s, at M moments: float64 [K, M]."""
+    """Notes of velocity 100 on K keys, held down for 8.5 s, at M moments: lists [K][M], and the greatest difference."""
 
-    keys: tuple[int, ...]
-    moments_s: tuple[float, ...]  # after the onset, the middles of windows of 0.25 s
-    level_db: np.ndarray  # relative to the player's loudest such window
-    teacher_level_db: np.ndarray
-
-    @property
-    def worst_db(self) -> float:
-        """Greatest difference from the teacher's level where that is above -50 dB, in dB; 0 if it never is."""
-        difference = np.abs(self.level_db - self.teacher_level_db)
-        return float(difference.max(initial=0.0, where=self.teacher_level_db > COUNTED_DB))
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON, with the greatest difference."""
-        return _plain(self) | {"worst_db": self.worst_db}
+    keys: Sequence[int]
+    moments_s: Sequence[float]  # after the onset, the middles of windows of 0.25 s
+    level_db: list[list[float]]  # relative to the player's loudest such window
+    teacher_level_db: list[list[float]]
+    worst_db: float  # where the teacher is above -50 dB; 0 if it never is
 
 
 def tried_keys(instrument: MidiInstrument) -> tuple[int, ...]:
@@ -91,7 +69,11 @@ def note_levels(play: Play, teacher: Play, keys: Sequence[int], sample_rate_hz: 
         level = level_db(sounds, LOWEST_DB)
         levels.append(level - level[:, -1:])
         centroids.append(np.array([[spectral_centroid_hz(sound, sample_rate_hz) for sound in row] for row in sounds]))
-    return NoteLevels(tuple(keys), VELOCITIES, *levels, *centroids)
+    (mine, theirs), (mine_hz, theirs_hz) = levels, centroids
+    worst_level_db = float(np.abs(mine - theirs).max())
+    worst_centroid = float(np.abs(mine_hz / np.maximum(theirs_hz, 1.0) - 1).max())
+    figures = mine.tolist(), theirs.tolist(), mine_hz.tolist(), theirs_hz.tolist()
+    return NoteLevels(keys, VELOCITIES, *figures, worst_level_db, worst_centroid)
 
 
 def held_notes(play: Play, teacher: Play, keys: Sequence[int], sample_rate_hz: int) -> HeldNotes:
@@ -104,7 +86,9 @@ def held_notes(play: Play, teacher: Play, keys: Sequence[int], sample_rate_hz: i
         windows = sliding_window_view(sounds, length, axis=1)[:, :-1]
         loudest = level_db(windows[:, :: length // 2], LOWEST_DB).max(axis=1, keepdims=True)
         levels.append(level_db(windows[:, begins], LOWEST_DB) - loudest)
-    return HeldNotes(tuple(keys), MOMENTS_S, *levels)
+    mine, theirs = levels
+    worst_db = float(np.abs(mine - theirs).max(initial=0.0, where=theirs > COUNTED_DB))
+    return HeldNotes(keys, MOMENTS_S, mine.tolist(), theirs.tolist(), worst_db)
 
 
 def spectral_centroid_hz(samples: np.ndarray, sample_rate_hz: int) -> float:
@@ -121,7 +105,3 @@ def _one_note(play: Play, key: int, velocity: int, length_s: float, rate: int) -
     start, length, after = (int(to_samples(seconds, rate)) for seconds in (BEFORE_S, length_s, AFTER_S))
     note = Note(key, velocity, start / rate, (start + length) / rate)
     return play((note,), start + length + after, rate)[start : start + length]
-
-
-def _plain(figures: NoteLevels | HeldNotes) -> dict[str, Any]:
-    return {name: np.asarray(value).tolist() for name, value in vars(figures).items()}

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,9 +30,9 @@ PAPER = {"WaveNet L26": (2.30, 0.10), "DeepVoice L26": (2.24, 0.11), "SynthNet L
 PAPER_CORRELATION = -0.78  # of RMSE-CQT and opinion, over the 21 pairs of a model and an instrument in its tables
 LOWEST_REFERENCE = 4
 CHANCE = 0.05  # at most this likely by chance: agreement between listeners
-LARGEST_FILE = 10_000_000
 Place = tuple[str, str]  # model, instrument
 ALL = "all"
+FLOORS = ("rmse_cqt_db", "rmse_cqt_50_db")
 
 
 @dataclass(frozen=True)
@@ -89,12 +89,12 @@ class Listening:
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         nested: dict[str, dict[str, dict[str, Any]]] = {"opinions": {}, "identified": {}}
-        for name, of_name in (("opinions", self.opinions), ("identified", self.identified)):
-            for (model, instrument), one in of_name.items():
-                nested[name].setdefault(model, {})[instrument] = asdict(one)
+        for name, by_model in nested.items():
+            for (model, instrument), one in getattr(self, name).items():
+                by_model.setdefault(model, {})[instrument] = asdict(one)
         correlations = {name: asdict(one) for name, one in self.correlations.items()}
         paper = {"opinions": {name: {"mos": m, "ci95": w} for name, (m, w) in PAPER.items()}, "r": PAPER_CORRELATION}
-        about = {"kind": self.kind, "listeners": self.listeners, "flags": {k: list(v) for k, v in self.flags.items()}}
+        about = {"kind": self.kind, "listeners": self.listeners, "flags": self.flags}
         return {**about, **nested, "correlations": correlations, "paper": paper}
 
 
@@ -114,9 +114,9 @@ def read_key(path: Path) -> dict[str, Any]:
         if key["kind"] not in (RATING, ABX) or not key["trials"]:
             raise ValueError
         for trial in key["trials"].values():
-            asked = [trial["reference"], *trial["samples"]] if key["kind"] == RATING else [trial["a"], *trial["x"]]
-            names = [trial["sounds"][one]["model"] for one in asked]
-            if not all(isinstance(name, str) for name in [trial["instrument"], trial["piece"], *names]):
+            asked = trial["samples"] if key["kind"] == RATING else [trial["b"], *trial["x"]]
+            models = [trial["sounds"][one]["model"] for one in asked]
+            if not all(isinstance(name, str) for name in (trial["instrument"], *models)):
                 raise ValueError
     except (KeyError, TypeError, AttributeError, ValueError):
         raise InputError(f"{path}: not the key of a listening test") from None
@@ -155,22 +155,15 @@ def read_answers(path: Path, key: Mapping[str, Any]) -> Answers:
 
 def _read(path: Path) -> Any:
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise InputError(f"{path}: too large for a listening test")
         return parse_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
-    except ValueError as error:
-        if isinstance(error, InputError):
-            raise
+    except ValueError:
         raise InputError(f"{path}: not JSON") from None
 
 
 def results(key: Mapping[str, Any], answers: Sequence[Answers], without_flagged: bool = False) -> Listening:
     """All figures of the answers to a test; InputError if there are none, or none without those flagged."""
-    listeners = {one.listener: one for one in answers}
-    flags = flagged(key, listeners.values())
-    kept = [one for name, one in listeners.items() if not (without_flagged and name in flags)]
+    flags = flagged(key, answers)
+    kept = [one for one in answers if not (without_flagged and one.listener in flags)]
     if not kept:
         raise InputError("no answers" + (" of a listener without a flag" if answers else ""))
     if key["kind"] == ABX:
@@ -180,23 +173,18 @@ def results(key: Mapping[str, Any], answers: Sequence[Answers], without_flagged:
 
 
 def _opinions(key: Mapping[str, Any], answers: Sequence[Answers]) -> dict[Place, Opinion]:
-    sounds, ratings = defaultdict[Place, list[Mapping[str, Any]]](list), defaultdict[Place, list[int]](list)
+    distances, ratings = defaultdict[Place, list[Sequence[float]]](list), defaultdict[Place, list[int]](list)
     for trial in key["trials"].values():
         for sample in trial["samples"]:
             about = trial["sounds"][sample]
-            for instrument in (trial["instrument"], ALL):
-                sounds[about["model"], instrument].append(about)
-                ratings[about["model"], instrument] += [one.ratings[sample] for one in answers]
-
-    def mean(place: Place, name: str) -> float | None:
-        figures = [about[name] for about in sounds[place] if about.get(name) is not None]
-        return float(np.mean(figures)) if figures else None
-
+            for place in ((about["model"], trial["instrument"]), (about["model"], ALL)):
+                ratings[place] += [one.ratings[sample] for one in answers]
+                if set(FLOORS) <= set(about):
+                    distances[place].append([about[floor] for floor in FLOORS])
     found = {}
-    in_order = sorted(ratings.items(), key=lambda item: (item[0][0] in (REFERENCE, ANCHOR), item[0][0]))
-    for place, given in in_order:
+    for place, given in sorted(ratings.items(), key=lambda item: (item[0][0] in (REFERENCE, ANCHOR), item[0][0])):
         mos, ci95 = mean_and_ci95(given)
-        figures = (mean(place, name) for name in ("rmse_cqt_db", "rmse_cqt_50_db"))
+        figures = np.mean(distances[place], axis=0).tolist() if distances[place] else (None, None)
         found[place] = Opinion(mos, None if math.isnan(ci95) else ci95, len(given), *figures)
     return found
 
@@ -216,30 +204,27 @@ def _identified(key: Mapping[str, Any], answers: Sequence[Answers]) -> dict[Plac
 
 
 def _correlations(opinions: Mapping[Place, Opinion]) -> dict[str, Correlation]:
-    pairs = {p: one for p, one in opinions.items() if p[1] != ALL and p[0] not in (REFERENCE, ANCHOR)}
-    found = {ALL: _correlation(pairs.values())}
-    for model in dict.fromkeys(model for model, _ in pairs):
-        found[model] = _correlation([one for place, one in pairs.items() if place[0] == model])
-    return found
+    groups: dict[str, list[Opinion]] = {ALL: []}
+    for (model, instrument), one in opinions.items():
+        if instrument != ALL and one.rmse_cqt_db is not None:
+            for name in (ALL, model):
+                groups.setdefault(name, []).append(one)
+    return {
+        name: Correlation(len(of), *_r_and_p(of, FLOORS[0]), *_r_and_p(of, FLOORS[1])) for name, of in groups.items()
+    }
 
 
-def _correlation(opinions: Iterable[Opinion]) -> Correlation:
-    measured = [one for one in opinions if one.rmse_cqt_db is not None and one.rmse_cqt_50_db is not None]
-    scores = [one.mos for one in measured]
-    figures = [_r_and_p([getattr(one, k) for one in measured], scores) for k in ("rmse_cqt_db", "rmse_cqt_50_db")]
-    return Correlation(len(measured), *figures[0], *figures[1])
-
-
-def _r_and_p(first: Sequence[float], second: Sequence[float]) -> tuple[float | None, float | None]:
-    if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
+def _r_and_p(opinions: Sequence[Opinion], floor: str) -> tuple[float | None, float | None]:
+    distances, scores = [getattr(one, floor) for one in opinions], [one.mos for one in opinions]
+    if len(scores) < 3 or np.ptp(distances) == 0 or np.ptp(scores) == 0:
         return None, None
-    found = pearsonr(first, second)
+    found = pearsonr(distances, scores)
     return float(found.statistic), float(found.pvalue)
 
 
-def flagged(key: Mapping[str, Any], answers: Iterable[Answers]) -> dict[str, list[str]]:
+def flagged(key: Mapping[str, Any], answers: Sequence[Answers]) -> dict[str, list[str]]:
     """Why a listener's ratings are to be doubted, by listener; see the module's docstring."""
-    answers, flags = list(answers), dict[str, list[str]]()
+    flags = dict[str, list[str]]()
     if key["kind"] == ABX:
         return flags
     trials = key["trials"].values()
@@ -264,10 +249,9 @@ def flagged(key: Mapping[str, Any], answers: Iterable[Answers]) -> dict[str, lis
 
 def find_key(answers: Sequence[Path]) -> Path:
     """key.json beside the first file of answers or in the folder above; InputError if it is in neither."""
-    places = [answers[0].resolve().parent / "key.json", answers[0].resolve().parent.parent / "key.json"]
-    for place in places:
-        if place.is_file():
-            return place
+    for folder in answers[0].resolve().parents[:2]:
+        if (folder / "key.json").is_file():
+            return folder / "key.json"
     raise InputError(f"{answers[0]}: no key.json beside it or in the folder above (--key names the key)")
 
 

@@ -17,10 +17,10 @@ import numpy as np
 
 from synthnet.corpus.corpus import FULL_SCALE, Corpus, Piece
 from synthnet.evaluation.cqt import mean_and_ci95, rmse_cqt_at_floors, with_ci95
-from synthnet.evaluation.free_run import FreeRun, Places, seconds_at, spread_places
+from synthnet.evaluation.free_run import FreeRun, Places, seconds_at
 from synthnet.evaluation.level import collapsed_seconds, level_difference_db, start_burst_db
 from synthnet.evaluation.likelihood import fit, split_floor_nats
-from synthnet.evaluation.pitch import NotePitches, note_pitches
+from synthnet.evaluation.pitch import NotePitches, kept_onsets, note_pitches
 from synthnet.files import InputError
 from synthnet.generation.chunks import generate_in_chunks
 from synthnet.generation.streams import Stream, generate
@@ -78,34 +78,26 @@ class NetworkFigures:
     rmse_cqt_mean_ci95_db: float
     rmse_cqt_mean_50_db: float
 
-    @property
-    def excess(self) -> float:
-        """Likelihood over the dither floor, in nats a sample."""
-        return self.valid_nll - self.dither_floor
+    excess: float  # likelihood over the dither floor, in nats a sample
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON. Checkpoints and recipes have "expectation" for the mean output."""
-        named = {name.replace("_mean", "_expectation"): value for name, value in asdict(self).items()}
-        return named | {"excess": self.excess}
+        return {name.replace("_mean", "_expectation"): value for name, value in asdict(self).items()}
 
     def text(self) -> str:
         """The figures for a terminal."""
-        nats = {
-            "likelihood, validation": self.valid_nll,
-            "dither floor": self.dither_floor,
-            "excess over the floor": self.excess,
-            "score gain": self.score_gain,
-        }
-        rmse_db = {
-            "RMSE-CQT, sample": with_ci95(self.rmse_cqt_db, self.rmse_cqt_ci95_db),
-            "  floor at -50 dB": f"{self.rmse_cqt_50_db:.2f}",
-            "RMSE-CQT, mean": with_ci95(self.rmse_cqt_mean_db, self.rmse_cqt_mean_ci95_db),
-            "  floor at -50 dB ": f"{self.rmse_cqt_mean_50_db:.2f}",
-        }
-        lines = [f"  {label:24} {value:7.3f} nats a sample" for label, value in nats.items()]
-        lines += [f"  {label:24} {value:>7} dB" for label, value in rmse_db.items()]
-        lines.append(f"  over {self.seconds} free-running seconds against the clean target, ± 95% confidence")
-        return "\n".join(lines)
+        lines = (
+            f"likelihood, validation   {self.valid_nll:7.3f} nats a sample",
+            f"dither floor             {self.dither_floor:7.3f} nats a sample",
+            f"excess over the floor    {self.excess:7.3f} nats a sample",
+            f"score gain               {self.score_gain:7.3f} nats a sample",
+            f"RMSE-CQT, sample         {with_ci95(self.rmse_cqt_db, self.rmse_cqt_ci95_db):>7} dB",
+            f"  floor at -50 dB        {self.rmse_cqt_50_db:7.2f} dB",
+            f"RMSE-CQT, mean           {with_ci95(self.rmse_cqt_mean_db, self.rmse_cqt_mean_ci95_db):>7} dB",
+            f"  floor at -50 dB        {self.rmse_cqt_mean_50_db:7.2f} dB",
+            f"over {self.seconds} free-running seconds against the clean target, ± 95% confidence",
+        )
+        return "\n".join(f"  {line}" for line in lines)
 
 
 @dataclass(frozen=True)
@@ -137,22 +129,14 @@ class PieceFigures:
     level_drift_db: float
     collapsed_seconds: tuple[int, ...]
     wrong_notes: tuple[WrongNote, ...]
-
-    @property
-    def collapsed(self) -> int:
-        """Number of seconds that collapsed."""
-        return len(self.collapsed_seconds)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self) | {"collapsed": self.collapsed}
+    collapsed: int  # number of the seconds that did
 
 
 @dataclass(frozen=True)
 class PieceRun:
     """A validation piece that a network plays in one go from silence; its figures are measured on first use."""
 
-    name: str
+    piece: Piece
     notes: tuple[Note, ...]
     events: RollEvents
     partials: tuple[float, ...]  # of the instrument, relative to the fundamental
@@ -160,7 +144,6 @@ class PieceRun:
     mean: np.ndarray  # float32 [n], their means
     target: np.ndarray  # float32 [n], the clean teacher
     fresh: FreeRun  # seconds of the last third once more, each from silence
-    piece: Piece  # says what is left out
 
     @functools.cached_property
     def teacher(self) -> NotePitches:
@@ -184,13 +167,14 @@ class PieceRun:
         theirs, mine = (self.piece.measured(samples, rate) for samples in (target, test))
         seconds, faint = rmse_cqt_at_floors(theirs, mine, rate)
         pitches = note_pitches(test, events, self.partials)
-        onsets = to_samples(pitches.start_s, rate).tolist()
-        heard = self.teacher.right & ~np.array([self.piece.leaves_out(at, at + 1) for at in onsets], bool)
+        heard = self.teacher.right & kept_onsets(self.piece, pitches.start_s, rate)
         found = zip(*(column.tolist() for column in (pitches.start_s, pitches.expected, pitches.found)), strict=True)
         sounds = rasterise(events, 0, len(target)).max(axis=0) > 0
         for first, stop in self.piece.left_out:
             sounds[first:stop] = False
         late = np.stack([test[start : start + rate] for start in self.fresh.starts])
+        silent = collapsed_seconds(target, test, rate).tolist()
+        collapsed = tuple(at for at in silent if not self.piece.leaves_out(at * rate, (at + 1) * rate))
         return PieceFigures(
             *mean_and_ci95(seconds),
             float(faint.mean()),
@@ -200,23 +184,20 @@ class PieceRun:
             start_burst_db=start_burst_db(target, test, int(events.onset.min(initial=0)), rate),
             rmse_cqt_drift_db=float(np.mean(self.fresh.rmse_db(late)[0] - self.fresh.rmse_db(fresh)[0])),
             level_drift_db=level_difference_db(fresh.ravel(), late.ravel()),
-            collapsed_seconds=tuple(
-                second
-                for second in collapsed_seconds(target, test, rate).tolist()
-                if not self.piece.leaves_out(second * rate, (second + 1) * rate)
-            ),
+            collapsed_seconds=collapsed,
             wrong_notes=tuple(WrongNote(*note) for note in itertools.compress(found, heard & ~pitches.right)),
+            collapsed=len(collapsed),
         )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON. Checkpoints and recipes have "expectation" for the mean output."""
         return {
-            "name": self.name,
+            "name": self.piece.name,
             "seconds": len(self.target) / self.events.sample_rate_hz,
             "notes": len(self.teacher.right),
             "teacher_pitch_share": self.teacher.share,
-            "sample": self.figures["sample"].as_dict(),
-            "expectation": self.figures["mean"].as_dict(),
+            "sample": asdict(self.figures["sample"]),
+            "expectation": asdict(self.figures["mean"]),
             "targets_met": self.targets_met,
         }
 
@@ -224,8 +205,9 @@ class PieceRun:
         """The figures for a terminal, with what is good."""
         right, mean = self.teacher.right, self.figures["mean"]
         thirds = ", ".join(f"{third:.2f}" for third in mean.rmse_cqt_thirds_db)
+        seconds = len(self.target) / self.events.sample_rate_hz
         lines = [
-            f"{self.name}, {len(self.target) / self.events.sample_rate_hz:.1f} s in one go against the clean teacher",
+            f"{self.piece.name}, {seconds:.1f} s in one go against the clean teacher",
             f"  {'':24}{'sample':>18}{'mean':>18}    good: mean",
         ]
         for name, target in TARGETS.items():
@@ -238,36 +220,29 @@ class PieceRun:
             f"  {mean.rmse_cqt_50_db:.2f} dB with the floor at -50 dB",
             "  drift: the last third against seconds of it generated from silence",
         ]
-        if wrong := [
-            f"{pitch_name(note.pitch)} at {note.start_s:.1f} s ({pitch_name(note.found)})" for note in mean.wrong_notes
-        ]:
-            more = f", and {len(wrong) - MOST_WRONG_SHOWN} more" if len(wrong) > MOST_WRONG_SHOWN else ""
-            lines.append(f"  wrong (found instead): {', '.join(wrong[:MOST_WRONG_SHOWN])}{more}")
+        if mean.wrong_notes:
+            shown, n_more = mean.wrong_notes[:MOST_WRONG_SHOWN], len(mean.wrong_notes) - MOST_WRONG_SHOWN
+            wrong = (f"{pitch_name(one.pitch)} at {one.start_s:.1f} s ({pitch_name(one.found)})" for one in shown)
+            more = f", and {n_more} more" if n_more > 0 else ""
+            lines.append(f"  wrong (found instead): {', '.join(wrong)}{more}")
         return "\n".join(lines)
 
 
 def evaluate(
-    network: Network, corpus: Corpus, n_seconds: int, *, seed: int = 0, instruments: np.ndarray | None = None
-) -> NetworkFigures:
-    """Fit, and RMSE-CQT of separate seconds; `instruments` [S] is one-hot, or None for a network of one."""
-    return evaluate_all(network, [spread_places(corpus, n_seconds, instruments)], seed)[0]
-
-
-def evaluate_all(
     network: Network,
     places: Sequence[Places],
     seed: int = 0,
     progress: Callable[[int], object] = lambda n_samples: None,
 ) -> list[NetworkFigures]:
-    """As `evaluate`, for some corpora, whose seconds are generated as one batch."""
+    """Fit, and RMSE-CQT of separate seconds, for some corpora, whose seconds are generated as one batch."""
     all_figures = []
-    for (corpus, _, instruments), seconds in zip(places, seconds_at(network, places, seed, progress), strict=True):
+    for (corpus, _, instruments), run in zip(places, seconds_at(network, places, seed, progress), strict=True):
         found = fit(network, [corpus], instrument=None if instruments is None else int(instruments.argmax()))
         floor = split_floor_nats([corpus], "valid", network.config.dither)
-        figures: list[float] = []
-        for at_80, at_50 in (seconds.sample_rmse_db, seconds.mean_rmse_db):
-            figures += [*mean_and_ci95(at_80), float(at_50.mean())]
-        all_figures.append(NetworkFigures(found.nll, floor, found.score_gain, len(seconds.starts), *figures))
+        by_output = map(run.rmse_db, (run.sample, run.mean))
+        sample, mean = ((*mean_and_ci95(at_80), float(at_50.mean())) for at_80, at_50 in by_output)
+        nats = found.nll, floor, found.score_gain
+        all_figures.append(NetworkFigures(*nats, len(run.starts), *sample, *mean, found.nll - floor))
     return all_figures
 
 
@@ -288,28 +263,6 @@ class Part(NamedTuple):
     instruments: np.ndarray | None
 
 
-def play_piece(
-    network: Network,
-    corpus: Corpus,
-    piece: Piece,
-    n_samples: int,
-    *,
-    seed: int = 0,
-    instruments: np.ndarray | None = None,
-    progress: Callable[[int], object] = lambda n_samples: None,
-) -> PieceRun:
-    """Play the first samples of a piece, at least 3 s, as `synthnet render --chunks off` does with the same seed.
-
-    Args:
-        instruments: as for `free_run`.
-        progress: called with the samples finished since the last call.
-
-    Raises:
-        InputError: all of the last third's seconds have something that is left out.
-    """
-    return play_pieces(network, [Part(corpus, piece, n_samples, instruments)], seed=seed, progress=progress)[0]
-
-
 def play_pieces(
     network: Network,
     parts: Sequence[Part],
@@ -318,10 +271,12 @@ def play_pieces(
     n_chunks: int | None = 1,
     progress: Callable[[int], object] = lambda n_samples: None,
 ) -> list[PieceRun]:
-    """As `play_piece`, for pieces of some corpora of one sample rate, as one batch.
+    """Play parts of pieces of some corpora of one sample rate as one batch.
 
     Args:
-        n_chunks: in how many chunks to play; 1: in one go, None: as many as pay (`generate_in_chunks`).
+        n_chunks: in how many chunks to play; 1: in one go, as `synthnet render --chunks off` does with the same seed,
+            None: as many as pay (`generate_in_chunks`).
+        progress: called with the samples finished since the last call.
 
     Raises:
         InputError: all of the last third's seconds have something that is left out.
@@ -334,7 +289,7 @@ def play_pieces(
         blocks = generate(network, streams, longest, progress=progress)
     else:
         blocks = generate_in_chunks(network, streams, longest, n_chunks, progress=progress)
-    sounds = np.concatenate(list(blocks), axis=1)
+    sounds = np.concatenate(list(blocks), axis=1).reshape(len(parts), 2, longest)
     places = []
     for corpus, piece, n, instruments in parts:
         rate = corpus.sample_rate_hz
@@ -343,11 +298,10 @@ def play_pieces(
         if not late:
             raise InputError(f"{piece.name}: too much of its last third is left out to measure it")
         places.append(Places(corpus, late, instruments))
-    runs = []
-    for number, (part, fresh) in enumerate(zip(parts, seconds_at(network, places, seed), strict=True)):
-        corpus, piece, n, _ = part
+    runs, fresh = [], seconds_at(network, places, seed)
+    for number, (corpus, piece, n, _) in enumerate(parts):
+        sample, mean = sounds[number, :, :n]
         target = corpus.read_samples(piece)[:n].astype(np.float32) / FULL_SCALE
-        partials, (sample, mean) = partials_of(corpus.instrument), sounds[2 * number : 2 * number + 2, :n]
-        notes, events = corpus.read_notes(piece), streams[2 * number].events
-        runs.append(PieceRun(piece.name, notes, events, partials, sample, mean, target, fresh, piece))
+        score = corpus.read_notes(piece), streams[2 * number].events, partials_of(corpus.instrument)
+        runs.append(PieceRun(piece, *score, sample, mean, target, fresh[number]))
     return runs

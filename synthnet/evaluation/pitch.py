@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from synthnet.corpus.corpus import Piece
 from synthnet.evaluation.level import SILENCE_DB
 from synthnet.score.general_midi import HARMONICS
 from synthnet.score.roll import RollEvents, to_samples
@@ -67,6 +68,12 @@ def note_pitches(samples: np.ndarray, events: RollEvents, partials: Sequence[flo
             found[number] = pitches[np.abs(pitches - events.pitch[index]).argmin()]
     expected = events.pitch[judged]
     return NotePitches(events.onset[judged] / rate, expected, found, np.abs(found - expected) <= QUARTER_TONE)
+
+
+def kept_onsets(piece: Piece, start_s: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+    """Which notes, by their onsets [N] in seconds, begin where a piece leaves nothing out: bool [N]."""
+    onsets = to_samples(start_s, sample_rate_hz).tolist()
+    return np.array([not piece.leaves_out(at, at + 1) for at in onsets], bool)
 
 
 def _fundamentals(magnitudes: np.ndarray, n: int, partials: Sequence[float]) -> np.ndarray:

@@ -9,24 +9,28 @@ that a transcriber hears with the score: same key, onset within 50 ms (mir_eval'
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from synthnet.audio.files import read_audio
 from synthnet.corpus.corpus import Piece
 from synthnet.evaluation.cqt import mean_and_ci95
 from synthnet.evaluation.level import fitted_level, level_db
 from synthnet.evaluation.measure import Distances, distances
-from synthnet.evaluation.pitch import note_pitches
+from synthnet.evaluation.pitch import kept_onsets, note_pitches
 from synthnet.files import InputError
 from synthnet.recordings.transcribe import transcribe
 from synthnet.score.general_midi import HARMONICS
 from synthnet.score.notes import Note
-from synthnet.score.roll import roll_events, to_samples
+from synthnet.score.roll import roll_events
+from synthnet.text import columns
 
 WINDOW_S, COUNTED_DB = 0.05, -50.0
 ONSET_S = 0.05  # within which a note is right
@@ -59,19 +63,18 @@ def system_figures(
     test: np.ndarray,
     notes: Sequence[Note],
     sample_rate_hz: int,
+    piece: Piece,
     partials: Sequence[float] = HARMONICS,
-    piece: Piece | None = None,
 ) -> SystemFigures:
     """All figures of samples [n] against reference samples [n] and the score; raises InputError as each metric.
 
-    What a piece leaves out does not count: seconds of it, and notes that begin there.
+    What the piece leaves out does not count: seconds of it, and notes that begin there.
     """
     events = roll_events(notes, sample_rate_hz)
     theirs, mine = (note_pitches(samples, events, partials) for samples in (reference, test))
-    counted = np.array([_counts(piece, start_s, sample_rate_hz) for start_s in theirs.start_s.tolist()], bool)
-    heard = theirs.right & counted
+    heard = theirs.right & kept_onsets(piece, theirs.start_s, sample_rate_hz)
     found = heard & ~np.isnan(mine.found)
-    first, second = (piece.measured(x, sample_rate_hz) if piece else x for x in (reference, test))
+    first, second = (piece.measured(samples, sample_rate_hz) for samples in (reference, test))
     return SystemFigures(
         **asdict(distances(first, second, sample_rate_hz)),
         right_pitch=float(mine.right[heard].mean()) if heard.any() else math.nan,
@@ -79,11 +82,6 @@ def system_figures(
         loudness_db=loudness_error_db(first, second, sample_rate_hz),
         note_f1=note_f1(test, notes, sample_rate_hz, piece),
     )
-
-
-def _counts(piece: Piece | None, time_s: float, rate: int) -> bool:
-    at = int(to_samples(time_s, rate))
-    return not (piece and piece.leaves_out(at, at + 1))
 
 
 def loudness_error_db(reference: np.ndarray, test: np.ndarray, sample_rate_hz: int) -> float:
@@ -94,39 +92,34 @@ def loudness_error_db(reference: np.ndarray, test: np.ndarray, sample_rate_hz: i
     return float(np.abs(theirs - mine)[counted].mean()) if counted.any() else math.nan
 
 
-def note_f1(samples: np.ndarray, notes: Sequence[Note], sample_rate_hz: int, piece: Piece | None = None) -> float:
+def note_f1(samples: np.ndarray, notes: Sequence[Note], sample_rate_hz: int, piece: Piece) -> float:
     """F1 of the notes heard in samples [n] against those of the score that begin there; nan without onnxruntime."""
     if not importlib.util.find_spec("onnxruntime"):
         return math.nan
-    end_s = len(samples) / sample_rate_hz
-    found, wanted = (
-        [(n.pitch, n.start_s) for n in group if n.start_s < end_s and _counts(piece, n.start_s, sample_rate_hz)]
-        for group in (transcribe(samples, sample_rate_hz), notes)
-    )
-    return f1(found, wanted)
+    counted = []
+    for group in (transcribe(samples, sample_rate_hz), notes):
+        pairs = [(note.pitch, note.start_s) for note in group if note.start_s < len(samples) / sample_rate_hz]
+        kept = kept_onsets(piece, np.array([start_s for _, start_s in pairs]), sample_rate_hz)
+        counted.append(list(itertools.compress(pairs, kept)))
+    return f1(*counted)
 
 
-def f1(found: Iterable[tuple[int, float]], wanted: Iterable[tuple[int, float]]) -> float:
+def f1(found: Sequence[tuple[int, float]], wanted: Sequence[tuple[int, float]]) -> float:
     """F1 of pairs of a key and an onset in seconds, each matched once; nan for none at all."""
-    found, wanted = sorted(found), sorted(wanted)
-    i = j = right = 0
-    while i < len(found) and j < len(wanted):  # on a line, the earliest free match is the best
-        (key, time_s), (wanted_key, wanted_s) = found[i], wanted[j]
-        if key == wanted_key and abs(time_s - wanted_s) <= ONSET_S:
-            i, j, right = i + 1, j + 1, right + 1
-        elif found[i] < wanted[j]:
-            i += 1
-        else:
-            j += 1
-    return 2 * right / (len(found) + len(wanted)) if found or wanted else math.nan
+    if not found or not wanted:
+        return 0.0 if found or wanted else math.nan
+    (keys, start_s), (wanted_keys, wanted_s) = np.array(found).T, np.array(wanted).T
+    match = (keys[:, None] == wanted_keys) & (np.abs(start_s[:, None] - wanted_s) <= ONSET_S)
+    right = np.count_nonzero(maximum_bipartite_matching(csr_array(match)) >= 0)
+    return 2 * right / (len(found) + len(wanted))
 
 
 def playing_path(folder: Path, name: str) -> Path:
-    """Another program's recording of a piece in a folder, NAME.wav or .flac; InputError if there is none."""
-    for path in (folder / f"{name}.wav", folder / f"{name}.flac"):
-        if path.is_file():
+    """Another program's recording of a piece in a folder, NAME.wav, .flac or .ogg; InputError if there is none."""
+    for ending in (".wav", ".flac", ".ogg"):
+        if (path := folder / f"{name}{ending}").is_file():
             return path
-    raise InputError(f"{folder}: no {name}.wav or .flac, a validation piece of the corpus")
+    raise InputError(f"{folder}: no {name}.wav, .flac or .ogg")
 
 
 def read_playing(folder: Path, name: str, reference: np.ndarray, sample_rate_hz: int) -> np.ndarray:
@@ -148,17 +141,16 @@ def table(figures: Mapping[str, Sequence[Mapping[str, SystemFigures]]]) -> str:
     """
     rows = [("piece", "system", *(title for title, _ in COLUMNS.values()))]
     for system, trainings in figures.items():
+        several = len(trainings) > 1
         for number, pieces in enumerate(trainings, 1):
-            name = f"{system} {number}" if len(trainings) > 1 else system
             for piece, one in pieces.items():
-                cells = [f"{getattr(one, key):{form}}" for key, (_, form) in COLUMNS.items()]
-                rows.append((piece, name, *cells))
-        if len(trainings) > 1:
+                cells = (f"{getattr(one, key):{form}}" for key, (_, form) in COLUMNS.items())
+                rows.append((piece, f"{system} {number}" if several else system, *cells))
+        if several:
             pooled = over_trainings(trainings)
-            cells = [f"{pooled[key][0]:{form}} ± {pooled[key][1]:{form}}" for key, (_, form) in COLUMNS.items()]
+            cells = (f"{pooled[key][0]:{form}} ± {pooled[key][1]:{form}}" for key, (_, form) in COLUMNS.items())
             rows.append((f"mean of {len(trainings)} trainings", system, *cells))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return columns(rows)
 
 
 def over_trainings(trainings: Sequence[Mapping[str, SystemFigures]]) -> dict[str, tuple[float, float]]:

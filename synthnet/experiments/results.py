@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from synthnet.evaluation.charts import plot_learning, plot_networks
 from synthnet.evaluation.cqt import mean_and_ci95
 from synthnet.evaluation.measure import HEADER, markdown_row
-from synthnet.evaluation.plots import plot_learning, plot_networks
 from synthnet.experiments.machine import Machine, machine
 from synthnet.experiments.recipe import FACTS, RECIPES, Recipe, Run
 from synthnet.files import InputError, atomic_write, commit, parse_json

@@ -21,7 +21,7 @@ from synthnet.corpus.corpus import Corpus, read_corpus
 from synthnet.evaluation.baselines import harmonic_players
 from synthnet.evaluation.free_run import spread_places
 from synthnet.evaluation.measure import measure_beside, measure_instrument
-from synthnet.evaluation.pieces import Part, evaluate_all, piece_lengths, play_pieces
+from synthnet.evaluation.pieces import Part, evaluate, piece_lengths, play_pieces
 from synthnet.experiments.machine import machine
 from synthnet.experiments.recipe import Recipe, Run, RunSettings
 from synthnet.experiments.results import FAILED, FINISHED, UNFINISHED, Outcome, Results, write_results
@@ -179,7 +179,7 @@ def measure_autoregressive(
     network, seconds = checkpoint.build(device), settings.final_seconds
     styles = [checkpoint.voice(corpus.instrument).style for corpus in corpora]
     places = [spread_places(corpus, seconds, style) for corpus, style in zip(corpora, styles, strict=True)]
-    final = [figures.as_dict() for figures in evaluate_all(network, places, progress=limit.check)]
+    final = [figures.as_dict() for figures in evaluate(network, places, progress=limit.check)]
     parts = [
         Part(corpus, piece, n_samples, style)
         for corpus, style in zip(corpora, styles, strict=True)

@@ -1,7 +1,7 @@
-"""What sounds of a piece, in chunks that are generated side by side: matrix-matrix products, not matrix-vector ones.
+"""A piece is generated in chunks side by side, so that the products are of two matrices, not of a matrix and a vector.
 
-A stream is silent in its longer rests, where no network runs. What sounds between two rests is cut into chunks where
-it is long. Each chunk begins in silence, a warm-up before its place, with the notes that sound there, and is crossfaded
+A stream is silent in its longer rests, where no network runs. What sounds between two rests is cut into chunks if it
+is long. Each chunk begins in silence, a warm-up before its place, with the notes that sound there, and is crossfaded
 with the chunk before it. A cut falls where the fewest notes sound across it: at a rest, or at an onset that ends other
 notes. Memory is bounded: one group of chunks is generated at a time.
 """
@@ -76,16 +76,13 @@ class Chunk(NamedTuple):
 
 
 def sounding_spans(events: RollEvents, n_samples: int, shortest_rest: int) -> list[tuple[int, int]]:
-    """The stretches of the first n_samples in which notes are heard, and all rests that are shorter."""
+    """Stretches of the first n_samples in which notes are heard; rests below `shortest_rest` belong to them."""
     ends = np.minimum(events.release + int(to_samples(RING_S, events.sample_rate_hz)), n_samples)
     heard = (ends > 0) & (events.onset < n_samples)
-    spans = [(0, 0)]
-    for onset, end in [*zip(events.onset[heard].tolist(), ends[heard].tolist(), strict=True), (n_samples, n_samples)]:
-        first, last = spans[-1]
-        if onset - last < shortest_rest:
-            spans[-1] = first, max(last, end)
-        else:
-            spans.append((onset, end))
+    onsets = np.append(events.onset[heard], n_samples)
+    reached = np.maximum.accumulate(np.append(0, ends[heard]))  # before each onset
+    rest = onsets - reached >= shortest_rest
+    spans = zip([0, *onsets[rest].tolist()], [*reached[rest].tolist(), n_samples], strict=True)
     return [(first, last) for first, last in spans if first < last]
 
 

@@ -153,9 +153,7 @@ def packed(convolutions: Sequence[nn.Module], halves: int = 1) -> np.ndarray:
     """Convolutions' taps in panels, [convolutions x F, size of one], oldest input first; output halves padded apart."""
     matrices = []
     for convolution in convolutions:
-        for matrix in (
-            convolution.get_parameter("weight").numpy().transpose(2, 1, 0)
-        ):  # [C_in, C_out] of each tap, oldest input first
+        for matrix in convolution.get_parameter("weight").numpy().transpose(2, 1, 0):  # [C_in, C_out] of each tap
             wide = widened(matrix.reshape(len(matrix), halves, -1))
             matrices.append(panels(wide.reshape(len(matrix), -1)).reshape(1, -1))
     return widened(np.concatenate(matrices)) if matrices else np.zeros((0, 0), np.float32)

@@ -6,6 +6,7 @@ An engine advances B streams together, one cached step at a time. It sees arrays
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Protocol
 
@@ -223,14 +224,13 @@ def captured(step: Callable[[], None]) -> Callable[[], None]:
 
 def choose_device(name: str) -> torch.device:
     """The device of this name, or for "auto" a GPU if there is one; InputError if it cannot be used."""
-    try:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else torch.device(name)
+    wanted = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    with contextlib.suppress(RuntimeError, AssertionError):
+        device = torch.device(wanted)
         torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError):
-        raise InputError(f"device {name!r} is not here; auto, cpu or cuda may be") from None
-    if device.type not in ("cpu", "cuda"):
-        raise InputError(f"device {name!r} is none of auto, cpu and cuda")
-    return device
+        if device.type in ("cpu", "cuda"):
+            return device
+    raise InputError(f"device {name!r} cannot be used here; auto, cpu or cuda may be")
 
 
 def device_of(network: Network) -> torch.device:

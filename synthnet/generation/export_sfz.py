@@ -14,6 +14,7 @@ import contextlib
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
@@ -31,19 +32,13 @@ from synthnet.models.envelopes import N_KEYS, make_notes
 RATE_HZ = 44_100
 MARK = "// made by SynthNet"
 KEY_STEP = 3
-LAYERS = (
-    24,
-    48,
-    80,
-    127,
-)  # sampled velocities, a half to two thirds of the next: the law of levels bends little between
+# Sampled velocities, a half to two thirds of the next: the law of levels bends little between.
+LAYERS = (24, 48, 80, 127)
 STEADY_S, LOOP_END_S, SEARCH_S, FADE_S = 2.0, 4.0, 0.3, 0.1  # a loop begins within SEARCH_S after STEADY_S
 LONGEST_S = 10.0  # of a sample that dies away
 SUSTAINS_DB = 2.0  # lost from the 4th to the 6th second at most
-SILENT_DB, RELEASE_DB = (
-    -75.0,
-    -60.0,
-)  # of the peak: a sample ends there; of the level at the release: its fit ends there
+SILENT_DB = -75.0  # of the peak: a sample ends there
+RELEASE_DB = -60.0  # of the level at the release: its fit ends there
 HELD_S, STRUCK_S = 1.0, 0.15  # before the release that is fitted, of what sustains and of what dies away
 PEAK = 0.95  # of every sample; the opcode `volume` has its level
 GUARD = 64  # samples after a loop's end, for a sampler's interpolation
@@ -198,36 +193,30 @@ def export_sfz(
 
 def _velocities(layer: int) -> str:
     """Opcodes of the velocities at which a layer sounds."""
-    low, high = (LAYERS[i] if 0 <= i < len(LAYERS) else None for i in (layer - 1, layer + 1))
-    opcodes = f"lovel={low + 1 if low else 1} hivel={high - 1 if high else 127}"
-    opcodes += f" xfin_lovel={low} xfin_hivel={LAYERS[layer]}" if low else ""
-    return opcodes + (f" xfout_lovel={LAYERS[layer]} xfout_hivel={high}" if high else "")
+    below, loudest, above = (0, *LAYERS, 128)[layer : layer + 3]
+    opcodes = f"lovel={below + 1} hivel={above - 1}"
+    opcodes += f" xfin_lovel={below} xfin_hivel={loudest}" if below else ""
+    return opcodes + (f" xfout_lovel={loudest} xfout_hivel={above}" if above < 128 else "")
 
 
 @contextlib.contextmanager
 def _atomic_folder(folder: Path, force: bool) -> Iterator[Path]:
-    """Yield a temporary folder, not made yet; rename it to `folder` on success, remove it on failure."""
-    folder = folder.resolve()
+    """Yield a temporary folder; on success, its files take the place of those in `folder` that were made here."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: a file; an SFZ instrument is a folder")
-    foreign = [path for path in folder.rglob("*") if path.is_file() and not _made_here(folder, path)]
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    foreign = [path for path in files if not _made_here(folder, path)]
     if foreign and not force:
         what = f"{foreign[0]}: not of an SFZ instrument made by SynthNet"
         raise InputError(f"{what}; choose another folder, or --force to write beside it")
-    beside, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{what}") for what in ("part", "old"))
-    try:
-        yield beside
-        if folder.is_dir():
-            folder.rename(old)
-        beside.rename(folder)
-        for path in foreign:
-            place = folder / path.relative_to(folder)
-            if not place.exists():
-                place.parent.mkdir(parents=True, exist_ok=True)
-                (old / path.relative_to(folder)).rename(place)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    folder = folder.resolve()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as beside:
+        made = Path(beside) / "made"
+        yield made
+        for path in set(files) - set(foreign):
+            path.unlink()
+        shutil.copytree(made, folder, copy_function=os.replace, dirs_exist_ok=True)  # needs no room on the disk
 
 
 def _made_here(folder: Path, path: Path) -> bool:

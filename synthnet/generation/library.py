@@ -9,7 +9,8 @@ comes first. An instrument with a qualified name, such as trumpet-synthnet, neve
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -72,11 +73,6 @@ class Seat:
         return credit_of(self.checkpoint)
 
     @property
-    def group(self) -> Hashable:
-        """Equal for seats that play together."""
-        return id(self.checkpoint)
-
-    @property
     def velocity(self) -> bool:
         """Whether it plays velocities."""
         return self.checkpoint.config.velocity
@@ -93,15 +89,11 @@ class FontSeat:
 
     soundfont: Path
     voice: Voice
+    checkpoint: ClassVar[None] = None
     kind: ClassVar[str] = "soundfont"
     credit: ClassVar[str] = ""
     level: ClassVar[float] = 1.0
     velocity: ClassVar[bool] = True
-
-    @property
-    def group(self) -> Hashable:
-        """Equal for seats that play together."""
-        return self.soundfont
 
     @property
     def where(self) -> str:
@@ -111,6 +103,12 @@ class FontSeat:
     def release_s(self, pitch: int) -> float:
         """Seconds after a note: a cymbal has lost 40 dB then."""
         return 2.0
+
+
+def font_seat(soundfont: Path | None, what: str) -> FontSeat | None:
+    """The seat of what no instrument plays; None without a sound font."""
+    voice = Voice("sound font", None, f"as no instrument here plays {what}")
+    return None if soundfont is None else FontSeat(soundfont, voice)
 
 
 Seats = Sequence[Seat | FontSeat | None]
@@ -192,26 +190,15 @@ class Library:
             InputError: no such instrument or track, a malformed spec or mixture, or nobody who can play.
         """
         by_program = {program: self._by_name(text) for program, text in (programs or {}).items()}
-        chosen = list[tuple[Player, Voice] | None]()
+        load, seats = functools.cache(load_checkpoint), list[Seat | FontSeat | None]()
         for track, text in zip(score.tracks, self._asked_by_track(spec, len(score.tracks)), strict=True):
-            if text is not None:
-                chosen.append(self._by_name(text))
-            elif track.program in by_program:
-                chosen.append(by_program[track.program])
+            if text is None:
+                found = by_program.get(track.program) or self._by_program(track.program, kind)
             else:
-                player, why = self.nearest(track.program, kind)
-                stands_for = self.any_name or player.program == track.program or track.program not in UNPITCHED
-                chosen.append((player, replace(player.header.voice(player.name), why=why)) if stands_for else None)
-        loaded = {path: load_checkpoint(path) for path in {found[0].path for found in chosen if found}}
-        seats = list[Seat | FontSeat | None]()
-        for part, found in zip(score.parts, [*chosen, *[None] * len(score.drums)], strict=True):
-            if found:
-                seats.append(Seat(loaded[found[0].path], found[1], found[0].where))
-            else:
-                what = "drums" if part.drums else f"program {part.program}, {program_name(part.program)}"
-                voice = Voice("sound font", None, f"as no instrument here plays {what}")
-                seats.append(None if soundfont is None else FontSeat(soundfont, voice))
-        return seats
+                found = self._by_name(text)
+            what = f"program {track.program}, {program_name(track.program)}"
+            seats.append(Seat(load(found[0].path), found[1], found[0].where) if found else font_seat(soundfont, what))
+        return seats + [font_seat(soundfont, "drums")] * len(score.drums)
 
     def seat(self, text: str) -> Seat:
         """The instrument of a name, or a mixture; raises as `assign`."""
@@ -268,9 +255,8 @@ class Library:
         """The General MIDI programs that go to each instrument unless asked otherwise."""
         played: dict[Player, list[int]] = {}
         for program in range(128) if self.players else ():
-            player = self.nearest(program)[0]
-            if player.program == program or program not in UNPITCHED:
-                played.setdefault(player, []).append(program)
+            if found := self._by_program(program):
+                played.setdefault(found[0], []).append(program)
         return played
 
     def starting_point(self, text: str, program: int) -> tuple[Path, str | None]:
@@ -312,20 +298,28 @@ class Library:
             asked[number] = who
         return [asked.get(number) for number in numbers]
 
+    def _by_program(self, program: int, kind: str | None = None) -> tuple[Player, Voice] | None:
+        """The instrument that plays a program unless asked otherwise; None: no pitched one can stand for it."""
+        player, why = self.nearest(program, kind)
+        if program in UNPITCHED and player.program != program and not self.any_name:
+            return None
+        return player, replace(player.header.voice(player.name), why=why)
+
     def _by_name(self, text: str) -> tuple[Player, Voice]:
         """An instrument, or a mixture within one network, whose first instrument then stands for its file."""
         if self.find(text) is not None or not set(":+") & set(text):
             player = self.named(text)
             return player, replace(player.header.voice(player.name), why="as asked")
-        weights = _mixture_weights(text)
-        names = [self.named(who).name for who, _ in weights]
+        mixture = _mixture_weights(text)
+        names = [self.named(who).name for who, _ in mixture]
         for players in self._files():
-            found = [one for who, _ in weights if (one := _find(who, players))]
-            if len(players) > 1 and len(found) == len(weights):
-                style, parts = np.zeros(len(players)), list(zip(found, weights, strict=True))
-                for player, (_, weight) in parts:
-                    style[players.index(player)] += weight
-                return found[0], Voice("+".join(f"{who.name}:{w:g}" for who, (_, w) in parts), style, "as asked")
+            parts = [(one, weight) for who, weight in mixture if (one := _find(who, players))]
+            if len(players) > 1 and len(parts) == len(mixture):
+                style = np.zeros(len(players))
+                for one, weight in parts:
+                    style[players.index(one)] += weight
+                name = "+".join(f"{one.name}:{weight:g}" for one, weight in parts)
+                return parts[0][0], Voice(name, style, "as asked")
         together = " and ".join(dict.fromkeys(names))
         raise InputError(f"{text!r}: a mixture is made within one network of several; none here learned {together}")
 
@@ -381,30 +375,24 @@ def _rmse_cqt_db(figures: Mapping[str, Any], name: str) -> tuple[float | None, f
     That of whole pieces comes first, then of separate seconds, of the Prelude or the recording held out, and of the
     validation while training.
     """
-
-    def at(*keys: str) -> tuple[Any, Any]:
-        found = fact(figures, *keys)
-        return fact(found, "rmse_cqt_db"), fact(found, "rmse_cqt_50_db")
-
-    pieces = fact(figures, "evaluations", name, "pieces")
-    means = [fact(piece, "expectation") for piece in pieces] if isinstance(pieces, list) else []
-    in_order = [
-        (_mean(fact(piece, "rmse_cqt_db") for piece in means), _mean(fact(piece, "rmse_cqt_50_db") for piece in means)),
-        (fact(figures, "evaluations", name, "rmse_cqt_expectation_db"), None),
-        at("measured", name, "network", "prelude"),
-        at("measured", name, "network", "held_out"),
-        (fact(figures, "validation", "rmse_cqt_expectation_db"), None),
-        at("validation"),
+    evaluation, measured = fact(figures, "evaluations", name), fact(figures, "measured", name, "network")
+    pieces = fact(evaluation, "pieces")
+    sources = [
+        [fact(piece, "expectation") for piece in pieces] if isinstance(pieces, list) else [],
+        *([found] for found in (evaluation, fact(measured, "prelude"), fact(measured, "held_out"))),
+        [fact(figures, "validation")],
     ]
-    for number, (at_80, at_50) in enumerate(in_order):
-        if isinstance(at_80, float):
-            return at_80, at_50 if isinstance(at_50, float) else None, number < 4
+    for number, found in enumerate(sources):
+        at_80, at_50 = _mean_rmse_db(found, ""), _mean_rmse_db(found, "_50")
+        if at_80 is not None:
+            return at_80, at_50, number < len(sources) - 1
     return None, None, False
 
 
-def _mean(figures: Iterable[Any]) -> float | None:
-    """The mean of those that are numbers."""
-    numbers = [figure for figure in figures if isinstance(figure, float)]
+def _mean_rmse_db(found: Sequence[Any], floor: str) -> float | None:
+    """The mean of the figures at a floor that are there; those of the mean output, where they are named so."""
+    values = [fact(one, f"rmse_cqt_expectation{floor}_db") or fact(one, f"rmse_cqt{floor}_db") for one in found]
+    numbers = [value for value in values if isinstance(value, float)]
     return sum(numbers) / len(numbers) if numbers else None
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from synthnet.audio.files import Audio
-from synthnet.audio.mix import Blocks, Mixer, Source, Strip, mix_in_memory, write_mix
+from synthnet.audio.mix import Blocks, Mixer, Source, Strip, Written, mix_in_memory, write_mix
 from synthnet.files import InputError
 from synthnet.generation.library import FontSeat, Seat, Seats
 from synthnet.models import HarmonicConfig, ModelConfig
@@ -58,24 +58,17 @@ class Settings:
     mono: bool = False
 
 
-@dataclass(frozen=True)
-class Rendering:
+@dataclass(frozen=True, kw_only=True)
+class Rendering(Written):
     """A finished sound file.
 
     Attributes:
         instruments: who played each part; empty: nobody.
-        true_peak: of the mix in the file, linear; at most 0.891, -1 dBFS.
-        gain: factor that mix and stems took, 1.0 for none.
-        loudness_lufs: integrated loudness of the file; None if none was asked for, or if it is silent.
         silent_tracks: numbers of the tracks that were silent while their notes sounded.
     """
 
-    n_samples: int
     sample_rate_hz: int
     instruments: tuple[str, ...]
-    true_peak: float
-    gain: float
-    loudness_lufs: float | None
     silent_tracks: tuple[int, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -84,10 +77,10 @@ class Rendering:
 
 
 def read_song(song: str | Path | Score, start_s: float = 0.0, duration_s: float | None = None) -> Score:
-    """A MIDI file, or a score as it is, of which notes sound in a window.
+    """The score of a MIDI file, or the score that is given, if notes sound in the window.
 
     Raises:
-        InputError: see `read_score`; also no notes, or a window that is none.
+        InputError: see `read_score`; also no notes in the window, or a start or duration out of range.
     """
     score, place = (song, "") if isinstance(song, Score) else (read_score(Path(song), drums=True), f"{song}: ")
     if not start_s >= 0.0 or not (duration_s is None or duration_s > 0.0):
@@ -126,16 +119,11 @@ def play_parts(seats: Seats, score: Score, settings: Settings, progress: Progres
         seats: parts with the same network (the same checkpoint object) are generated as one batch.
     """
     samples, rate = rendering_samples(score, seats, settings), settings.sample_rate_hz
-    batches: dict[Hashable, list[int]] = {}  # numbers of the parts of each network
-    for number, seat in enumerate(seats):
+    batches: dict[int, list[Member]] = {}  # the parts of each network, and those that sound fonts play
+    for number, (seat, part) in enumerate(zip(seats, score.parts, strict=False)):
         if seat:
-            batches.setdefault(seat.group, []).append(number)
-    sources = []
-    for numbers in batches.values():
-        of_batch = [seat for number in numbers if (seat := seats[number])]
-        tracks, seeds = [score.parts[number] for number in numbers], [(settings.seed, number) for number in numbers]
-        batch = Batch(of_batch, tracks, numbers, seeds, samples, settings, progress)
-        sources.append(engine_of(of_batch[0]).play(batch))
+            batches.setdefault(id(seat.checkpoint), []).append(Member(number, seat, part))
+    sources = [engine_of(batch[0].seat).play(batch, samples, settings, progress) for batch in batches.values()]
     strips = [
         Strip(seat.level if seat else 0.0, part.controls, roll_events(part.notes, rate))
         for seat, part in zip(seats, score.parts, strict=False)
@@ -172,14 +160,15 @@ def render_score(
         InputError: as `write_mix`.
     """
     mixer = play_parts(seats, score, settings, progress)
-    played = [number for number, seat in enumerate(seats) if seat] if stems else []
-    names = {n: (stems or Path()) / stem_name(n, score.parts[n], path.suffix) for n in played}
+    numbers = [number for number, seat in enumerate(seats) if seat]
+    names = {number: stems / stem_name(number, score.parts[number], path.suffix) for number in numbers if stems}
     made = write_mix(mixer, path, names, bits=bits, lufs=lufs, seed=settings.seed, source=source, force=force)
     least = np.array([engine_of(seat).silent_rms if seat else -1.0 for seat in seats])
-    silent = tuple(np.flatnonzero(mixer.rms < least).tolist())
-    instruments = tuple(seat.voice.name if seat else "" for seat in seats)
     return Rendering(
-        made.n_samples, settings.sample_rate_hz, instruments, made.true_peak, made.gain, made.loudness_lufs, silent
+        **vars(made),
+        sample_rate_hz=settings.sample_rate_hz,
+        instruments=tuple(seat.voice.name if seat else "" for seat in seats),
+        silent_tracks=tuple(np.flatnonzero(mixer.rms < least).tolist()),
     )
 
 
@@ -189,56 +178,69 @@ def stem_name(number: int, track: Track, ending: str) -> str:
     return f"{number + 1:02d} {' '.join(name.split())[:LONGEST_NAME].rstrip('. ')}".rstrip() + ending
 
 
-class Batch(NamedTuple):
-    """Tracks that one network plays together."""
+class Member(NamedTuple):
+    """A part of a batch, which one network plays together; all seats of a batch are of one kind."""
 
-    seats: Sequence[Any]  # of one kind
-    tracks: Sequence[Track]
-    numbers: Sequence[int]
-    seeds: Sequence[tuple[int, int]]
-    samples: range
-    settings: Settings
-    progress: Progress
+    number: int
+    seat: Any
+    track: Track
 
 
-def _play_harmonic(batch: Batch) -> Source:
+def _play_harmonic(batch: Sequence[Member], samples: range, settings: Settings, progress: Progress) -> Source:
     # Numba is loaded only here.
     from synthnet.generation.harmonic import HarmonicPlayer, Part
     from synthnet.models.envelopes import notes_of
 
-    rate, checkpoint = batch.settings.sample_rate_hz, batch.seats[0].checkpoint
-    config, weights = checkpoint.config, checkpoint.weights
-    players = [HarmonicPlayer(config, weights, rate, seed=seed) for seed in batch.seeds]
-    parts = [
-        Part(notes_of(roll_events(track.notes, rate)), dataclasses.replace(track.controls, gain=()))
-        for track in batch.tracks
-    ]
+    rate, checkpoint = settings.sample_rate_hz, batch[0].seat.checkpoint
 
-    def blocks() -> Blocks:
+    def play(member: Member) -> Blocks:
+        seed, track = (settings.seed, member.number), member.track
+        player = HarmonicPlayer(checkpoint.config, checkpoint.weights, rate, seed=seed)
+        part = Part(notes_of(roll_events(track.notes, rate)), dataclasses.replace(track.controls, gain=()))
         step = round(HARMONIC_BLOCK_S * rate)
-        for start in batch.samples[::step]:
-            stop, sounds = min(start + step, batch.samples.stop), []
-            for player, part, number in zip(players, parts, batch.numbers, strict=True):
-                sounds.append(player.play(part, start, stop))
-                batch.progress(stop - start, [number])
-            yield np.stack(sounds)
+        for start in samples[::step]:
+            yield player.play(part, start, min(start + step, samples.stop))
 
-    return Source(batch.numbers, blocks(), rate)
+    return _side_by_side(batch, play, rate, progress)
 
 
-def _play_network(batch: Batch) -> Source:
+def _play_soundfont(batch: Sequence[Member], samples: range, settings: Settings, progress: Progress) -> Source:
+    # FluidSynth is loaded only here.
+    from synthnet.generation.soundfont import play_soundfont
+
+    def play(member: Member) -> Blocks:
+        return play_soundfont(member.seat.soundfont, member.track, samples, settings.sample_rate_hz)
+
+    return _side_by_side(batch, play, settings.sample_rate_hz, progress)
+
+
+def _side_by_side(
+    batch: Sequence[Member], play: Callable[[Member], Blocks], sample_rate_hz: int, progress: Progress
+) -> Source:
+    """The source of parts that are played each alone, in blocks of the same lengths."""
+
+    def reported(member: Member) -> Blocks:
+        for sound in play(member):
+            progress(len(sound), [member.number])
+            yield sound
+
+    blocks = (np.stack(sounds) for sounds in zip(*map(reported, batch), strict=True))
+    return Source([member.number for member in batch], blocks, sample_rate_hz)
+
+
+def _play_network(batch: Sequence[Member], samples: range, settings: Settings, progress: Progress) -> Source:
     # Torch is loaded only here.
     from synthnet.generation.chunks import generate_in_chunks
     from synthnet.generation.engine import choose_device
     from synthnet.generation.streams import Stream
 
-    checkpoint, settings = batch.seats[0].checkpoint, batch.settings
+    checkpoint, numbers = batch[0].seat.checkpoint, [member.number for member in batch]
     rate, mix_rate = checkpoint.sample_rate_hz, settings.sample_rate_hz
     streams = [
-        Stream(roll_events(track.notes, rate), seed, seat.voice.style, settings.mean)
-        for seat, track, seed in zip(batch.seats, batch.tracks, batch.seeds, strict=True)
+        Stream(roll_events(track.notes, rate), (settings.seed, number), seat.voice.style, settings.mean)
+        for number, seat, track in batch
     ]
-    first, last = batch.samples.start * rate // mix_rate, -(-batch.samples.stop * rate // mix_rate)
+    first, last = samples.start * rate // mix_rate, -(-samples.stop * rate // mix_rate)
     blocks = generate_in_chunks(
         checkpoint.build(choose_device(settings.device)),
         streams,
@@ -247,31 +249,15 @@ def _play_network(batch: Batch) -> Source:
         start=first,
         temperature=settings.temperature,
         engine=settings.engine,
-        progress=lambda n: batch.progress(round(n * mix_rate / rate) * len(streams), batch.numbers),
+        progress=lambda n: progress(round(n * mix_rate / rate) * len(streams), numbers),
     )
-    return Source(batch.numbers, blocks, rate)
-
-
-def _play_soundfont(batch: Batch) -> Source:
-    # FluidSynth is loaded only here.
-    from synthnet.generation.soundfont import play_soundfont
-
-    rate = batch.settings.sample_rate_hz
-    seated = zip(batch.seats, batch.tracks, strict=True)
-    players = [play_soundfont(seat.soundfont, track, batch.samples, rate) for seat, track in seated]
-
-    def blocks() -> Blocks:
-        for sounds in zip(*players, strict=True):
-            batch.progress(sum(len(sound) for sound in sounds), batch.numbers)
-            yield np.stack(sounds)
-
-    return Source(batch.numbers, blocks(), rate)
+    return Source(numbers, blocks, rate)
 
 
 class Engine(NamedTuple):
     """How a kind of instrument plays."""
 
-    play: Callable[[Batch], Source]
+    play: Callable[[Sequence[Member], range, Settings, Progress], Source]
     controllers: bool  # whether it plays bends, tuning and vibrato
     draws: bool  # whether it makes one sample after another, as its settings in `Settings` say
     silent_rms: float  # an output below it is silent

@@ -23,7 +23,7 @@ PREROLL_S = 10.0  # notes that began earlier than this before the start are not 
 
 
 def soundfont_for(score: Score) -> tuple[Path | None, str]:
-    """The sound font for the drums, percussion and effects of a score; None if there are none, or why it is missing."""
+    """The sound font for a score's drums, percussion and effects, None if it has none; and why it is missing, or ""."""
     if not any(part.drums or part.program in UNPITCHED for part in score.parts):
         return None, ""
     try:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from synthnet import __version__
 from synthnet.corpus.corpus import Corpus
-from synthnet.evaluation.plots import plot_training
+from synthnet.evaluation.charts import plot_training
 from synthnet.files import InputError, commit, only_one, parse_json
 from synthnet.models import HarmonicConfig, ModelConfig
 from synthnet.models.checkpoint import Checkpoint

@@ -232,6 +232,48 @@ def resumed_settings(folder: Path, model: str | None, overrides: Mapping[str, An
     return config, training, span
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a run trains: config, recipe and length, and the network it starts from; None: fresh or its own weights."""
+
+    config: Any
+    training: TrainingConfig
+    span: Span
+    start: Checkpoint | None = None
+
+
+def plan_run(
+    corpora: Sequence[Corpus],
+    model: str | None,
+    preset: str | None,
+    overrides: Mapping[str, Any],
+    span: Span | None,
+    *,
+    base: TrainingConfig | None = None,
+    resumed: Path | None = None,
+    start: tuple[Path, str | None] | None = None,
+) -> Plan:
+    """What a run on these corpora trains: fresh weights, unless a run is resumed or a network is the start.
+
+    Args:
+        span: default: that which a resumed run was begun with, or that of the recipe.
+        base: of fresh weights, see `fresh_settings`.
+        resumed: the run's folder.
+        start: a file and the instrument in it, see `read_start`.
+    """
+    network = None
+    if resumed is not None:
+        config, training, begun = resumed_settings(resumed, model, overrides)
+        span = span or begun
+    elif start is not None:
+        network = read_start(*start, corpora)
+        config, training = started_settings(network, model, preset, overrides)
+    else:
+        config, training = fresh_settings(model, preset, len(corpora), overrides, base)
+    span = span or default_span(training)
+    return Plan(config, annealed_over(training, span), span, network)
+
+
 def default_span(training: TrainingConfig) -> Span:
     """The length that a recipe is meant for: its minutes, or the paper's 200 epochs."""
     return Span(minutes=training.anneal_minutes) if training.anneal_minutes else Span(epochs=PAPER_EPOCHS)

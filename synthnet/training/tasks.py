@@ -73,8 +73,8 @@ def autoregressive_task(
             "dither_floor": floor["valid"],
             "valid_excess": found.nll - floor["valid"],
             "score_gain": found.score_gain,
-            "rmse_cqt_db": float(np.mean([run.sample_rmse_db[0].mean() for run in runs])),
-            "rmse_cqt_expectation_db": float(np.mean([run.mean_rmse_db[0].mean() for run in runs])),
+            "rmse_cqt_db": float(np.mean([run.rmse_db(run.sample)[0].mean() for run in runs])),
+            "rmse_cqt_expectation_db": float(np.mean([run.rmse_db(run.mean)[0].mean() for run in runs])),
         }
         line = (
             "validation {valid_nll:.3f} nats, {valid_excess:+.3f} over the floor, score gain {score_gain:.2f}; "

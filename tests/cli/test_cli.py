@@ -25,30 +25,8 @@ from synthnet.corpus import build
 from synthnet.corpus.corpus import Corpus, read_corpus
 from synthnet.files import sha256
 from synthnet.generation.library import read_library
-from synthnet.models import build_model, preset_config
 from synthnet.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from synthnet.score.midi import read_score, write_midi
-from synthnet.score.notes import Note, Score, Track
-
-RATE = 16_000
-
-
-@pytest.fixture
-def song(tmp_path: Path) -> Path:
-    path = tmp_path / "song.mid"
-    melody = Track((Note(60, 90, 0.0, 0.05), Note(64, 90, 0.05, 0.1)), 56, "melody")
-    write_midi(Score((melody, Track((Note(48, 90, 0.0, 0.1),), 42, "bass"))), path)
-    return path
-
-
-@pytest.fixture
-def network(tmp_path: Path) -> Path:
-    torch.manual_seed(0)
-    config = preset_config("synthnet", "tiny")
-    path = tmp_path / "net.safetensors"
-    save_checkpoint(path, Checkpoint(config, RATE, ("trumpet",), {"steps": 1}, build_model(config).state_dict()))
-    return path
-
+from synthnet.score.midi import read_score
 
 # ----------------------------------------------------------------------------------- the main job, end to end
 
@@ -82,19 +60,6 @@ def load_tensors_of(path: Path) -> dict[str, torch.Tensor]:
     from safetensors.torch import load_file
 
     return load_file(path)
-
-
-@pytest.fixture
-def many(tmp_path: Path) -> Path:
-    """A network of three instruments, sharper than a fresh one, so that the style is heard."""
-    torch.manual_seed(0)
-    config = preset_config("synthnet", "tiny", styles=3)
-    model = build_model(config)
-    with torch.no_grad():
-        model.head.logits.weight.mul_(8)
-    path = tmp_path / "many.safetensors"
-    save_checkpoint(path, Checkpoint(config, RATE, ("flute", "cello", "trumpet"), {"steps": 1}, model.state_dict()))
-    return path
 
 
 def test_corpus_build_and_info(run: Run, tiny_scores: Path, tmp_path: Path) -> None:
@@ -315,18 +280,6 @@ def test_settings_of_a_run(run: Run, tiny_corpus: Corpus) -> None:
     checkpoint = load_checkpoint(Path("runs/trumpet-tiny/last.safetensors"))
     settings = checkpoint.training["settings"]
     assert (settings["seed"], settings["muon"], checkpoint.config.channels) == (2, False, 12)
-
-
-def test_faults_of_files(run: Run, network: Path, song: Path, tmp_path: Path) -> None:
-    (tmp_path / "empty.mid").touch()
-    (tmp_path / "text.mid").write_text("not MIDI")
-    (tmp_path / "cut.mid").write_bytes(song.read_bytes()[:40])
-    write_midi(Score(()), tmp_path / "silent.mid")
-    for name in ("empty.mid", "text.mid", "cut.mid", "silent.mid", "missing.mid", ""):
-        fault(run("render", tmp_path / name, "--checkpoint", network), str(tmp_path / name))
-    assert not list(tmp_path.glob("*.wav"))
-    fault(run("render", song, "--checkpoint", tmp_path), "a folder, not a checkpoint")
-    fault(run("render", song, "--checkpoint", network, "-o", tmp_path), str(tmp_path))
 
 
 def test_checkpoint_of_a_run_remembers_where_it_came_from(run: Run, tiny_corpus: Corpus, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from conftest import SMALL, Run, fault, small_weights
 
 from synthnet.audio.files import read_channels
-from synthnet.cli.live import Keyboard
+from synthnet.cli.live import Keyboard, find_port
 from synthnet.generation.harmonic import HarmonicPlayer, Part
 from synthnet.generation.library import read_file
 from synthnet.generation.stage import HEADROOM
@@ -145,9 +145,8 @@ def test_a_keyboard_that_is_unplugged_lets_all_notes_go_and_may_come_back(
         return SimpleNamespace(close=lambda: log.append("close"))
 
     monkeypatch.setattr(mido, "open_input", open_input)
-    keyboard = Keyboard("keys")
     stage: Any = SimpleNamespace(release_all=lambda: log.append("release"))
-    keyboard.listen(stage, lambda program: None)  # type: ignore[arg-type, return-value]
+    keyboard = Keyboard(find_port("keys"), stage, lambda program: None)  # type: ignore[arg-type, return-value]
     keyboard.look()
     monkeypatch.setattr(mido, "get_input_names", lambda: ["Midi Through Port-0 14:0"])
     keyboard.look()

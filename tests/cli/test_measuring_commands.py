@@ -82,10 +82,12 @@ def test_evaluate_measures_a_harmonic_instrument_beside_its_baselines(
     exact, noisy = (training["tiny_prelude"]["rmse_cqt_db"] for training in found["other"]["trainings"])
     assert exact < noisy
     assert found["other"]["over_trainings"]["rmse_cqt_db"][0] == pytest.approx((exact + noisy) / 2)
-    shown = run(*words, *others).out
-    assert f"{found['sampler']['tiny_prelude']['log_spectral_db']:.2f}" in shown
-    assert "mean of 2 trainings" in shown
+    shown = run(*words, *others)
+    assert f"{found['sampler']['tiny_prelude']['log_spectral_db']:.2f}" in shown.out
+    assert "mean of 2 trainings" in shown.out
+    assert re.search(r"100% .* x real time, reference, tiny_prelude", shown.err)
     fault(run(*words, "--audio", "other=nowhere"), "--audio other=nowhere")
+    fault(run(*words, "--audio", "other"), "--audio", "NAME=FOLDER")
     fault(run(*words, "--audio", "other=."), "no tiny_prelude.wav")
 
 

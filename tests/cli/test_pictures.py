@@ -14,7 +14,7 @@ from conftest import SMALL, Run, fault, small_weights
 
 from synthnet.audio.files import write_audio
 from synthnet.corpus.corpus import Corpus
-from synthnet.evaluation import pictures
+from synthnet.evaluation import plots
 from synthnet.models import build_model, preset_config
 from synthnet.models.checkpoint import Checkpoint, arrays_of, save_checkpoint
 from synthnet.score.midi import write_midi
@@ -59,7 +59,7 @@ def test_triptych_shows_seconds_and_figures(
     run: Run, sounds: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saved = []
-    monkeypatch.setattr(pictures, "save", lambda figure, path: saved.append(figure))
+    monkeypatch.setattr(plots, "save", lambda figure, path: saved.append(figure))
     done = run("compare", *sounds, "--triptych", "t.png", "--score", "song.mid", "--start", 0.5)
     assert done.status == 0, done.err
     assert done.out.count("floor at -50 dB") == 2
@@ -137,3 +137,16 @@ def test_inspect_gram(run: Run, tiny_corpus: Corpus, tmp_path: Path) -> None:
     network(tmp_path / "wide.safetensors", 0, channels=12)
     fault(run(*words, "--model", "x=wide.safetensors", "--corpus", tiny_corpus.folder), "channels")
     fault(run("inspect", "gram", "--model", "0.safetensors"), "TIMBRE=CHECKPOINT")
+
+
+def test_inspect_gram_says_what_one_timbre_or_one_slice_cannot_show(
+    run: Run, tiny_corpus: Corpus, tmp_path: Path
+) -> None:
+    words: list[object] = ["inspect", "gram", "--slices", 1]
+    for seed, timbre in enumerate(("trumpet", "cello")):
+        network(tmp_path / f"{seed}.safetensors", seed)
+        words += ["--model", f"{timbre}={seed}.safetensors", "--corpus", tiny_corpus.folder]
+    for done, alone in ((run(*words[:3], 2, *words[4:8]), "One timbre alone"), (run(*words), "One slice alone")):
+        assert done.status == 0, done.err
+        assert alone in done.out
+        assert "nan" not in done.out

@@ -15,47 +15,16 @@ import numpy as np
 import pyloudnorm
 import pytest
 import soundfile
-import torch
 from conftest import SMALL, Run, fault, small_weights
 from fuzz import damaged_bytes
 
 from synthnet.audio.files import read_audio
 from synthnet.generation.library import read_library
-from synthnet.models import build_model, preset_config
 from synthnet.models.checkpoint import Checkpoint, save_checkpoint
 from synthnet.score.midi import read_score, write_midi
 from synthnet.score.notes import Note, Score, Track
 
 RATE = 16_000
-
-
-@pytest.fixture
-def song(tmp_path: Path) -> Path:
-    path = tmp_path / "song.mid"
-    melody = Track((Note(60, 90, 0.0, 0.05), Note(64, 90, 0.05, 0.1)), 56, "melody")
-    write_midi(Score((melody, Track((Note(48, 90, 0.0, 0.1),), 42, "bass"))), path)
-    return path
-
-
-def saved_network(path: Path, *instruments: str) -> Path:
-    """A network of these instruments, sharper than a fresh one, so that they differ."""
-    torch.manual_seed(0)
-    config = preset_config("synthnet", "tiny", styles=len(instruments) if len(instruments) > 1 else 0)
-    model = build_model(config)
-    with torch.no_grad():
-        model.head.logits.weight.mul_(8)
-    save_checkpoint(path, Checkpoint(config, RATE, instruments, {"steps": 1}, model.state_dict()))
-    return path
-
-
-@pytest.fixture
-def network(tmp_path: Path) -> Path:
-    return saved_network(tmp_path / "net.safetensors", "trumpet")
-
-
-@pytest.fixture
-def many(tmp_path: Path) -> Path:
-    return saved_network(tmp_path / "many.safetensors", "flute", "cello", "trumpet")
 
 
 @pytest.fixture
@@ -323,6 +292,8 @@ def test_errors_of_options(run: Run, song: Path, network: Path) -> None:
             fault(run(*render, option, value), option, value)
     fault(run(*render, "--start", 100), str(song), "beyond the end")
     fault(run(*render, "-o", "out.mp4"), "out.mp4", ".wav, .flac, .ogg, .opus or .mp3")
+    for words in (["missing.mid", "-o", "o.mp4"], ["missing.mid", "-o", "o.ogg", "--bits", 24]):
+        fault(run("render", *words), words[2])  # before the song is read
     fault(run(*render, "--temperature", 0), "--temperature")
     fault(run(*render, "--seed", -1), "seed")
     for chunks in ("some", "0", "1001", "-1"):

@@ -13,9 +13,9 @@ from synthnet.audio.mulaw import DITHER_WIDTH
 from synthnet.corpus.corpus import FULL_SCALE, Corpus
 from synthnet.corpus.slices import SliceDataset
 from synthnet.evaluation.cqt import rmse_cqt_at_floors
-from synthnet.evaluation.free_run import evenly_spread, free_run
+from synthnet.evaluation.free_run import seconds_at, spread_places
 from synthnet.evaluation.likelihood import VALIDATION_SEED, fit, split_floor_nats
-from synthnet.evaluation.pieces import TARGETS, PieceRun, evaluate, piece_lengths, play_piece
+from synthnet.evaluation.pieces import TARGETS, Part, PieceRun, evaluate, piece_lengths, play_pieces
 from synthnet.generation.streams import Stream, generate
 from synthnet.models import Network, build_model, preset_config
 from synthnet.score.general_midi import pitch_name
@@ -31,12 +31,13 @@ def uniform_network(**changes: int) -> Network:
 
 
 def test_a_uniform_network_knows_nothing(tiny_corpus: Corpus) -> None:
-    figures = evaluate(uniform_network(), tiny_corpus, 2)
+    places = [spread_places(tiny_corpus, 2, None)]
+    (figures,) = evaluate(uniform_network(), places)
     assert figures.valid_nll == pytest.approx(math.log(256), abs=1e-5)
     assert figures.score_gain == pytest.approx(0.0, abs=1e-6)
     assert figures.excess == pytest.approx(math.log(256) - figures.dither_floor, abs=1e-5)
     # Its mean is a constant, 0: as far from the target as silence is.
-    target = free_run(uniform_network(), tiny_corpus, 2).target.ravel()
+    target = seconds_at(uniform_network(), places)[0].target.ravel()
     silence = rmse_cqt_at_floors(target, np.zeros_like(target), 16_000)[0].mean()
     assert figures.rmse_cqt_mean_db == pytest.approx(silence, abs=1.5)
     assert figures.rmse_cqt_db > 25  # white noise: 25 to 41
@@ -85,8 +86,8 @@ def test_the_floor_of_music_is_below_that_of_any_class(tiny_corpus: Corpus) -> N
 
 
 def test_places_are_spread_over_the_pieces_and_never_past_an_end(tiny_corpus: Corpus) -> None:
-    pieces = tiny_corpus.pieces
-    places = evenly_spread(pieces, 7, 16_000)
+    pieces = tuple(replace(piece, split="valid") for piece in tiny_corpus.pieces)
+    places = spread_places(replace(tiny_corpus, pieces=pieces), 7, None).seconds
     assert len(places) == 7
     assert {piece.name for piece, _ in places} == {piece.name for piece in pieces}
     assert all(0 <= start <= piece.n_samples - 16_000 for piece, start in places)
@@ -110,7 +111,7 @@ def test_fit_takes_the_instrument_that_is_evaluated(tiny_corpus: Corpus) -> None
 def silent_run(tiny_corpus: Corpus) -> PieceRun:
     """A piece in one go by a network whose mean is next to silence, and whose sample is noise."""
     piece = tiny_corpus.split("valid")[0]
-    return play_piece(uniform_network(), tiny_corpus, piece, piece.n_samples, seed=3)
+    return play_pieces(uniform_network(), [Part(tiny_corpus, piece, piece.n_samples, None)], seed=3)[0]
 
 
 def test_a_piece_is_played_in_one_go(tiny_corpus: Corpus, silent_run: PieceRun) -> None:

@@ -13,10 +13,10 @@ import pytest
 from synthnet.audio.mulaw import dither_floor_nats
 from synthnet.corpus.corpus import FULL_SCALE, Corpus, write_piece
 from synthnet.evaluation.baselines import Sampler
-from synthnet.evaluation.free_run import evenly_spread
+from synthnet.evaluation.free_run import spread_places
 from synthnet.evaluation.likelihood import split_floor_nats
 from synthnet.evaluation.measure import measure_recordings
-from synthnet.evaluation.pieces import PieceRun, play_piece
+from synthnet.evaluation.pieces import Part, PieceRun, play_pieces
 from synthnet.files import InputError
 from synthnet.models import build_model, preset_config
 
@@ -49,11 +49,11 @@ def test_the_dither_floor_and_the_seconds_to_generate(tiny_corpus: Corpus, distu
     pieces = disturbed.split("valid")
     clean = tiny_corpus.read_samples(tiny_corpus.split("valid")[0]).astype(np.float32) / FULL_SCALE
     assert split_floor_nats([disturbed], "valid") == dither_floor_nats(np.delete(clean, slice(*SPAN)))
-    for piece, start in evenly_spread(pieces, 9, 16_000):
+    for piece, start in spread_places(disturbed, 9, None).seconds:
         assert not piece.leaves_out(start, start + 16_000)
     everywhere = replace(pieces[0], left_out=((8_000, 12_000), (20_000, pieces[0].n_samples - 100)))
     with pytest.raises(InputError, match="less than a second at a time is left"):
-        evenly_spread([everywhere], 2, 16_000)
+        spread_places(replace(disturbed, pieces=(everywhere,)), 2, None)
 
 
 def test_the_sampler_has_no_sample_of_it(tiny_corpus: Corpus, disturbed: Corpus) -> None:
@@ -74,7 +74,7 @@ def test_the_sampler_has_no_sample_of_it(tiny_corpus: Corpus, disturbed: Corpus)
 def test_a_piece_in_one_go(tiny_corpus: Corpus, disturbed: Corpus) -> None:
     network = build_model(preset_config("synthnet", "tiny")).eval().requires_grad_(False)
     (piece,) = disturbed.split("valid")
-    run = play_piece(network, disturbed, piece, piece.n_samples)
+    (run,) = play_pieces(network, [Part(disturbed, piece, piece.n_samples, None)])
     clean = tiny_corpus.read_samples(tiny_corpus.split("valid")[0]).astype(np.float32) / FULL_SCALE
     fresh = replace(run.fresh, mean=run.fresh.target)
     figures = replace(run, mean=clean, fresh=fresh, piece=piece).figures["mean"]
@@ -83,6 +83,6 @@ def test_a_piece_in_one_go(tiny_corpus: Corpus, disturbed: Corpus) -> None:
     assert (figures.pitch_share, figures.collapsed_seconds) == (1.0, ())
     everywhere = replace(piece, left_out=((16_000, piece.n_samples - 8_000),))
     with pytest.raises(InputError, match="too much of its last third is left out"):
-        play_piece(network, disturbed, everywhere, piece.n_samples)
+        play_pieces(network, [Part(disturbed, everywhere, piece.n_samples, None)])
     assert isinstance(run, PieceRun)
     assert not math.isnan(figures.rmse_cqt_drift_db)

@@ -31,13 +31,13 @@ def test_the_teacher_is_no_distance_from_itself_and_a_player_without_dynamics_is
     players = {"teacher": teacher, "deaf": deaf}
     figures = measure_instrument(tiny_corpus, find_instrument("trumpet"), players, prelude_s=3.0)
     same, other = figures.players
-    assert same.prelude.rmse_cqt_db == same.mean_of_pieces.log_spectral_db == same.levels.worst_level_db == 0
+    assert same.prelude.rmse_cqt_db == same.pieces_mean.log_spectral_db == same.levels.worst_level_db == 0
     assert other.prelude.rmse_cqt_db > 2
     assert other.levels.worst_level_db == pytest.approx(33, abs=2)
     assert other.held.worst_db == 0
     assert len(same.pieces) == 6
     mean = np.mean([piece.log_spectral_db for piece in other.pieces.values()])
-    assert other.mean_of_pieces.log_spectral_db == pytest.approx(mean)
+    assert other.pieces_mean.log_spectral_db == pytest.approx(mean)
     read = json.loads(json.dumps(figures.as_dict()))
     assert [player["player"] for player in read["players"]] == ["teacher", "deaf"]
     assert read["players"][1]["prelude"]["rmse_cqt_db"] == other.prelude.rmse_cqt_db

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from synthnet.evaluation import plots
+from synthnet.evaluation import charts, plots
+from synthnet.evaluation.charts import plot_listening, plot_training
 from synthnet.evaluation.cqt import cqt_decibels, mean_and_ci95, rmse_cqt_at_floors
-from synthnet.evaluation.plots import plot_comparison, plot_song, plot_training
+from synthnet.evaluation.opinions import ALL, Listening, Opinion
+from synthnet.evaluation.plots import plot_comparison, plot_song
 from synthnet.files import InputError
 from synthnet.score.notes import Note
 
@@ -35,7 +37,8 @@ ROWS = [
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures saved during the test."""
     figures: list[Figure] = []
-    monkeypatch.setattr(plots, "save", lambda figure, path: figures.append(figure))
+    for module in (charts, plots):
+        monkeypatch.setattr(module, "save", lambda figure, path: figures.append(figure))
     return figures
 
 
@@ -174,3 +177,16 @@ class TestPlotSong:
             mine, np.repeat([20 * np.log10(0.5 / 2**0.5), 20 * np.log10(0.05 / 2**0.5)], 20), atol=0.05
         )
         np.testing.assert_allclose(theirs - mine, 20 * np.log10(0.5), atol=1e-3)
+
+
+def test_error_bars_of_opinions_end_with_the_scale(drawn: list[Figure]) -> None:
+    opinions = {
+        (model, ALL): Opinion(mos, ci95, 9, None, None)
+        for model, mos, ci95 in (("high", 4.9, 0.3), ("low", 1.1, 0.4), ("between", 3.0, 0.5), ("single", 2.0, None))
+    }
+    plot_listening(Path("a.png"), Listening("rating", 3, opinions, {}, {}, {}))
+    bars = [
+        container.errorbar.lines[2][0].get_segments()[0][:, 0].tolist()
+        for container in drawn[0].axes[0].containers[1::2]
+    ]
+    assert bars[:4] == [pytest.approx(ends) for ends in ([4.6, 5], [1, 1.5], [2.5, 3.5], [2, 2])]

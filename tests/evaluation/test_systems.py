@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from synthnet.audio.files import write_audio
+from synthnet.corpus.corpus import Piece
 from synthnet.evaluation import systems
 from synthnet.evaluation.systems import f1, loudness_error_db, over_trainings, read_playing, system_figures, table
 from synthnet.files import InputError
@@ -18,6 +19,7 @@ from synthnet.score.notes import Note
 
 RATE = 16_000
 NOTES = (Note(60, 90, 0.2, 1.0), Note(67, 90, 1.1, 1.9))
+PIECE = Piece("piece", "valid", 2 * RATE, 1.0, "", "", "", "")
 
 
 def play(cents: float = 0.0, gain: float = 0.2) -> np.ndarray:
@@ -59,7 +61,7 @@ def test_loudness_error_is_that_of_levels() -> None:
 
 @pytest.mark.parametrize("cents", [0, 8, -20, 40])
 def test_f0_error_is_the_detuning(cents: float) -> None:
-    found = system_figures(play(), play(cents), NOTES, RATE)
+    found = system_figures(play(), play(cents), NOTES, RATE, PIECE)
     assert found.f0_cents == pytest.approx(abs(cents), abs=3)
     assert found.right_pitch == 1
     assert (found.rmse_cqt_db == 0) == (cents == 0)
@@ -67,12 +69,12 @@ def test_f0_error_is_the_detuning(cents: float) -> None:
 
 @pytest.mark.skipif(not importlib.util.find_spec("onnxruntime"), reason="needs the extra transcribe")
 def test_note_f1_of_the_right_and_of_other_notes() -> None:
-    assert systems.note_f1(play(), NOTES, RATE) > 0.6 > 0.1 > systems.note_f1(play(300), NOTES, RATE)
+    assert systems.note_f1(play(), NOTES, RATE, PIECE) > 0.6 > 0.1 > systems.note_f1(play(300), NOTES, RATE, PIECE)
 
 
 def test_note_f1_is_left_out_without_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert math.isnan(systems.note_f1(play(), NOTES, RATE))
+    assert math.isnan(systems.note_f1(play(), NOTES, RATE, PIECE))
 
 
 def test_playing_is_brought_to_length_and_level(tmp_path: Path) -> None:

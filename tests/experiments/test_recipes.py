@@ -18,6 +18,7 @@ from conftest import Run, fault
 from filelock import FileLock
 
 from synthnet.corpus.corpus import read_corpus
+from synthnet.evaluation.free_run import spread_places
 from synthnet.evaluation.pieces import evaluate
 from synthnet.experiments import runner as experiments
 from synthnet.experiments.machine import Machine
@@ -78,7 +79,7 @@ def test_tiny_recipe_from_corpus_to_table(run: Run, tmp_path: Path) -> None:
     last = found["runs"][2]
     checkpoint = load_checkpoint(out / "networks" / last["folder"] / "last.safetensors")
     corpus = read_corpus(out / "corpora" / "tiny-trumpet")
-    again = evaluate(checkpoint.build(), corpus, 3).as_dict()
+    again = evaluate(checkpoint.build(), [spread_places(corpus, 3, None)])[0].as_dict()
     assert last["final"]["trumpet"]["valid_nll"] == pytest.approx(again["valid_nll"])
     assert last["final"]["trumpet"]["rmse_cqt_expectation_db"] == pytest.approx(again["rmse_cqt_expectation_db"])
 

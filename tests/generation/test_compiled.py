@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import pytest
 import torch
+from passages import VARIANTS, cut, passage
 from torch import Tensor
 
 from synthnet.audio.mulaw import decode_mu_law, encode_mu_law
@@ -14,65 +13,9 @@ from synthnet.generation.compiled import CompiledEngine
 from synthnet.generation.engine import TorchEngine
 from synthnet.kernels.step import draw_class
 from synthnet.kernels.tiles import add_product, aligned_zeros, padded, panels
-from synthnet.models import MODELS, Network, build_model, preset_config
-from synthnet.models.autoregressive import Conditioning
+from synthnet.models import MODELS
 
 NEAR_TIE = 1e-5  # of cumulated probability: float32 logits differ in their last digits
-
-
-class Passage(NamedTuple):
-    """B streams of a network: a past of a receptive field, and the conditioning of T samples after it."""
-
-    network: Network
-    x: Tensor
-    roll: Tensor  # [B, 128, field + T]
-    instruments: Tensor | None
-    conditioning: Conditioning
-
-    @property
-    def past(self) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The arguments of `Engine.prime`."""
-        return self.x, self.roll[:, :, : self.network.config.receptive_field], self.instruments
-
-    def stream(self, number: int) -> Passage:
-        """One of the streams alone."""
-        one = slice(number, number + 1)
-        parts = (None if part is None else part[one] for part in (self.x, self.roll, self.instruments))
-        return Passage(self.network, *parts, cut(self.conditioning, one, slice(None)))
-
-    def full_logits(self, classes: np.ndarray) -> Tensor:
-        """Logits [B, 256, T] of the full pass, where the samples after the past are these [B, T]."""
-        x = torch.cat([self.x, torch.from_numpy(classes[:, :-1]).long()], dim=1)
-        return self.network(x, self.roll[:, :, : x.shape[1]], self.instruments)
-
-
-def cut(conditioning: Conditioning, streams: slice, samples: slice) -> Conditioning:
-    """The contributions to some streams and samples; constant ones stay so."""
-
-    def part(term: Tensor | None) -> Tensor | None:
-        if term is None:
-            return None
-        return term[streams] if term.shape[2] == 1 else term[streams, :, samples]
-
-    return Conditioning(part(conditioning.entry), [part(gate) for gate in conditioning.gates])
-
-
-def passage(
-    model: str, preset: str, n_streams: int, n_samples: int, sharpness: float = 10.0, **changes: int
-) -> Passage:
-    torch.manual_seed(0)
-    config = preset_config(model, preset, **changes)
-    network = build_model(config).eval().requires_grad_(False)
-    network.head.logits.weight.mul_(sharpness)  # logits as far apart as a trained network's
-    field, generator = config.receptive_field, torch.Generator().manual_seed(1)
-    x = torch.randint(0, 256, (n_streams, field), generator=generator)
-    held = torch.rand(n_streams, 128, (field + n_samples) // 50 + 1, generator=generator) < 0.03
-    roll = held.repeat_interleave(50, dim=2)[:, :, : field + n_samples].to(torch.uint8)
-    if config.velocity:
-        roll = roll * (torch.randint(1, 128, (n_streams, 128, 1), generator=generator) / 127)
-    instruments = torch.rand(n_streams, config.styles, generator=generator) if config.styles else None
-    conditioning = network.condition(roll[:, :, :-1], instruments, [n_samples] * (1 + len(network.stack)))
-    return Passage(network, x, roll, instruments, conditioning)
 
 
 def assert_drawn_as_in_the_reference(
@@ -89,12 +32,6 @@ def assert_drawn_as_in_the_reference(
     assert (picked != classes).mean() < 1e-3
     expected = np.einsum("bct,c->bt", probabilities, decode_mu_law(np.arange(256)).astype(np.float64))
     np.testing.assert_allclose(means, expected, atol=1e-5)
-
-
-VARIANTS = [
-    {},
-    {"filter_width": 3, "styles": 3, "velocity": True, "channels": 12, "dilations": 3, "blocks": 2},
-]
 
 
 @pytest.mark.parametrize("changes", VARIANTS)

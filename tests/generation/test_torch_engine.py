@@ -8,44 +8,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from passages import VARIANTS, condition, passage
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from synthnet.generation.engine import TorchEngine
-from synthnet.models import MODELS, Network, build_model, preset_config
-from synthnet.models.autoregressive import Conditioning
+from synthnet.models import MODELS
 
-VARIANTS = [{}, {"filter_width": 3, "styles": 3, "velocity": True, "channels": 12, "dilations": 3, "blocks": 2}]
 N_SAMPLES = 300  # more than the engine lays out at once
 UNIFORMS, FEEDS_MEAN = np.random.default_rng(0).random((3, N_SAMPLES)), np.array([False, True, False])
-
-
-class Passage:
-    """Three streams of a network after a past, and their conditioning; the roll changes every 50 samples."""
-
-    def __init__(self, model: str, **changes: Any) -> None:
-        torch.manual_seed(0)
-        config = preset_config(model, "tiny", **changes)
-        self.network: Network = build_model(config).eval().requires_grad_(False).double()
-        self.network.head.logits.weight.mul_(10)  # logits as far apart as a trained network's
-        field, chance = config.receptive_field, torch.Generator().manual_seed(1)
-        self.x = torch.randint(0, 256, (3, field), generator=chance)
-        held = torch.rand(3, 128, (field + N_SAMPLES) // 50 + 1, generator=chance) < 0.03
-        velocity = torch.randint(1, 128, (3, 128, 1), generator=chance) / 127
-        self.roll = held.repeat_interleave(50, dim=2)[:, :, : field + N_SAMPLES] * velocity
-        self.instruments = torch.rand(3, config.styles, generator=chance).double() if config.styles else None
-        self.past = self.x, self.roll[:, :, :field], self.instruments
-
-    def conditioning(self, device: str = "cpu") -> Conditioning:
-        roll, instruments = self.roll[:, :, :-1].to(device), self.instruments
-        samples = [N_SAMPLES] * (1 + len(self.network.stack))
-        return self.network.condition(roll, None if instruments is None else instruments.to(device), samples)
 
 
 @pytest.mark.parametrize("changes", VARIANTS)
 @pytest.mark.parametrize("model", MODELS)
 def test_logits_equal_the_full_pass(model: str, changes: dict[str, Any]) -> None:
-    case, made = Passage(model, **changes), []
+    case, made = passage(model, "tiny", 3, N_SAMPLES, double=True, **changes), []
 
     class Recorder(TorchEngine):
         def logits(self) -> Tensor:
@@ -54,10 +31,8 @@ def test_logits_equal_the_full_pass(model: str, changes: dict[str, Any]) -> None
 
     engine = Recorder(case.network)
     engine.prime(*case.past)
-    classes, means = engine.advance(case.conditioning(), UNIFORMS, 0.8, FEEDS_MEAN)
-    x = torch.cat([case.x, torch.from_numpy(classes[:, :-1]).long()], dim=1)
-    full = case.network(x, case.roll[:, :, : x.shape[1]], case.instruments)
-    torch.testing.assert_close(torch.stack(made, dim=2), full, rtol=0, atol=1e-10)
+    classes, means = engine.advance(case.conditioning, UNIFORMS, 0.8, FEEDS_MEAN)
+    torch.testing.assert_close(torch.stack(made, dim=2), case.full_logits(classes), rtol=0, atol=1e-10)
     assert len(np.unique(classes)) > 50
     assert np.abs(means).max() < 1
 
@@ -74,7 +49,7 @@ def test_a_step_keeps_its_buffers_and_reads_nothing_back(model: str) -> None:
             calls.add(str(function))
             return function(*arguments, **(named or {}))
 
-    case = Passage(model)
+    case = passage(model, "tiny", 3, N_SAMPLES, double=True)
     engine = TorchEngine(case.network)
 
     def addresses() -> dict[str, int]:
@@ -86,18 +61,19 @@ def test_a_step_keeps_its_buffers_and_reads_nothing_back(model: str) -> None:
         engine.step()
     assert any("addmm" in call for call in calls)
     assert not [call for call in calls if any(word in call for word in ("local_scalar", "nonzero", "equal", "unique"))]
-    engine.advance(case.conditioning(), UNIFORMS, 1.0, FEEDS_MEAN)
+    engine.advance(case.conditioning, UNIFORMS, 1.0, FEEDS_MEAN)
     assert addresses() == before
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("model", MODELS)
 def test_the_cuda_graph_makes_the_same_samples(model: str) -> None:
-    case, made = Passage(model, **VARIANTS[1]), []
+    case, made = passage(model, "tiny", 3, N_SAMPLES, double=True, **VARIANTS[1]), []
     for device in ("cpu", "cuda"):
         engine = TorchEngine(case.network.to(device))
         for _ in range(2):  # the second graph is of other buffers
             engine.prime(*(part.to(device) for part in case.past if part is not None))
-        made.append(engine.advance(case.conditioning(device), UNIFORMS, 0.8, FEEDS_MEAN))
+        conditioning = condition(engine.network, case.roll.to(device), case.instruments.to(device), N_SAMPLES)
+        made.append(engine.advance(conditioning, UNIFORMS, 0.8, FEEDS_MEAN))
     assert np.array_equal(made[0][0], made[1][0])
     np.testing.assert_allclose(made[0][1], made[1][1], atol=1e-5)
