@@ -99,8 +99,8 @@ def test_each_track_is_played_by_its_program_or_as_asked(monkeypatch: pytest.Mon
     rendering = synthnet.render(SCORE, "a.wav", instrument="1=kazoo", sample_rate_hz=RATE_HZ, duration_s=0.1)
     assert rendering.instruments == ("trumpet", "kazoo")
     assert synthnet.load("Kazoo").name == "kazoo"
-    for call in (lambda: synthnet.load("horn"), lambda: synthnet.render(SCORE, "a.wav", instrument="horn")):
-        with pytest.raises(InputError, match="no instrument 'horn'; there are: bass"):
+    for call in (lambda: synthnet.load("harp"), lambda: synthnet.render(SCORE, "a.wav", instrument="harp")):
+        with pytest.raises(InputError, match="no instrument 'harp'; there are: bass"):
             call()
     with pytest.raises(InputError, match=r"song\.mid"):
         synthnet.load("kazoo").play("song.mid")

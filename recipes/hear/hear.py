@@ -65,7 +65,7 @@ class Row:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder with horn-harmonic and harp-harmonic")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="with french-horn-harmonic and harp-harmonic")
     parser.add_argument("--corpora", type=Path, default=Path("data/corpora"), help="folder of the recordings' corpora")
     given, library = parser.parse_args(), read_library(Path("nowhere"), SHIPPED)
     rows = solo_rows(library) + recorded_rows(given.corpora) + new_rows(given.runs) + band_rows(library)
@@ -122,7 +122,7 @@ def new_rows(runs: Path) -> list[Row]:
         path = runs / f"{name}-harmonic" / "best.safetensors"
         return Row(name, "new", lambda: solo(read_file(path).seat(name), program, plain))
 
-    return [of("horn", 60), of("harp", 46)]
+    return [of("french-horn", 60), of("harp", 46)]
 
 
 def solo(seat: Seat, program: int, score: Score) -> Sounds:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -281,6 +281,7 @@ def card(one: Finished) -> str:
     """The model card, a page."""
     who, facts, training = one.instrument, one.outcome.facts, one.checkpoint.training
     corpus, rate = facts["corpora"][0], one.checkpoint.sample_rate_hz
+    machine = Machine(**{field.name: facts["machine"][field.name] for field in fields(Machine)})  # without precision
     n_parameters = sum(value.size for name, value in one.checkpoint.weights.items() if name not in MEASURED)
     warning, missed = nearer_baselines(one), distances_missed(one) + notes_missed(one)
     low, high = (f"{key} ({pitch_name(key)})" for key in (who.lowest_pitch, who.highest_pitch))
@@ -298,7 +299,7 @@ def card(one: Finished) -> str:
             f"**Network**: {n_parameters:,} parameters (`synthnet/models/harmonic.py`), kept in half precision, "
             f"{one.path.stat().st_size:,} bytes. The figures are those of single precision.",
             f"**Training**: {training['steps']:,} steps in {clock(trained_seconds(one.rows))}, commit {facts['commit']}"
-            f"; {Machine(**facts['machine'])}. `synthnet recipe run recipes/shipped --only instrument={who.name}`",
+            f"; {machine}. `synthnet recipe run recipes/shipped --only instrument={who.name}`",
             "**Licence**: MIT. The sound font FluidR3 GM by Frank Wen is MIT, too.",
         ),
         table(PLAYER_HEAD, [[player, *player_cells(figures)] for player, figures in one.figures.items()]),

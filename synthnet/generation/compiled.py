@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from synthnet.audio.mulaw import CLASS_BOUNDARIES, decode_mu_law
 from synthnet.kernels.step import State, Weights, draw_samples
 from synthnet.kernels.tiles import aligned_zeros, panels, widened
 from synthnet.models.autoregressive import Conditioning, Network
@@ -77,7 +76,7 @@ class CompiledEngine:
     @torch.no_grad()
     def laid_out(self, conditioning: Conditioning, streams: slice, samples: slice) -> tuple[np.ndarray, np.ndarray]:
         """The entry [t, b, P] and the gates, biases included, [t, L, b, 2P]; t = 1 where constant."""
-        channels, width = self.weights.channels, self.weights.tables.shape[2]
+        channels, width = self.network.config.channels, self.weights.tables.shape[2]
         n_streams, n_samples = streams.stop - streams.start, samples.stop - samples.start
         entry = np.zeros((1 if conditioning.entry is None else n_samples, n_streams, width), np.float32)
         if conditioning.entry is not None:
@@ -111,7 +110,7 @@ def empty_state(weights: Weights, n_streams: int) -> State:
         skips=aligned_zeros((n_streams, width)),
         head=aligned_zeros((n_streams, len(weights.hidden_bias))),
         logits=aligned_zeros((n_streams, CLASSES)),
-        weight_of=np.zeros(CLASSES),
+        cumulated=np.zeros(CLASSES),
     )
 
 
@@ -130,8 +129,6 @@ def pack_weights(network: Network) -> Weights:
     residuals = [layer.residual for layer in layers]
     dilations = np.array(config.layer_dilations)
     return Weights(
-        channels=config.channels,
-        head_channels=config.head_channels,
         filter_width=config.filter_width,
         tables=tables,
         squashes_entry=variant.audio == "one-hot",
@@ -141,17 +138,14 @@ def pack_weights(network: Network) -> Weights:
         convolutions=convolutions,
         residuals=packed(residuals),
         residual_biases=widened(np.stack([convolution.bias.numpy() for convolution in residuals])),
-        own_skips=bool(own),
-        shared_skips=variant.skip == "shared",
         skips=packed(own),
         skip_bias=widened(sum((skip.bias.numpy() for skip in own), np.zeros(config.channels, np.float32))),
+        shared_skips=variant.skip == "shared",
         hidden=packed([head.hidden]),
         hidden_bias=widened(head.hidden.bias.numpy()),
         logits=packed([head.logits]),
         logits_bias=widened(head.logits.bias.numpy()),
         is_selu=variant.activation == "selu",
-        levels=decode_mu_law(np.arange(CLASSES)).astype(np.float32),
-        boundaries=CLASS_BOUNDARIES,
     )
 
 

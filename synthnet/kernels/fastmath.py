@@ -24,32 +24,23 @@ from synthnet.kernels import CACHE
 COMPILE: dict[str, Any] = {"fastmath": {"contract", "nsz"}, "error_model": "numpy", "nogil": True, "cache": CACHE}
 
 # numba would compute in float64 with Python's numbers, hence the typed constants, highest power first.
-ONE = np.float32(1.0)
-HALF = np.float32(0.5)
+ONE, HALF = np.float32(1.0), np.float32(0.5)
 TANH_LIMIT = np.float32(7.90531110763549805)  # beyond it tanh is 1 within the error
-A13 = np.float32(-2.76076847742355e-16)
-A11 = np.float32(2.00018790482477e-13)
-A9 = np.float32(-8.60467152213735e-11)
-A7 = np.float32(5.12229709037114e-08)
-A5 = np.float32(1.48572235717979e-05)
-A3 = np.float32(6.37261928875436e-04)
-A1 = np.float32(4.89352455891786e-03)
-B6 = np.float32(1.19825839466702e-06)
-B4 = np.float32(1.18534705686654e-04)
-B2 = np.float32(2.26843463243900e-03)
-B0 = np.float32(4.89352518554385e-03)
+A13, A11, A9, A7, A5, A3, A1 = np.array(
+    [-2.76076847742355e-16, 2.00018790482477e-13, -8.60467152213735e-11, 5.12229709037114e-08, 1.48572235717979e-05,
+     6.37261928875436e-04, 4.89352455891786e-03], np.float32
+)  # fmt: skip
+B6, B4, B2, B0 = np.array(
+    [1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03], np.float32
+)
 
-EXP_LOWEST = np.float32(-87.3)
-EXP_HIGHEST = np.float32(88.3)
+EXP_LOWEST, EXP_HIGHEST = np.float32(-87.3), np.float32(88.3)
 LOG2_E = np.float32(1.44269504088896341)
 LN2_HIGH = np.float32(0.693359375)  # few bits, so that its product with a whole number is exact
 LN2_LOW = np.float32(-2.12194440e-4)
-E7 = np.float32(1.9875691500e-4)
-E6 = np.float32(1.3981999507e-3)
-E5 = np.float32(8.3334519073e-3)
-E4 = np.float32(4.1665795894e-2)
-E3 = np.float32(1.6666665459e-1)
-E2 = np.float32(5.0000001201e-1)
+E7, E6, E5, E4, E3, E2 = np.array(
+    [1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1], np.float32
+)
 
 
 @njit(forceinline=True, **COMPILE)

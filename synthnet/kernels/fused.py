@@ -116,26 +116,24 @@ class Stack(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, dilations: Sequence[int], *flat: Tensor) -> Tensor:
         kept, channels = [], x.shape[1]
-        for number, dilation in enumerate(dilations):
-            taps, bias, residual = flat[3 * number : 3 * number + 3]
+        for dilation, taps, bias, residual in zip(dilations, flat[::3], flat[1::3], flat[2::3], strict=True):
             width = len(taps)
             n = len(x) - (width - 1) * dilation
             hidden = x.new_empty(n, channels)
             launch(gate, n, x, taps, bias, hidden, n, dilation, channels=channels, width=width)
-            kept += [x, hidden]
+            kept += [x, hidden, taps, bias, residual]
             x = torch.addmm(x[len(x) - n :], hidden, residual.to(x.dtype).t())
         ctx.dilations = dilations
-        ctx.save_for_backward(*kept, *flat)
+        ctx.save_for_backward(*kept)
         return x
 
     @staticmethod
     def backward(ctx: Any, *changes: Tensor) -> tuple[Any, ...]:
         change, channels = changes[0].contiguous(), changes[0].shape[1]
-        kept, flat = ctx.saved_tensors[: 2 * len(ctx.dilations)], ctx.saved_tensors[2 * len(ctx.dilations) :]
+        saved = ctx.saved_tensors
+        layers = list(zip(ctx.dilations, *(saved[place::5] for place in range(5)), strict=True))
         gradients: list[Tensor] = []  # from the last layer to the first
-        for number, dilation in reversed(list(enumerate(ctx.dilations))):
-            x, hidden = kept[2 * number : 2 * number + 2]
-            taps, bias, residual = flat[3 * number : 3 * number + 3]
+        for dilation, x, hidden, taps, bias, residual in reversed(layers):
             n, width = len(hidden), len(taps)
             of_residual = product32(change.t(), hidden)
             d_hidden = change @ residual.to(x.dtype)

@@ -14,7 +14,6 @@ from torch import Tensor
 
 Layer = tuple[Tensor, Tensor, Tensor]  # of a separable stack, float32: taps [F, 2, C], bias [2, C], residual [C, C]
 
-
 HAS_OUT_DTYPE = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 8)
 
 
@@ -41,9 +40,9 @@ class Product(torch.autograd.Function):
         return back, product32(x.t(), change), change.sum(0, dtype=torch.float32) if ctx.is_bias else change
 
 
-def product(x: Tensor, weight: Tensor, addend: Tensor | None = None) -> Tensor:
-    """See `Product`; without an addend, of zeros."""
-    found: Tensor = Product.apply(x, weight, weight.new_zeros(weight.shape[1]) if addend is None else addend)
+def product(x: Tensor, weight: Tensor, addend: Tensor) -> Tensor:
+    """See `Product`."""
+    found: Tensor = Product.apply(x, weight, addend)
     return found
 
 

@@ -11,6 +11,7 @@ Each sum runs over the inputs in order, whatever the number of rows: a stream do
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -52,16 +53,9 @@ def widened(values: np.ndarray) -> np.ndarray:
 
 
 def panels(matrix: np.ndarray) -> np.ndarray:
-    """[inputs, outputs] to [outputs / 16, inputs, 16], outputs filled up with zeros."""
-    return widened(widened(matrix).reshape(len(matrix), -1, LANES).transpose(1, 0, 2))
-
-
-def prefetch(builder: Any, pointer: Any) -> None:
-    """Ask for the cache line of a float32 number, to lie in the second-level cache when it is needed."""
-    address = builder.bitcast(pointer, ir.IntType(8).as_pointer())
-    signature = ir.FunctionType(ir.VoidType(), [address.type, INT32, INT32, INT32])
-    fetch = builder.module.declare_intrinsic("llvm.prefetch", [address.type], signature)
-    builder.call(fetch, [address, INT32(0), INT32(2), INT32(1)])  # to read, of locality 2 of 3, data
+    """[inputs, outputs] to [outputs / 16, inputs, 16], both filled up with zeros."""
+    wide = widened(widened(matrix).T).T
+    return widened(wide.reshape(len(wide), -1, LANES).transpose(1, 0, 2))
 
 
 def product_tile(row_counts: Sequence[int], columns: int) -> Any:
@@ -72,25 +66,25 @@ def product_tile(row_counts: Sequence[int], columns: int) -> Any:
     """
 
     @intrinsic
-    def add_tile(_context, rows, out, out_at, out_stride, x, x_at, x_stride, weights, weights_at, depth):  # type: ignore
+    def add_tile(_context, rows, out, out_at, out_stride, x, x_at, depth, weights, weights_at):  # type: ignore
         def generate(context, builder, signature, arguments):  # type: ignore
-            n_rows, _, out_at, out_stride, _, x_at, x_stride, _, weights_at, depth = arguments
+            n_rows, _, out_at, out_stride, _, x_at, depth, _, weights_at = arguments
             integer = depth.type
 
-            def pointer(array: int, at: Any) -> Any:
+            def place_of(array: int, *offsets: Any) -> Any:
+                """The address of an element of an array."""
                 struct = context.make_array(signature.args[array])(context, builder, value=arguments[array])
-                return builder.gep(struct.data, [at])
+                return builder.gep(struct.data, [functools.reduce(builder.add, offsets)])
 
-            def times(a: Any, b: Any) -> Any:
-                return builder.mul(a, b, flags=["nsw"])
+            def times(a: Any, b: int) -> Any:
+                return builder.mul(a, integer(b), flags=["nsw"])
 
-            def vector_at(start: Any, at: Any) -> Any:
-                return builder.bitcast(builder.gep(start, [at]), VECTOR.as_pointer())
+            def vector(place: Any) -> Any:
+                return builder.bitcast(place, VECTOR.as_pointer())
 
             def add_rows(rows: int) -> None:
-                out_start, x_start, weights_start = pointer(1, out_at), pointer(4, x_at), pointer(7, weights_at)
                 places = [
-                    vector_at(out_start, builder.add(times(integer(row), out_stride), integer(LANES * column)))
+                    vector(place_of(1, out_at, times(out_stride, row), integer(LANES * column)))
                     for row in range(rows)
                     for column in range(columns)
                 ]
@@ -98,21 +92,18 @@ def product_tile(row_counts: Sequence[int], columns: int) -> Any:
                 with cgutils.for_range(builder, depth) as loop:
                     across = []
                     for column in range(columns):
-                        at = times(builder.add(times(integer(column), depth), loop.index), integer(LANES))
-                        across.append(builder.load(vector_at(weights_start, at), align=4))
+                        panel = builder.add(times(depth, LANES * column), times(loop.index, LANES))
+                        across.append(builder.load(vector(place_of(7, weights_at, panel)), align=4))
                         if rows > 1:
-                            ahead = builder.add(at, times(depth, integer(LANES * columns)))
-                            prefetch(builder, builder.gep(weights_start, [ahead]))
+                            prefetch(builder, place_of(7, weights_at, panel, times(depth, LANES * columns)))
                     for row in range(rows):
-                        x_place = builder.add(times(integer(row), x_stride), loop.index)
-                        value = builder.load(builder.gep(x_start, [x_place]))
+                        value = builder.load(place_of(4, x_at, times(depth, row), loop.index))
                         first = builder.insert_element(ir.Constant(VECTOR, ir.Undefined), value, INT32(0))
                         spread = builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(INT32, LANES), None))
-                        for column in range(columns):
-                            place = sums[row * columns + column]
+                        for total, weights in zip(sums[row * columns :], across, strict=False):
                             # "contract" makes the pair one fused multiply-add where the machine has it.
-                            product = builder.fmul(spread, across[column], flags=["contract"])
-                            builder.store(builder.fadd(product, builder.load(place), flags=["contract"]), place)
+                            product = builder.fmul(spread, weights, flags=["contract"])
+                            builder.store(builder.fadd(product, builder.load(total), flags=["contract"]), total)
                 for place, total in zip(places, sums, strict=True):
                     builder.store(builder.load(total), place, align=4)
 
@@ -121,10 +112,18 @@ def product_tile(row_counts: Sequence[int], columns: int) -> Any:
                     add_rows(count)
             return context.get_dummy_value()
 
-        arguments = (rows, out, out_at, out_stride, x, x_at, x_stride, weights, weights_at, depth)
+        arguments = (rows, out, out_at, out_stride, x, x_at, depth, weights, weights_at)
         return types.void(*arguments), generate
 
     return add_tile
+
+
+def prefetch(builder: Any, place: Any) -> None:
+    """Ask for the cache line of a float32 number, to lie in the second-level cache when it is needed."""
+    address = builder.bitcast(place, ir.IntType(8).as_pointer())
+    signature = ir.FunctionType(ir.VoidType(), [address.type, INT32, INT32, INT32])
+    fetch = builder.module.declare_intrinsic("llvm.prefetch", [address.type], signature)
+    builder.call(fetch, [address, INT32(0), INT32(2), INT32(1)])  # to read, of locality 2 of 3, data
 
 
 ADD_ROW_TO_FOUR = product_tile([1], 4)
@@ -132,25 +131,21 @@ ADD_ROWS = product_tile(range(1, MOST_ROWS + 1), 1)
 
 
 @njit(**LOOP)
-def add_product(out, x, first_row, matrices, number, depth):  # type: ignore
-    """out[row] += x[first_row + row, :depth] @ matrix, for all rows of `out`.
+def add_product(out, x, first_row, matrices, number):  # type: ignore
+    """out[row] += x[first_row + row] @ matrix, for all rows of `out`.
 
     Args:
-        out: contiguous float32 [rows, N], N a multiple of 16.
-        x: contiguous float32 [at least first_row + rows, at least depth].
+        out: contiguous float32 [rows, N].
+        x: contiguous float32 [at least first_row + rows, depth]; depth and N are multiples of 16.
         matrices: contiguous float32 [any, depth x N]: of these packed matrices (`panels`) one is used.
     """
-    (rows, out_stride), x_stride = out.shape, x.shape[1]
-    n_panels, size = out_stride // LANES, depth * LANES
-    first, at = number * n_panels * size, first_row * x_stride
-    panel = 0
-    while rows == 1 and panel + 4 <= n_panels:
-        ADD_ROW_TO_FOUR(rows, out, panel * LANES, out_stride, x, at, x_stride, matrices, first + panel * size, depth)
-        panel += 4
-    while panel < n_panels:
-        row = 0
-        while row < rows:
-            out_at, x_at, count = row * out_stride + panel * LANES, at + row * x_stride, min(rows - row, MOST_ROWS)
-            ADD_ROWS(count, out, out_at, out_stride, x, x_at, x_stride, matrices, first + panel * size, depth)
-            row += MOST_ROWS
-        panel += 1
+    (rows, width), depth = out.shape, x.shape[1]
+    x_at, first, column = first_row * depth, number * depth * width, 0
+    while rows == 1 and column + 4 * LANES <= width:
+        ADD_ROW_TO_FOUR(rows, out, column, width, x, x_at, depth, matrices, first + column * depth)
+        column += 4 * LANES
+    while column < width:
+        for row in range(0, rows, MOST_ROWS):
+            count, out_at = min(rows - row, MOST_ROWS), row * width + column
+            ADD_ROWS(count, out, out_at, width, x, x_at + row * depth, depth, matrices, first + column * depth)
+        column += LANES

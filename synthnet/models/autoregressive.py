@@ -15,9 +15,9 @@ computed once an event. Tensors are [B, C, T]; F is the filter width.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -25,14 +25,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from synthnet.models.config import CLASSES, KEYS, MODELS, ModelConfig
-from synthnet.models.layers import CausalConv, GatedLayer, Head, along_runs, distinct_windows
+from synthnet.models.layers import CausalConv, GatedLayer, Head, distinct_windows, look_up
 from synthnet.models.model import Losses, Model
 
 SMALLEST_COMPILED = 32  # channels: smaller networks train for less time than the compiler takes
 
 
-@dataclass
-class Conditioning:
+class Conditioning(NamedTuple):
     """Contributions of the score and of the instrument embedding to T samples; None where there is none.
 
     Attributes:
@@ -78,22 +77,12 @@ class AudioInput(nn.Module):
             return torch.tanh(self.embedding.weight)[None]
         tables = self.convolution.weight.permute(2, 1, 0)  # [F, 1 or 256, C]
         if self.kind == "scalar":
-            tables = self.companded(torch.arange(CLASSES, device=tables.device))[:, None] * tables
+            tables = torch.linspace(-1, 1, CLASSES, dtype=tables.dtype, device=tables.device)[:, None] * tables
         return torch.cat([tables[:-1], tables[-1:] + self.convolution.bias])
 
-    def companded(self, classes: Tensor) -> Tensor:
-        """Classes 0 to 255 on -1 to 1, as mu-law has compressed them."""
-        return classes.to(self.convolution.weight.dtype) * (2 / (CLASSES - 1)) - 1
-
     def forward(self, x: Tensor) -> Tensor:
-        if self.kind == "scalar":
-            return self.convolution(self.companded(x)[:, None])
-        tables, length = self.tables(), x.shape[1] - self.width + 1
-        first = self.width - len(tables)
-        total = functional.embedding(x.narrow(1, first, length), tables[0])
-        for tap, table in enumerate(tables[1:], first + 1):
-            total = total + functional.embedding(x.narrow(1, tap, length), table)
-        return (torch.tanh(total) if self.kind == "one-hot" else total).transpose(1, 2)
+        total = look_up(x, self.tables(), x.shape[1] - self.width + 1)
+        return torch.tanh(total) if self.kind == "one-hot" else total
 
 
 class FirstLayerScore(nn.Module):
@@ -120,8 +109,8 @@ class FirstLayerScore(nn.Module):
         return torch.tanh(self.hidden(hidden))
 
     def forward(self, roll: Tensor, samples: Sequence[int]) -> Conditioning:
-        windows, lengths = distinct_windows(roll[:, :, -(samples[0] + self.width - 1) :], self.width)
-        return Conditioning(along_runs(self.vectors(windows), lengths, len(roll)), [None] * self.n_layers)
+        windows, runs = distinct_windows(roll[:, :, -(samples[0] + self.width - 1) :], self.width)
+        return Conditioning(look_up(runs, self.vectors(windows)[None], samples[0]), [None] * self.n_layers)
 
     def midi_loss(self, roll: Tensor, n_predicted: int) -> Tensor | None:
         """Cross-entropy of the next roll frame given v, in nats: sum over the keys, mean over samples; None without.
@@ -134,11 +123,11 @@ class FirstLayerScore(nn.Module):
         """
         if self.next_frame is None:
             return None
-        windows, lengths = distinct_windows(roll[:, :, -(n_predicted + self.width) :], self.width + 1)
+        windows, runs = distinct_windows(roll[:, :, -(n_predicted + self.width) :], self.width + 1)
         logits = self.next_frame(self.vectors(windows[:, :, :-1])).float()
         target = (windows[:, :, -1] > 0).float()
         each = functional.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(dim=1)  # [U]
-        return (each * lengths).sum() / lengths.sum()
+        return each[runs].mean()
 
 
 class EveryLayerScore(nn.Module):
@@ -153,18 +142,13 @@ class EveryLayerScore(nn.Module):
 
     def forward(self, roll: Tensor, samples: Sequence[int]) -> Conditioning:
         needed = max(n + (self.width - 1) * dilation for n, dilation in zip(samples[1:], self.dilations, strict=True))
-        windows, lengths = distinct_windows(roll[:, :, -(needed + self.width - 1) :], self.width)
-        runs = self.convolution(windows.to(self.convolution.weight.dtype))[:, :, 0]  # y_l of each run, [U, C]
-        run_at = torch.repeat_interleave(lengths).unflatten(0, (len(roll), needed))
+        windows, runs = distinct_windows(roll[:, :, -(needed + self.width - 1) :], self.width)
+        vectors = self.convolution(windows.to(self.convolution.weight.dtype))[:, :, 0]  # y_l of each run, [U, C]
         gates: list[Tensor | None] = []
         for n, dilation, convolution in zip(samples[1:], self.dilations, self.gates, strict=True):
-            products = torch.einsum("gcf,uc->fug", convolution.get_parameter("weight"), runs)  # [F, U, 2C]
-            last = products[-1] + convolution.get_parameter("bias")
-            total = functional.embedding(run_at[:, needed - n :], last)  # [B, n, 2C]
-            for back in range(1, self.width):
-                stop = needed - back * dilation
-                total = total + functional.embedding(run_at[:, stop - n : stop], products[-1 - back])
-            gates.append(total.transpose(1, 2))
+            tables = torch.einsum("gcf,uc->fug", convolution.get_parameter("weight"), vectors)  # [F, U, 2C]
+            tables[-1] += convolution.get_parameter("bias")
+            gates.append(look_up(runs, tables, n, dilation))
         return Conditioning(None, gates)
 
     def midi_loss(self, roll: Tensor, n_predicted: int) -> None:
@@ -194,10 +178,8 @@ class Network(Model):
 
     def stack_lengths(self, n_predicted: int) -> list[int]:
         """Samples at the first layer's input and at each layer's output, for T predicted samples."""
-        lengths = [n_predicted]
-        for layer in reversed(self.stack):
-            lengths.insert(0, lengths[0] + layer.reach)
-        return lengths
+        lengths = itertools.accumulate((layer.reach for layer in reversed(self.stack)), initial=n_predicted)
+        return list(lengths)[::-1]
 
     def condition(self, roll: Tensor, instruments: Tensor | None, samples: Sequence[int]) -> Conditioning:
         """Contributions of roll [B, 128, N] and instrument weights [B, S] to the last samples.
@@ -207,12 +189,9 @@ class Network(Model):
         """
         conditioning = self.score(roll, samples)
         for number, layer in enumerate(self.stack):
-            if layer.style is None:
-                continue
-            if instruments is None:
-                raise ValueError("this network needs to know the instruments")
-            embedded, gate = layer.style(instruments)[:, :, None], conditioning.gates[number]
-            conditioning.gates[number] = embedded if gate is None else gate + embedded
+            if layer.style is not None:
+                embedded, gate = layer.style(instruments)[:, :, None], conditioning.gates[number]
+                conditioning.gates[number] = embedded if gate is None else gate + embedded
         return conditioning
 
     def enter(self, x: Tensor, entry: Tensor | None) -> Tensor:
@@ -248,8 +227,6 @@ class Network(Model):
         Args:
             x: [B, receptive field - 1], the classes before the next step's input; roll likewise.
         """
-        if x.shape[1] != self.config.receptive_field - 1:
-            raise ValueError(f"priming takes {self.config.receptive_field - 1} samples, not {x.shape[1]}")
         lengths = self.stack_lengths(0)
         conditioning = self.condition(roll, instruments, lengths)
         stream, rings = self.enter(x, conditioning.entry), []

@@ -151,10 +151,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     weights, facts = load_tensors(path)
     header = _header(path, facts)
-    try:
-        expected = shapes_of(header.config)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+    expected = shapes_of(header.config)
     shapes = {name: value.shape for name, value in weights.items()}
     wrong = [name for name in expected.keys() | shapes.keys() if shapes.get(name) != expected.get(name)]
     if wrong:
@@ -184,15 +181,13 @@ def _header(path: Path, facts: Mapping[str, Any]) -> CheckpointHeader:
         if not all(isinstance(name, str) and name for name in names):
             raise TypeError("instruments' names")
         config = config_from(facts["kind"], facts["config"])
-        header = CheckpointHeader(config, rate, tuple(names), training, figures=figures)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a playable checkpoint (missing or malformed {error})") from None
-    n = len(header.instruments)
-    if not LOWEST_RATE_HZ <= rate <= HIGHEST_RATE_HZ or not n or header.config.styles not in (0, n):
+    if not LOWEST_RATE_HZ <= rate <= HIGHEST_RATE_HZ or not names or config.styles not in (0, len(names)):
         raise InputError(f"{path}: its sample rate or its instruments do not fit its network")
-    return header
+    return CheckpointHeader(config, rate, tuple(names), training, figures=figures)
 
 
 def halved(checkpoint: Checkpoint) -> Checkpoint:
@@ -201,11 +196,9 @@ def halved(checkpoint: Checkpoint) -> Checkpoint:
     Raises:
         InputError: a weight is not finite or too large for half precision.
     """
-    from synthnet.models.measuring import MEASURED  # scipy is loaded only here
-
     weights = dict(checkpoint.weights)
     for name, value in weights.items():
-        if name not in MEASURED and value.dtype.kind == "f":
+        if name not in WEIGHT_RANGES:
             if not np.abs(value).max(initial=0.0) <= np.finfo(np.float16).max:
                 raise InputError(f"{name} is not finite or does not fit half precision; train the instrument again")
             weights[name] = value.astype(np.float16)

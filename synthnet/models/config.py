@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 from synthnet.files import Checked, InputError, within
@@ -17,7 +17,7 @@ HARMONIC_FEATURES = NOTE_FEATURES + TIME_BUMPS + 1 + RELEASE_BUMPS + 1
 
 LONGEST_RELEASE_S = 3.0
 LARGEST_WEIGHT = 1e4  # far beyond what training gives
-# What weights of a harmonic instrument stand for: keys, seconds, cents, ratios of frequencies.
+# Measured weights of a harmonic instrument: keys, seconds, cents, ratios of frequencies.
 WEIGHT_RANGES = {
     "nearest": (0, KEYS - 1),
     "release_s": (1e-3, LONGEST_RELEASE_S + 1e-3),  # half precision rounds
@@ -167,37 +167,22 @@ Config = ModelConfig | HarmonicConfig
 PAPER_RATE_HZ = 16_000
 HARMONIC_RATE_HZ = 44_100  # of a harmonic instrument's default corpora
 
-
-class Preset(NamedTuple):
-    """A size of the paper's networks, and the sample rate of the corpora that it is meant for."""
-
-    filter_width: int
-    blocks: int
-    dilations: int
-    channels: int = 512
-    rate_hz: int = PAPER_RATE_HZ
-
-
 PRESETS = {
-    "L24": Preset(3, 2, 12),  # L24, L26 and L48 are the paper's (Table 2)
-    "L26": Preset(2, 2, 13),
-    "L48": Preset(2, 4, 12),
-    "cpu": Preset(3, 2, 11, 64, 8_000),  # the comparing recipes on two cores: a context of 1.02 s
-    "tiny": Preset(2, 1, 4, 8, 8_000),  # tests
+    "L24": ModelConfig("synthnet", 3, 2, 12),  # L24, L26 and L48 are the paper's (Table 2)
+    "L26": ModelConfig("synthnet", 2, 2, 13),
+    "L48": ModelConfig("synthnet", 2, 4, 12),
+    "cpu": ModelConfig("synthnet", 3, 2, 11, 64),  # the comparing recipes on two cores: a context of 1.02 s
+    "tiny": ModelConfig("synthnet", 2, 1, 4, 8),  # tests
 }
 
 
 def preset_rate_hz(preset: str | None) -> int:
     """Sample rate in Hz of the corpora that a preset is meant for; None: those of a harmonic instrument."""
-    if preset is None:
-        return HARMONIC_RATE_HZ
-    return PRESETS[preset].rate_hz if preset in PRESETS else PAPER_RATE_HZ
+    return {None: HARMONIC_RATE_HZ, "cpu": 8_000, "tiny": 8_000}.get(preset, PAPER_RATE_HZ)
 
 
 def preset_config(model: str, preset: str, **changes: Any) -> ModelConfig:
     """A preset's config with some values changed; InputError for an unknown preset or a value outside its range."""
     if preset not in PRESETS:
         raise InputError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
-    shape = PRESETS[preset]._asdict()
-    del shape["rate_hz"]
-    return ModelConfig(model, **{**shape, **changes})
+    return replace(PRESETS[preset], model=model, **changes)

@@ -6,6 +6,7 @@ so that nothing is computed from padding.
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -49,7 +50,7 @@ class DepthwiseGates(nn.Module):
     def forward(self, x: Tensor, dilation: int) -> Tensor:
         width = self.weight.shape[2]
         length = x.shape[2] - (width - 1) * dilation
-        halves = []
+        halves = []  # apart: compiled, both at once take half as long again
         for weight, bias in zip(self.weight, self.bias, strict=True):  # [C, F], [C]
             total = bias[:, None]
             for tap in range(width):
@@ -108,22 +109,29 @@ def distinct_windows(frames: Tensor, width: int) -> tuple[Tensor, Tensor]:
         width: frames in a window.
 
     Returns:
-        windows: [U, K, width], the first window of each run, piece after piece of the batch.
-        lengths: [U] samples in each run; they sum to B * T.
+        windows: [U, K, width], the window of each run, piece after piece of the batch.
+        runs: int64 [B, T], the number of the run at each sample.
     """
-    batch, _, n_frames = frames.shape
-    starts = torch.ones(batch, n_frames - width + 1, dtype=torch.bool, device=frames.device)
-    if n_frames > width:
-        # A window differs from the one before it if any of its frames differs from the frame before that.
-        changed = (frames[:, :, 1:] != frames[:, :, :-1]).any(dim=1)  # [B, T + width - 2]
-        starts[:, 1:] = functional.max_pool1d(changed.float()[:, None], width, 1)[:, 0] > 0
+    changed = functional.pad((frames[:, :, 1:] != frames[:, :, :-1]).any(dim=1), (1, 0), value=True)
+    starts = changed.unfold(1, width, 1).any(dim=2)  # a window differs from the one before if a frame in it does
     piece, position = starts.nonzero(as_tuple=True)
-    windows = torch.stack([frames[piece, :, position + tap] for tap in range(width)], dim=2)
-    end = torch.tensor([starts.numel()], device=frames.device)
-    return windows, torch.diff(starts.flatten().nonzero()[:, 0], append=end)
+    runs = starts.flatten().cumsum(0) - 1
+    return frames.unfold(2, width, 1)[piece, :, position], runs.view_as(starts)
 
 
-def along_runs(values: Tensor, lengths: Tensor, batch: int) -> Tensor:
-    """Spread one value a run over the run's samples: [U, C], [U] -> [B, C, T]."""
-    spread = torch.repeat_interleave(values, lengths, dim=0, output_size=int(lengths.sum()))  # [B * T, C]
-    return spread.unflatten(0, (batch, -1)).transpose(1, 2)
+def look_up(numbers: Tensor, tables: Tensor, length: int, dilation: int = 1) -> Tensor:
+    """The last outputs of a causal convolution of one-hot vectors, which is a sum of the taps' rows at their places.
+
+    Args:
+        numbers: int64 [B, N], which of U values each input has.
+        tables: [F, U, C], the taps, oldest input first.
+
+    Returns:
+        [B, C, length].
+    """
+    first = numbers.shape[1] - length - (len(tables) - 1) * dilation
+    rows = (
+        functional.embedding(numbers.narrow(1, first + tap * dilation, length), table)
+        for tap, table in enumerate(tables)
+    )
+    return functools.reduce(torch.add, rows).transpose(1, 2)

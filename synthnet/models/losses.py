@@ -33,18 +33,10 @@ SILENCE = 1e-3  # a reference's maximum counts as this at least
 
 
 @nb.njit(parallel=True, fastmath=True, cache=CACHE, nogil=True)
-def _distance(spectrum: Any, reference: Any, scale: Any, gradient: Any) -> float:
-    """The distance of complex spectra [R, F, B], times `scale`, and its gradient by `spectrum`."""
+def _distance(spectrum: Any, reference: Any, top: Any, gradient: Any) -> float:
+    """The distance of complex spectra [R, F, B], and its gradient by `spectrum`; `top` [R] is m of each row."""
     n_rows, n_frames, n_bins = spectrum.shape
     part = np.zeros((n_rows, n_frames))
-    top = np.empty(n_rows, np.float32)
-    for r in nb.prange(n_rows):
-        highest = np.float32(0.0)
-        for f in range(n_frames):
-            for b in range(n_bins):
-                z = reference[r, f, b]
-                highest = max(highest, z.real * z.real + z.imag * z.imag)
-        top[r] = max(np.float32(SILENCE), scale * math.sqrt(highest))
     count = n_rows * n_frames * n_bins
     for item in nb.prange(n_rows * n_frames):
         r, f = item // n_frames, item % n_frames
@@ -52,11 +44,10 @@ def _distance(spectrum: Any, reference: Any, scale: Any, gradient: Any) -> float
         total = 0.0
         for b in range(n_bins):
             z, w = spectrum[r, f, b], reference[r, f, b]
-            length = math.sqrt(z.real * z.real + z.imag * z.imag)
-            a = scale * length
-            c = scale * math.sqrt(w.real * w.real + w.imag * w.imag)
+            a = math.sqrt(z.real * z.real + z.imag * z.imag)
+            c = math.sqrt(w.real * w.real + w.imag * w.imag)
             total += abs(math.log((a + floor) / (c + floor))) + weight * abs(a - c)
-            slope = (np.float32(1.0) / (a + floor) + weight) * scale / (length + np.float32(1e-12))
+            slope = (np.float32(1.0) / (a + floor) + weight) / (a + np.float32(1e-12))
             if a < c:
                 slope = -slope
             gradient[r, f, b] = z * np.float32(slope / count)
@@ -70,11 +61,11 @@ class _STFTDistance(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, signal: Tensor, reference: Tensor, window: Tensor) -> Tensor:
         n, hop = len(window), len(window) // 2
-        a, b = (torch.fft.rfft(x.detach().unfold(1, n, hop) * window).numpy() for x in (signal, reference))
-        by_spectrum = np.empty_like(a)
-        value = _distance(a, b, np.float32(n**-0.5), by_spectrum)
+        a, b = (torch.fft.rfft(x.detach().unfold(1, n, hop) * window, norm="ortho") for x in (signal, reference))
+        top, by_spectrum = b.abs().amax((1, 2)).clamp(min=SILENCE), torch.empty_like(a)
+        value = _distance(a.numpy(), b.numpy(), top.numpy(), by_spectrum.numpy())
         by_spectrum[..., 1:-1] *= 0.5  # the inverse transform counts these bins twice
-        frames = torch.fft.irfft(torch.from_numpy(by_spectrum), n) * (n * window)  # [R, F, n]
+        frames = torch.fft.irfft(by_spectrum, n, norm="ortho") * window  # [R, F, n]
         gradient = torch.zeros(signal.shape)
         hops = gradient[:, : (frames.shape[1] + 1) * hop].unflatten(1, (-1, hop))
         hops[:, :-1] += frames[..., :hop]

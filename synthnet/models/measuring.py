@@ -3,7 +3,7 @@
 - `cents` [128]: deviation of each key from equal temperament at A4 = 440 Hz;
 - `stretch` [128]: inharmonicity B of strings (Fletcher 1964), f_h = h f_1 sqrt((1 + B h^2) / (1 + B));
 - `ratios` [H]: 1, 2, 3, ... for strings, reeds and pipes; for bars and bells the frequencies of their modes relative to
-  the key, the same for all keys;
+  the key, those of any key: each key's levels choose among them;
 - `release_s` [128]: time in seconds until a note has died away after its release;
 - `nearest` [128]: the recorded key nearest to each key.
 """
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter1d, median_filter
 
 from synthnet.models.config import HarmonicConfig
-from synthnet.models.envelopes import LONGEST_RELEASE_S, N_KEYS, WOBBLE_S, Notes
+from synthnet.models.envelopes import LONGEST_RELEASE_S, N_KEYS, TABLE_SCALE, WOBBLE_S, Notes
 
 MEASURED = ("cents", "stretch", "ratios", "release_s", "nearest")  # weights of `HarmonicInstrument`
 
@@ -34,6 +34,7 @@ RING_S, CLEAR_CENTS = 0.3, 60.0  # a note rings on after its release; distance f
 TRACKED, FREE_ORDERS, TRACKING_CENTS = 20, 4, 30.0  # partials above the fourth are sought where those below lead
 FEWEST_ORDERS, LEAST_GAIN = 6, 1.0  # partials that a stretch needs; cents of error that it has to explain
 HARMONIC_SHARE = 0.7  # of the peaks' power near harmonics: below it the instrument is a bar or a bell
+MODE_SHARE = 0.07  # of the commonest mode's count: a sampled bar has modes that only three or four keys share
 STRETCHES = np.r_[0.0, np.geomspace(1e-5, 5e-3, 300)]
 
 # Releases.
@@ -48,6 +49,8 @@ def measure(
 ) -> tuple[HarmonicConfig, dict[str, NDArray]]:
     """The config with the partials and the longest note found, and the weights named in `MEASURED`.
 
+    A bar or a bell also gets `gain.weight`, where its training begins (`mode_gains`).
+
     Args:
         recordings: samples, int16 [n], and notes of each piece.
     """
@@ -59,6 +62,8 @@ def measure(
     measured["release_s"] = release_times(recordings, sample_rate_hz)
     weights = {name: value.astype(np.float32) for name, value in measured.items()}
     weights["nearest"] = fill_keys({key: key for key in keys.tolist()}).astype(np.int32)
+    if ratios[-1] != len(ratios):
+        weights["gain.weight"] = np.pad(mode_gains(peaks, ratios), ((0, 0), (0, config.bands))).astype(np.float32)
     return dataclasses.replace(config, partials=len(ratios), longest_s=round(max(WOBBLE_S, *lengths), 3)), weights
 
 
@@ -202,11 +207,27 @@ def _modes(notes: Sequence[Peaks], partials: int) -> NDArray:
     count = np.convolve(np.histogram(cents, edges, weights=weight)[0], [0.5, 1, 1, 0.5], "same")
     chosen: list[float] = []
     for i in np.argsort(-count):
-        if count[i] < 0.15 * count.max() or len(chosen) == partials:
+        if count[i] < MODE_SHARE * count.max() or len(chosen) == partials:
             break
         if all(abs(edges[i] + 5 - other) > 60 for other in chosen):
             chosen.append(float(np.median(cents[np.abs(cents - edges[i] - 5) < 25])))
     return 2.0 ** (np.sort(chosen) / 1200)
+
+
+def mode_gains(notes: Sequence[Peaks], ratios: NDArray) -> NDArray:
+    """Log amplitudes of each key's modes relative to its strongest peak, -60 to 0 dB, as a table by key [128, H].
+
+    Training begins there: from equal levels it loses the modes of few keys, since all other notes teach it that they
+    are silent, and a partial below the noise has no gradient.
+    """
+    modes, levels = 1200 * np.log2(ratios), defaultdict(list)
+    for note in notes:
+        if note.alone:
+            near = np.abs(note.cents - modes[:, None]) < 40
+            amplitude = (note.amplitude * near).max(axis=1) / note.amplitude.max()
+            levels[note.pitch].append(np.log(np.maximum(amplitude, 1e-3)))
+    nearest = fill_keys({pitch: pitch for pitch in levels}).astype(int)
+    return np.stack([np.median(levels[pitch], axis=0) for pitch in nearest.tolist()]) / TABLE_SCALE
 
 
 def _mode_cents(group: Sequence[Peaks], ratios: NDArray) -> float:

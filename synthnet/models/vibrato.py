@@ -65,11 +65,12 @@ def _clear(orders: NDArray, others: NDArray) -> NDArray:
     return (np.abs(orders - others * np.maximum(np.round(orders / others), 1)) > 0.5).all(axis=0)
 
 
-def fit_vibrato(curves: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+def fit_vibrato(curves: NDArray) -> NDArray:
     """The sine of 3 to 9 Hz that fits each stretch [M, W] of curves best, beside a straight line, in least squares.
 
-    Rates in Hz, depths in cents to either side and the shares of the variance about the line that the sines explain,
-    float64 [M] each. Depths make up for the Hann window of `pitch_curves`.
+    Returns:
+        float64 [3, M]: rates in Hz, depths in cents to either side and the shares of the variance about the line that
+        the sines explain. Depths make up for the Hann window of `pitch_curves`.
     """
     t = STEP_S * np.arange(curves.shape[1])
     line = np.stack([np.ones_like(t), t], axis=1)
@@ -83,7 +84,7 @@ def fit_vibrato(curves: NDArray) -> tuple[NDArray, NDArray, NDArray]:
         explained = 1 - ((rest - basis @ weights) ** 2).sum(axis=0) / np.maximum((rest**2).sum(axis=0), 1e-12)
         fit = np.stack([np.full_like(explained, hz), np.hypot(*weights[2:]) / smoothed, explained])
         found = np.where(explained > found[2], fit, found)
-    return found[0], found[1], found[2]
+    return found
 
 
 def measure_vibrato(recordings: Sequence[tuple[NDArray, Notes]], cents: NDArray, rate: int) -> tuple[float, float]:

@@ -58,6 +58,7 @@ KNOWN_INSTRUMENTS = (
     MidiInstrument("violin", 40, 55, 100),
     MidiInstrument("strings", 48, 36, 96, chords=True),
     MidiInstrument("choir", 52, 41, 84, chords=True),
+    MidiInstrument("horn", 60, 41, 77),
     MidiInstrument("saxophone", 65, 44, 84),
     MidiInstrument("clarinet", 71, 50, 91),
     MidiInstrument("concert-flute", 73, 60, 98),

@@ -18,6 +18,7 @@ from synthnet.evaluation.charts import plot_training
 from synthnet.files import InputError, commit, only_one, parse_json
 from synthnet.models import Config
 from synthnet.models.checkpoint import Checkpoint
+from synthnet.models.measuring import MEASURED
 from synthnet.training.monitor import Monitor
 from synthnet.training.resident import ResidentTrainer
 from synthnet.training.settings import PRECISION, Span, TrainingConfig, has_run
@@ -94,12 +95,13 @@ def train_run(
         if has_run(folder) and not resume:
             raise InputError(f"{folder}: holds a run already; --resume continues it, --out NAME starts another")
         task = kind.task(corpora, config, training, evaluation_seconds)
+        learned = start.weights if start else {}
         begin = Checkpoint(
             task.config,
             corpora[0].sample_rate_hz,
             tuple(corpus.instrument for corpus in corpora),
             provenance(corpora) | (dict(start.training) if start else {}),
-            {**(start.weights if start else {}), **task.measured},
+            {**task.measured, **{name: value for name, value in learned.items() if name not in MEASURED}},
         )
         trainer: Trainer
         if device.type == "cuda" and not training.muon:

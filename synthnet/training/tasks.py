@@ -40,7 +40,7 @@ class Task:
     validate: Callable[[Any], tuple[dict[str, float], str]]  # figures, among them "rmse_cqt_db", and a line on them
     remark: str  # about the loss, for the first line of a run
     floor_nats: float = 0.0  # lower bound of the loss; 0: none
-    measured: Mapping[str, np.ndarray] = field(default_factory=dict)  # weights, by name, that are not trained
+    measured: Mapping[str, np.ndarray] = field(default_factory=dict)  # weights, by name, to begin with
 
 
 def autoregressive_task(

@@ -187,8 +187,8 @@ def test_training_from_a_trained_network(
     fault(run(*train, "--from", many, "--model", "wavenet"), "starts with model synthnet, not wavenet")
     fault(run(*train, "--from", many, "--set", "velocity=true"), "starts with velocity False, not True")
     fault(run(*train, "--from", many, "--set", "dither=false"), "starts with dither True, not False")
-    fault(run("train", "--from", "horn", "--instrument", "flute"), "no instrument 'horn'")
-    fault(run("train", "--from", "horn.safetensors", "--instrument", "flute"), "horn.safetensors: no such file")
+    fault(run("train", "--from", "harp", "--instrument", "flute"), "no instrument 'harp'")
+    fault(run("train", "--from", "harp.safetensors", "--instrument", "flute"), "harp.safetensors: no such file")
     assert not (tmp_path / "data").exists()  # told before the corpus is built
     fault(run(*train, "--from", many, "--corpus", tiny_corpus.folder), "learned 3 instruments; a run of 2 cannot")
     fault(run(*train, "--from", "shipped", "--corpus", tiny_corpus.folder), "learned 1 instruments; a run of 2 cannot")
@@ -218,7 +218,7 @@ def test_resuming_with_another_corpus_or_model_is_refused(run: Run, tiny_corpus:
 
 
 def test_faults_of_arguments(run: Run, song: Path, network: Path, tiny_corpus: Corpus) -> None:
-    fault(run("train", "--instrument", "horn"), "horn", "trumpet")
+    fault(run("train", "--instrument", "harp"), "harp", "trumpet")
     fault(run("train"), "--instrument or --corpus")
     fault(run("train", "--corpus", tiny_corpus.folder, "--preset", "L25"), "L25", "L24")
     fault(run("train", "--corpus", tiny_corpus.folder, "--model", "wavnet"), "wavnet", "wavenet")

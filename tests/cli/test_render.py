@@ -286,7 +286,7 @@ def test_channels_and_loudness(run: Run, harmonic: Path, tmp_path: Path) -> None
 
 def test_errors_of_options(run: Run, song: Path, network: Path) -> None:
     render = ["render", song, "--checkpoint", network]
-    fault(run(*render, "--instrument", "horn"), "horn", "trumpet")
+    fault(run(*render, "--instrument", "harp"), "harp", "trumpet")
     for option in ("--duration", "--start"):
         for value in ("-1", "nan", "inf"):
             fault(run(*render, option, value), option, value)

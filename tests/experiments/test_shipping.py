@@ -62,7 +62,7 @@ def finish(run: Run, out: Path) -> None:
     facts = {
         "corpora": [corpus],
         "samples_an_epoch": 44_100 * 90,
-        "machine": MACHINE | {"torch": "2.4", "numba": "0.6"},
+        "machine": MACHINE | {"torch": "2.4", "numba": "0.6", "precision": "float32"},
         "commit": "abc",
     }
     players = [player("network", 1.0), player("static partials", 3.0), player("sampler", 0.0)]

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from synthnet.files import InputError
 from synthnet.models import MODELS, ModelConfig, Network, build_model, config_from, preset_config, preset_rate_hz
-from synthnet.models.layers import DepthwiseGates, along_runs, distinct_windows
+from synthnet.models.layers import DepthwiseGates, distinct_windows, look_up
 
 PARAMETERS = {  # counted by hand from the definitions; they agree with the paper's Table 3 to its three digits
     ("synthnet", "L24"): 7_354_112,
@@ -217,12 +217,12 @@ def test_runs_of_windows_put_together_are_the_sequence() -> None:
     torch.manual_seed(4)
     frames = torch.randint(0, 2, (3, 2, 8)).repeat_interleave(5, dim=2)
     for width in (1, 2, 4):
-        windows, lengths = distinct_windows(frames, width)
+        windows, runs = distinct_windows(frames, width)
         n = 40 - width + 1
-        assert lengths.sum() == 3 * n
-        assert len(lengths) < 3 * n
+        assert runs.shape == (3, n)
+        assert len(windows) == runs[-1, -1] + 1 < 3 * n
         for tap in range(width):
-            rebuilt = along_runs(windows[:, :, tap].double(), lengths, 3)
+            rebuilt = look_up(runs, windows[None, :, :, tap].double(), n)
             assert torch.equal(rebuilt, frames[:, :, tap : tap + n].double())
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
 from conftest import SMALL
 
-from synthnet.models.envelopes import Notes, make_notes
+from synthnet.models.envelopes import TABLE_SCALE, Notes, make_notes
 from synthnet.models.measuring import fill_keys, find_peaks, measure, measure_frequencies, release_times
 
 RATE_HZ = 16_000
@@ -66,6 +67,17 @@ def test_bars_and_their_detuning() -> None:
         np.testing.assert_allclose(deviations, np.median(deviations), atol=2)
         np.testing.assert_allclose(cents[KEYS] + np.median(deviations), expected, atol=2)
         assert not stretch.any()
+
+
+def test_a_mode_that_one_key_in_ten_has_and_where_its_level_begins() -> None:
+    own = np.array([1.0, 2.74, 6.37])
+    samples, notes = recording(lambda key: own if key == KEYS[-1] else MODES, tilt=0.3)
+    found = measure([(samples, notes)], RATE_HZ, SMALL)[1]
+    np.testing.assert_allclose(found["ratios"], [*MODES, own[-1]], rtol=2e-3)
+    level_db = 20 * math.log10(math.e) * TABLE_SCALE * found["gain.weight"][KEYS]
+    np.testing.assert_allclose(level_db[0, :4], [0, -1.81, -2.86, -60], atol=0.5)
+    np.testing.assert_allclose(level_db[-1, :4], [0, -1.81, -60, -2.86], atol=0.5)
+    assert not level_db[:, 4:].any()  # noise
 
 
 def test_an_instrument_without_peaks_is_harmonic_and_in_tune() -> None:
