@@ -65,13 +65,15 @@ class Monitor:
     def show(self, loss: float, error: float) -> None:
         """Move the bar, with the loss in nats and the audio's part of it, means of the last 200 steps."""
         now = time.monotonic(), self.run.samples, self.share_done
+        words = [f"step {self.run.step}", f"loss {loss:.3f}"]
+        if self.task.floor_nats:
+            words.append(f"{error - self.task.floor_nats:+.3f} over the floor")
+        if self.first:
+            passed_s, samples, share = (new - old for old, new in zip(self.first, now, strict=True))
+            left_s = passed_s * (1 - self.share_done) / max(share, 1e-9)
+            words += [f"{samples / max(passed_s, 1e-9):,.0f} samples/s", f"{clock(left_s)} left"]
         self.first = self.first or now  # the first step, which is slower than the rest, is not timed
-        passed_s, samples, share = (new - old for old, new in zip(self.first, now, strict=True))
-        rate, left_s = samples / max(passed_s, 1e-9), passed_s * (1 - self.share_done) / max(share, 1e-9)
-        over = f"{error - self.task.floor_nats:+.3f} over the floor, " if self.task.floor_nats else ""
-        self.bar.set_postfix_str(
-            f"step {self.run.step}, loss {loss:.3f}, {over}{rate:,.0f} samples/s, {clock(left_s)} left", refresh=False
-        )
+        self.bar.set_postfix_str(", ".join(words), refresh=False)
         self.bar.update(100 * self.share_done - self.bar.n)
 
     def is_due(self) -> bool:

@@ -122,7 +122,7 @@ def split_settings(model: str | None, given: Mapping[str, Any], *others: type[Ch
     known = sorted(set().union(*fields) - FOLLOWING)
     for name in given:
         if name not in known:
-            raise InputError(f"unknown setting {name!r} of a {kind.kind} model; known: {', '.join(known)}")
+            raise InputError(f"unknown setting {name!r} of {kind.kind} models; known: {', '.join(known)}")
     return tuple({name: value for name, value in given.items() if name in names} for names in fields)
 
 
