@@ -33,6 +33,7 @@ RING_S, CLEAR_CENTS = 0.3, 60.0  # a note rings on after its release; distance f
 # Partials of a key.
 TRACKED, FREE_ORDERS, TRACKING_CENTS = 20, 4, 30.0  # partials above the fourth are sought where those below lead
 FEWEST_ORDERS, LEAST_GAIN = 6, 1.0  # partials that a stretch needs; cents of error that it has to explain
+FEWEST_LONE = 10  # notes without others that can show a bar or a bell: a transcriber may have erred in one or two
 HARMONIC_SHARE = 0.7  # of the peaks' power near harmonics: below it the instrument is a bar or a bell
 MODE_SHARE = 0.07  # of the commonest mode's count: a sampled bar has modes that only three or four keys share
 STRETCHES = np.r_[0.0, np.geomspace(1e-5, 5e-3, 300)]
@@ -140,7 +141,7 @@ def _from_harmonic(cents: NDArray) -> NDArray:
 def measure_frequencies(notes: Sequence[Peaks], partials: int) -> tuple[NDArray, NDArray, NDArray]:
     """`cents`, `stretch` and at most `partials` `ratios` of the module's docstring, from the peaks of many notes."""
     alone = [note for note in notes if note.alone]
-    bars = len(alone) and np.median([_harmonic_share(note) for note in alone]) < HARMONIC_SHARE
+    bars = len(alone) >= FEWEST_LONE and np.median([_harmonic_share(note) for note in alone]) < HARMONIC_SHARE
     groups = defaultdict(list)
     for note in alone if bars else notes:
         groups[note.pitch].append(note)

@@ -80,6 +80,13 @@ def test_a_mode_that_one_key_in_ten_has_and_where_its_level_begins() -> None:
     assert not level_db[:, 4:].any()  # noise
 
 
+def test_a_single_lone_note_whose_key_is_wrong_makes_no_bell() -> None:
+    chords = find_peaks(*recording(lambda key: np.arange(1.0, 13.0), chords=2), RATE_HZ)
+    lone = find_peaks(*recording(lambda key: MODES, tilt=0), RATE_HZ)[:1]
+    assert measure_frequencies(chords + lone, 5)[2].tolist() == [1, 2, 3, 4, 5]
+    assert [note.alone for note in (*chords, *lone)] == [False] * len(KEYS) + [True]
+
+
 def test_an_instrument_without_peaks_is_harmonic_and_in_tune() -> None:
     cents, stretch, ratios = measure_frequencies([], 5)
     assert ratios.tolist() == [1, 2, 3, 4, 5]
