@@ -212,6 +212,7 @@ def corpus_report(folder: Path, print_json: bool, plot: Path | None) -> None:
         from synthnet.evaluation.plots import plot_alignment
 
         plot_alignment(plot, read_corpus(folder))
+        say(f"{plot}: the picture")
     show(as_json(summary(reports)) if print_json else format_reports(reports))
 
 

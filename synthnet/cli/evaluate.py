@@ -63,8 +63,8 @@ def evaluate(
     right notes, level, bursts at the start, drift, collapse, each beside what is good. A large network takes long over
     a whole piece: --piece-seconds 20 is enough for all but drift.
 
-    For a harmonic instrument: distances from the validation pieces beside its two baselines. Only --corpus, --audio and
-    --json matter.
+    For a harmonic instrument: distances from the validation pieces beside its two baselines. Only --corpus, --audio,
+    --keep and --json matter.
 
     --audio puts other programs into the table of all systems, at the level of the reference. Note F1 takes onnxruntime.
     """
@@ -81,6 +81,10 @@ def evaluate(
     others = other_folders(audio, corpus)
     if at_any_rate:
         measured = measure_systems(corpus, play_harmonic(checkpoint, corpus), others)
+        if keep:
+            found = measured["network"][0].items()
+            of_pieces = [{"name": name, "expectation": one.as_dict()} for name, one in found]
+            keep_figures(checkpoint_path, checkpoint, voice.name, {"pieces": of_pieces})
         show(as_json(plain_systems(measured)) if print_json else systems.table(measured))
         return
     lengths = pieces.piece_lengths(corpus, piece_seconds)
@@ -174,8 +178,9 @@ def keep_figures(path: Path, checkpoint: Checkpoint, instrument: str, figures: d
     """Write an instrument's figures into its checkpoint, without the lists of single notes and seconds."""
     plain = json.loads(as_json(figures))
     for piece in plain["pieces"]:
-        for output in (piece["sample"], piece["expectation"]):
-            del output["wrong_notes"], output["collapsed_seconds"]
+        for output in (piece.get("sample", {}), piece["expectation"]):
+            for what in ("wrong_notes", "collapsed_seconds"):
+                output.pop(what, None)
     kept = {**checkpoint.figures.get("evaluations", {}), instrument: plain}
     save_checkpoint(path, replace(checkpoint, figures={**checkpoint.figures, "evaluations": kept}))
     say(f"{path}: keeps these figures")

@@ -40,7 +40,12 @@ def listen() -> None:
 @click.option("--hidden-reference", is_flag=True, help="Put the teacher among the samples, too.")
 @click.option("--anchor", is_flag=True, help="Put the teacher below 3.5 kHz among the samples.")
 @click.option(
-    "--post", "post_url", default="", metavar="URL", help="Where the page sends the answers.  [default: a file]"
+    "--post",
+    "post_url",
+    default="",
+    show_default=False,
+    metavar="URL",
+    help="Where the page sends the answers.  [default: a file]",
 )
 @click.option("--seconds", default=5.0, type=FiniteRange(min=1, max=60), help="How much of each piece.")
 @click.option("--seed", default=0, type=click.IntRange(min=0), help="Random seed of the models.")
@@ -77,6 +82,10 @@ def listen_build(
         if missing := [name for name in asked if name not in players]:
             raise InputError(f"--instruments {missing[0]}: no model plays it; there are: {', '.join(players)}")
         players = {name: players[name] for name in asked}
+    heard = {name for of_instrument in players.values() for name in of_instrument}
+    if silent := [name for name, _ in (*models, *audio) if name not in heard]:
+        asked_for = ", ".join(players)
+        raise InputError(f"{silent[0]}: plays none of {asked_for}; an own cello plays there if it is called cello-NAME")
     key = listening.build(out, [Path(piece) for piece in pieces.split(",")], players, design, say)
     say(f"{out / 'page'}: {len(key)} pages; try them: python -m http.server --directory {out / 'page'}")
     say(f"{out / 'key.json'}: who made which sound; keep it from the listeners")

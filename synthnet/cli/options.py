@@ -100,7 +100,7 @@ def progress_bar(n_samples: int, samples_per_s: int) -> Iterator[Callable[..., N
             made_s, spent_s = (progress.n + n) / samples_per_s, time.monotonic() - begun
             line = f"{made_s:.1f} of {n_samples / samples_per_s:.1f} s, {made_s / max(spent_s, 1e-3):.1f} x real time"
             progress.set_postfix_str(f"{line}, {printable(what)[:40]}" if what else line, refresh=False)
-            progress.update(n)
+            progress.update(min(n, n_samples - progress.n))  # beyond the total the bar would begin anew
 
         ready = "getting ready: a first start compiles the engine, which takes a while"
         patience = threading.Timer(2.0, progress.write, [ready, sys.stderr])  # above the bar, not behind it

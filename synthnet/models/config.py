@@ -79,7 +79,7 @@ class ModelConfig(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.model not in MODELS:
-            raise InputError(f"unknown model {self.model!r}; known: {', '.join(MODELS)}")
+            raise InputError(f"unknown model {self.model!r}; known: harmonic, {', '.join(MODELS)}")
         if self.receptive_field > LONGEST_FIELD:
             raise InputError(f"a receptive field of {self.receptive_field:,} samples; at most {LONGEST_FIELD:,}")
 

@@ -42,7 +42,7 @@ class Monitor:
         self.longest_s = 0.0  # of a validation
         self.bar = tqdm(
             total=100,
-            bar_format="{percentage:3.0f}%|{bar}| {postfix}",
+            bar_format="{percentage:3.0f}%|{bar}| {desc}",
             mininterval=0.3 if sys.stderr.isatty() else 20.0,
             file=sys.stderr,
             dynamic_ncols=True,
@@ -73,7 +73,7 @@ class Monitor:
             left_s = passed_s * (1 - self.share_done) / max(share, 1e-9)
             words += [f"{samples / max(passed_s, 1e-9):,.0f} samples/s", f"{clock(left_s)} left"]
         self.first = self.first or now  # the first step, which is slower than the rest, is not timed
-        self.bar.set_postfix_str(", ".join(words), refresh=False)
+        self.bar.set_description_str(", ".join(words), refresh=False)
         self.bar.update(100 * self.share_done - self.bar.n)
 
     def is_due(self) -> bool:

@@ -16,6 +16,7 @@ from fuzz import damaged_bytes
 
 from synthnet.audio.files import read_audio, write_audio
 from synthnet.corpus.corpus import Corpus
+from synthnet.generation.library import read_file
 from synthnet.models import build_model, preset_config
 from synthnet.models.checkpoint import Checkpoint, arrays_of, load_checkpoint, save_checkpoint
 
@@ -82,7 +83,9 @@ def test_evaluate_measures_a_harmonic_instrument_beside_its_baselines(
     exact, noisy = (training["tiny_prelude"]["rmse_cqt_db"] for training in found["other"]["trainings"])
     assert exact < noisy
     assert found["other"]["over_trainings"]["rmse_cqt_db"][0] == pytest.approx((exact + noisy) / 2)
-    shown = run(*words, *others)
+    shown = run(*words, *others, "--keep")
+    (kept,) = read_file(tmp_path / "h.safetensors").players
+    assert (kept.rmse_cqt_db, kept.evaluated) == (rmse_db["network"], True)
     assert f"{found['sampler']['tiny_prelude']['log_spectral_db']:.2f}" in shown.out
     assert "mean of 2 trainings" in shown.out
     assert re.search(r"100% .* x real time, reference, tiny_prelude", shown.err)

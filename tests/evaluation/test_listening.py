@@ -136,6 +136,10 @@ def test_an_unknown_instrument_has_no_teacher(run: Run, folder: Path) -> None:
 def test_a_missing_sound_leaves_nothing(run: Run, folder: Path) -> None:
     (folder / "two" / "cello" / "piece2.wav").unlink()
     fault(run(*WORDS, *BOTH), "piece2.wav")
+
+
+def test_a_model_that_would_be_heard_nowhere_is_named(run: Run, folder: Path) -> None:
+    fault(run(*WORDS, *BOTH, "--instruments", "cello"), "one: plays none of cello")
     assert not [path for path in folder.iterdir() if "test" in path.name]
 
 
