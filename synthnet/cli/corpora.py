@@ -267,6 +267,10 @@ def corpora_for(names: str | None, folders: tuple[Path, ...], sample_rate_hz: in
     if not asked:
         raise InputError("--instrument or --corpus is needed, the instrument to learn")
     places = {name: default_folder(name, sample_rate_hz, wide) for name in asked}
+    for name, place in places.items():
+        others = sorted(place.parent.glob(f"{name}-[0-9]*/manifest.json"))
+        if others and place / "manifest.json" not in others and known_instrument(name) is None:
+            raise InputError(f"{place}: no corpus there; there is {others[0].parent} (--corpus)")
     # A slip is reported before the corpora of others are built.
     missing = {name: find_instrument(name) for name in asked if not (places[name] / "manifest.json").exists()}
     return [

@@ -115,6 +115,10 @@ def test_an_instrument_of_ones_own_from_corpus_to_song(run: Run, tiny_scores: Pa
     fault(run("train", "--instrument", "alto-sax"), "alto-sax: no such instrument", "--program")
     trained = run("train", "--instrument", "tenor-sax", "--preset", "tiny", "--steps", 1)
     assert trained.status == 0, trained.err
+    other_rate = "tenor-sax-16000-narrow: no corpus there", "tenor-sax-8000-narrow", "--corpus"
+    fault(
+        run("train", "--instrument", "tenor-sax", "--model", "synthnet", "--preset", "L24", "--steps", 1), *other_rate
+    )
     heard = {note.pitch for piece in corpus.split("train") for note in corpus.read_notes(piece)}
     facts = json.loads(run("instruments", "--json").out)[-1]
     assert (facts["name"], facts["program"], facts["path"]) == (
