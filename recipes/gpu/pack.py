@@ -36,7 +36,7 @@ MUSIC_MINUTES = (1.0, 2.0, 4.0, 9.0)
 
 
 def packed(folder: Path, instrument: MidiInstrument, music: Mapping[str, Score]) -> Corpus:
-    """The corpus of some scores, by name, in a folder, training pieces in `BITS` bits; built where it is missing."""
+    """The corpus of some scores, by name, in a folder, training pieces in `BITS` bits; built anew."""
     if folder.exists():
         shutil.rmtree(folder)
     beside = folder.with_name(f"{folder.name}.whole")

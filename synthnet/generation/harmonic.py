@@ -127,23 +127,29 @@ class HarmonicPlayer(EnvelopeNetwork):
         onset, unbent = begin + voices.onset, voices.cycles[:, 0]
         first = np.maximum(-voices.onset, 0) // cell  # cell of the block
         last = np.maximum(n - voices.onset, 1) // cell  # that of the sample after it
-        known, phase = self._phase_before(onset, unbent, first)
-        cells = known[:, None] + np.arange(int((last - known).max()) + 1)
-        since_s, time_s = cell * cells / rate, (onset[:, None] + cell * cells) / rate
-        vibrato = controls.value_at("vibrato", time_s) * np.sin(2 * np.pi * VIBRATO_HZ * time_s)
-        semitones = controls.value_at("pitch", time_s) + VIBRATO_SEMITONES * vibrato
-        semitones += self._players_vibrato(since_s, held[:, None] / rate)
-        bent = unbent[:, None] * 2.0 ** (semitones / 12)
-        starts = np.cumsum(np.concatenate([phase[:, None], cell * bent[:, :-1]], axis=1), axis=1)
-        self._keep_phase(onset, unbent, last, np.take_along_axis(starts, (last - known)[:, None], axis=1)[:, 0])
-        of_block = np.minimum((first - known)[:, None] + np.arange(int((last - first).max()) + 1), cells.shape[1] - 1)
-        starts, bent = (np.take_along_axis(each, of_block, axis=1) for each in (starts, bent))
-        moved, *split = split_at_cells(amplitudes, voices.breakpoints, first, last, cell, starts, bent)
+
+        def bent(cells: NDArray, which: NDArray | slice = slice(None)) -> NDArray:
+            """Cycles a sample of notes in numbered cells [N, M]."""
+            since_s, time_s = cell * cells / rate, (onset[which, None] + cell * cells) / rate
+            vibrato = controls.value_at("vibrato", time_s) * np.sin(2 * np.pi * VIBRATO_HZ * time_s)
+            semitones = controls.value_at("pitch", time_s) + VIBRATO_SEMITONES * vibrato
+            semitones += self._players_vibrato(since_s, held[which, None] / rate)
+            frequencies: NDArray = unbent[which, None] * 2.0 ** (semitones / 12)
+            return frequencies
+
+        phase = self._phase_before(onset, unbent, first)
+        # Each note alone, for its past may be long.
+        for i in np.flatnonzero(np.isnan(phase)).tolist():
+            phase[i] = cell * bent(np.arange(first[i])[None], np.array([i])).sum()
+        cycles = bent(first[:, None] + np.arange(int((last - first).max()) + 1))
+        starts = np.cumsum(np.concatenate([phase[:, None], cell * cycles[:, :-1]], axis=1), axis=1)
+        self._keep_phase(onset, unbent, last, np.take_along_axis(starts, (last - first)[:, None], axis=1)[:, 0])
+        moved, *split = split_at_cells(amplitudes, voices.breakpoints, first, last, cell, starts, cycles)
         return moved, voices._replace(**dict(zip(("breakpoints", "phases", "cycles"), split, strict=True)))
 
-    def _phase_before(self, onset: NDArray, cycles: NDArray, first: NDArray) -> tuple[NDArray, NDArray]:
-        """A cell not after the `first` of each note and its phase there: the onset's, where it is 0."""
-        return np.zeros_like(first), np.zeros(len(first))
+    def _phase_before(self, onset: NDArray, cycles: NDArray, first: NDArray) -> NDArray:
+        """Phases of notes where their cells number `first` begin, [N]; nan: to be summed from the onset."""
+        return np.full(len(first), np.nan)
 
     def _keep_phase(self, onset: NDArray, cycles: NDArray, last: NDArray, phase: NDArray) -> None:
         """Nothing: a block is a function of time."""

@@ -56,10 +56,10 @@ class LivePlayer(HarmonicPlayer):
     def __init__(self, checkpoint: Checkpoint, sample_rate_hz: int, voice: Voice, seed: int, **_: Any) -> None:
         assert isinstance(checkpoint.config, HarmonicConfig)
         super().__init__(checkpoint.config, checkpoint.weights, sample_rate_hz, seed=seed)
-        # Of this block and the one before: log amplitudes by their inputs; numbers of cells of 5 ms since the onset,
-        # and phases there, by onset and frequency.
+        # Of this block and the one before: log amplitudes by their inputs; phases by onset, frequency, and number of
+        # the cell of 5 ms since the onset.
         self._rows: tuple[dict[bytes, NDArray], ...] = ({}, {})
-        self._phases: tuple[dict[tuple[int, float], tuple[int, float]], ...] = ({}, {})
+        self._phases: tuple[dict[tuple[int, float, int], float], ...] = ({}, {})
         self.fade(set(), 0)
 
     def next_block(self) -> None:
@@ -102,18 +102,17 @@ class LivePlayer(HarmonicPlayer):
             rows.update(zip(new, made[:, 0], strict=True))
         return np.array([rows[name] for name in names]).reshape(*time_s.shape, -1)
 
-    def _phase_before(self, onset: NDArray, cycles: NDArray, first: NDArray) -> tuple[NDArray, NDArray]:
+    def _phase_before(self, onset: NDArray, cycles: NDArray, first: NDArray) -> NDArray:
         """As in `HarmonicPlayer`, from the block before; a note that is not known has not been bent so far."""
-        names = zip(onset.tolist(), cycles.tolist(), strict=True)
-        cell = round(PITCH_STEP_S * self.sample_rate_hz)
-        unbent = zip(first.tolist(), (cell * first * cycles).tolist(), strict=True)
+        names = zip(onset.tolist(), cycles.tolist(), first.tolist(), strict=True)
+        unbent = (round(PITCH_STEP_S * self.sample_rate_hz) * first * cycles).tolist()
         so_far = self._phases[1] | self._phases[0]
-        known = [so_far.get(name, start) for name, start in zip(names, unbent, strict=True)]
-        return np.array([number for number, _ in known]), np.array([phase for _, phase in known])
+        return np.array([so_far.get(name, start) for name, start in zip(names, unbent, strict=True)])
 
     def _keep_phase(self, onset: NDArray, cycles: NDArray, last: NDArray, phase: NDArray) -> None:
-        names = zip(onset.tolist(), cycles.tolist(), strict=True)
-        self._phases[0].update(zip(names, zip(last.tolist(), phase.tolist(), strict=True), strict=True))
+        """Keep phases for the block after, whose first cells are the `last` ones."""
+        names = zip(onset.tolist(), cycles.tolist(), last.tolist(), strict=True)
+        self._phases[0].update(zip(names, phase.tolist(), strict=True))
 
 
 class NetworkPlayer:
