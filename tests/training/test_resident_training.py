@@ -16,11 +16,13 @@ from conftest import Run
 import synthnet.kernels
 from synthnet.corpus.corpus import Corpus
 from synthnet.files import InputError
-from synthnet.models import preset_config
+from synthnet.models import MODELS, preset_config
 from synthnet.models.checkpoint import Checkpoint, load_checkpoint
+from synthnet.models.time_major import Parts
 from synthnet.training import resident
 from synthnet.training.resident import LossScale, ResidentTrainer
 from synthnet.training.settings import GPU, Span, TrainingConfig, training_config
+from tests.device import ELSEWHERE, OnOneDevice
 from tests.training.runs import assert_same_files, network_trainer, run_to
 
 TRAINING = training_config("tiny", n_predicted=300, muon=False, anneal_minutes=None, anneal_steps=40)
@@ -36,6 +38,28 @@ def trainer_for(folder: Path, corpus: Corpus, precision: str = "float32", **more
     options = {name: more.pop(name) for name in ("model", "resume") if name in more}
     training = dataclasses.replace(TRAINING, **more)
     return network_trainer(ResidentTrainer, folder, corpus, training, precision=precision, **options)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_losses_and_gradients_stay_on_the_device(
+    tmp_path: Path, tiny_corpus: Corpus, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fused = pytest.importorskip("synthnet.kernels.fused", reason="Triton is not installed")
+    monkeypatch.setattr(fused, "launch", lambda *arguments, **sizes: None)  # a kernel needs values
+    trainer = trainer_for(tmp_path / "run", tiny_corpus, model=model, precision="float16")
+    for part in (trainer.network, trainer.scale):
+        part.to(ELSEWHERE)
+    trainer.device, trainer.losses, trainer.number = (
+        ELSEWHERE,
+        trainer.losses.to(ELSEWHERE),
+        trainer.number.to(ELSEWHERE),
+    )
+    trainer.prepare()
+    for trainer.parts in (Parts(), Parts(fused.stack)):
+        with OnOneDevice() as watch:
+            trainer.backward()
+        assert any("addmm" in call for call in watch.calls)
+    assert all(gradient.device == ELSEWHERE for gradient in trainer.gradients())
 
 
 @pytest.mark.parametrize(("model", "precision"), [("synthnet", "float16"), ("wavenet", "float32")])
