@@ -70,7 +70,8 @@ class ResidentSlices:
         events = RollEvents(**columns, sample_rate_hz=moved[0].sample_rate_hz)
         starts, windows = runs_of(events, len(audio), width)
         runs = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(audio)))
-        self.most_runs = int((runs[self.n_inputs - 1 :] - runs[: 1 - self.n_inputs]).max()) + 1
+        most_runs = int((runs[self.n_inputs - 1 :] - runs[: 1 - self.n_inputs]).max()) + 1
+        self.most_runs = -(-most_runs // 8) * 8  # rows of 16 bytes in half precision, as tensor cores want them
 
         def put(values: np.ndarray | list[int] | int, dtype: torch.dtype = torch.int64) -> Tensor:
             return torch.as_tensor(values, dtype=dtype).to(device)

@@ -88,6 +88,8 @@ class TorchEngine:
         if skips:
             self.skips = torch.stack([skip.weight[:, :, 0].T for skip in skips]).contiguous()
             self.skip_bias = torch.stack([skip.bias for skip in skips]).sum(0)
+        fused = fused_layer(device) if self.variant.separable else None
+        self.pass_layer = fused or self.eager_layer
         self.levels = torch.from_numpy(decode_mu_law(np.arange(CLASSES)).astype(np.float32)).to(device)
         self.boundaries = torch.from_numpy(CLASS_BOUNDARIES).to(device)
 
@@ -165,7 +167,7 @@ class TorchEngine:
 
     def logits(self) -> Tensor:
         """Logits [B, 256] of the next sample; the layers' inputs replace the oldest ones of their rings."""
-        channels, streams = self.residuals.shape[1], self.streams
+        streams = self.streams
         slots = self.first_slots + (self.clock + self.ages) % self.reaches
         past = self.rings.index_select(0, slots.flatten()).unflatten(0, slots.shape)  # [L, F - 1, B, C]
         gates = self.gates.index_select(0, self.place)[0] if len(self.gates) > 1 else self.gates[0]
@@ -175,18 +177,23 @@ class TorchEngine:
         entering = functional.embedding(rows, self.tables).sum(1)
         if self.variant.audio == "one-hot":
             entering = torch.tanh(entering)
-        torch.add(entering, self.entry.index_select(0, self.place)[0], out=streams[0])
-        hidden = []
+        change, hidden = self.entry.index_select(0, self.place)[0], []
         for layer, residual in enumerate(self.residuals):
-            here = self.add_input(gates[layer], streams[layer], self.taps[-1, layer])
-            here[:, :channels].tanh_()
-            hidden.append(functional.glu(here, dim=1))
-            torch.addmm(streams[layer], hidden[-1], residual, out=streams[layer + 1])
+            hidden.append(self.pass_layer(entering, change, gates[layer], self.taps[-1, layer], streams[layer]))
+            entering, change = streams[layer], hidden[-1] @ residual
+        torch.add(entering, change, out=streams[-1])
         self.rings.index_copy_(0, slots[:, 0], streams[:-1])
         if self.variant.skip == "own":
             return self.head(torch.bmm(torch.stack(hidden), self.skips).sum(0) + self.skip_bias)
         end = streams[-1] + self.biases[-1]
         return self.head(end - streams[0] if self.variant.skip == "shared" else end)
+
+    def eager_layer(self, x: Tensor, change: Tensor, gates: Tensor, taps: Tensor, stream: Tensor) -> Tensor:
+        """The hidden units [B, C] of a layer, whose present input x + change goes to `stream`."""
+        torch.add(x, change, out=stream)
+        here = self.add_input(gates, stream, taps)
+        here[:, : stream.shape[1]].tanh_()
+        return functional.glu(here, dim=1)
 
     def add_input(self, gates: Tensor, x: Tensor, taps: Tensor) -> Tensor:
         """Gates [..., B, 2C] with what one input [..., B, C] of the convolution adds to them."""
@@ -220,6 +227,21 @@ def captured(step: Callable[[], None]) -> Callable[[], None]:
     with torch.cuda.graph(graph):
         step()
     return graph.replay
+
+
+def fused_layer(device: torch.device) -> Callable[..., Tensor] | None:
+    """`TorchEngine.eager_layer` of separable layers as one Triton kernel; None where it does not run.
+
+    The kernels of a step are so small that their number decides how long it takes.
+    """
+    if device.type == "cuda":
+        with contextlib.suppress(Exception):  # whatever a missing compiler or driver raises
+            from synthnet.kernels.fused import step_layer
+
+            x, gates = torch.zeros(1, 16, device=device), torch.zeros(1, 32, device=device)
+            step_layer(x, x, gates, gates, torch.empty_like(x))
+            return step_layer
+    return None
 
 
 def choose_device(name: str) -> torch.device:

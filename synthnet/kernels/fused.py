@@ -22,7 +22,7 @@ from torch import Tensor
 from synthnet.kernels.products import Layer, product32
 
 # Samples and channels of a tile, and its warps. `benchmarks/gpu.py` times others.
-TILES = {"gate": (4, 512, 4), "gate_gradient": (32, 64, 4), "input_gradient": (4, 512, 4)}
+TILES = {"gate": (4, 512, 4), "gate_gradient": (32, 64, 4), "input_gradient": (4, 512, 4), "step": (1, 512, 4)}
 
 
 @triton.jit
@@ -40,7 +40,7 @@ def convolved(
     return filters, openings
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n", "dilation"])
 def gate(x, taps, bias, hidden, n, dilation, C: tl.constexpr, F: tl.constexpr, BT: tl.constexpr, BC: tl.constexpr):
     """hidden [n, C] = tanh(filter) * sigmoid(gate), both depthwise convolutions of x [n + (F - 1) dilation, C]."""
     t = tl.program_id(0) * BT + tl.arange(0, BT)[:, None]
@@ -51,7 +51,7 @@ def gate(x, taps, bias, hidden, n, dilation, C: tl.constexpr, F: tl.constexpr, B
     tl.store(hidden + t * C + c, result.to(hidden.dtype.element_ty), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n", "dilation"])
 def gate_gradient(
     x, d_hidden, taps, bias, d_gates, sums, n, dilation,
     C: tl.constexpr, F: tl.constexpr, BT: tl.constexpr, BC: tl.constexpr,
@@ -80,7 +80,7 @@ def gate_gradient(
     tl.store(row + (2 * F + 1) * C, tl.sum(d_openings, 0), mask=channel < C)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n", "n_inputs", "dilation"])
 def input_gradient(
     d_output, d_gates, taps, d_x, n, n_inputs, dilation,
     C: tl.constexpr, F: tl.constexpr, BT: tl.constexpr, BC: tl.constexpr,
@@ -100,6 +100,23 @@ def input_gradient(
         weight = tl.load(taps + (2 * k + 1) * C + c, mask=c < C, other=0.0)
         total += tl.load(place + C, mask=there, other=0.0).to(tl.float32) * weight
     tl.store(d_x + t * C + c, total.to(d_x.dtype.element_ty), mask=inside)
+
+
+@triton.jit(do_not_specialize=["n"])
+def step(
+    x, change, gates, taps, stream, hidden, n,
+    C: tl.constexpr, F: tl.constexpr, BT: tl.constexpr, BC: tl.constexpr,
+):  # fmt: skip
+    """stream [n, C] = x + change, and hidden [n, C], whose gates are `gates` [n, 2C] and stream times taps [2, C]."""
+    t = tl.program_id(0) * BT + tl.arange(0, BT)[:, None]
+    c = tl.program_id(1) * BC + tl.arange(0, BC)[None, :]
+    inside = (t < n) & (c < C)
+    value = tl.load(x + t * C + c, mask=inside, other=0.0) + tl.load(change + t * C + c, mask=inside, other=0.0)
+    tl.store(stream + t * C + c, value, mask=inside)
+    place = gates + t * (2 * C) + c
+    filters = tl.load(place, mask=inside, other=0.0) + value * tl.load(taps + c, mask=c < C, other=0.0)
+    openings = tl.load(place + C, mask=inside, other=0.0) + value * tl.load(taps + C + c, mask=c < C, other=0.0)
+    tl.store(hidden + t * C + c, (2 * tl.sigmoid(2 * filters) - 1) * tl.sigmoid(openings), mask=inside)
 
 
 def launch(kernel: Any, rows: int, *arguments: Any, channels: int, width: int) -> None:
@@ -155,3 +172,10 @@ def stack(x: Tensor, dilations: Sequence[int], layers: Sequence[Layer]) -> Tenso
     contiguous = (tensor.contiguous() for layer in layers for tensor in layer)
     found: Tensor = Stack.apply(x.contiguous(), tuple(dilations), *contiguous)
     return found
+
+
+def step_layer(x: Tensor, change: Tensor, gates: Tensor, taps: Tensor, stream: Tensor) -> Tensor:
+    """A layer's step in generation, see `step`: the hidden units [B, C]; `stream` is written. All are contiguous."""
+    hidden, (streams, channels) = torch.empty_like(stream), stream.shape
+    launch(step, streams, x, change, gates, taps, stream, hidden, streams, channels=channels, width=0)
+    return hidden

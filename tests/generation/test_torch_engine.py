@@ -56,6 +56,21 @@ def test_a_step_keeps_its_buffers_and_stays_on_the_device(model: str) -> None:
     assert any("addmm" in call for call in watch.calls)
 
 
+@pytest.mark.parametrize("model", ["synthnet", "ablation-4-separable"])
+def test_a_layer_in_one_kernel_makes_the_same_samples(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fused = pytest.importorskip("synthnet.kernels.fused", reason="Triton is not installed")
+    case, made, used = passage(model, "tiny", 3, 12, double=True, **VARIANTS[1]), [], []
+    for layer in (None, fused.step_layer):
+        monkeypatch.setattr("synthnet.generation.engine.fused_layer", lambda device, layer=layer: layer)
+        engine = TorchEngine(case.network)
+        used.append(engine.pass_layer)
+        engine.prime(*case.past)
+        made.append(engine.advance(case.conditioning, UNIFORMS[:, :12], 0.8, FEEDS_MEAN))
+    assert used[1] is fused.step_layer
+    assert np.array_equal(made[0][0], made[1][0])
+    np.testing.assert_allclose(made[0][1], made[1][1], rtol=0, atol=1e-6)  # means are float32
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("model", MODELS)
 def test_the_cuda_graph_makes_the_same_samples(model: str) -> None:

@@ -66,8 +66,12 @@ def usage(binary: bytes) -> dict[str, int]:
 
 def main(capability: int) -> None:
     found = []
-    for kernel in (fused.gate, fused.gate_gradient, fused.input_gradient):
+    for kernel in (fused.gate, fused.gate_gradient, fused.input_gradient, fused.step):
+        numbers = [parameter for parameter in kernel.params if parameter.name in NUMBERS]
+        assert all(parameter.do_not_specialize for parameter in numbers), "it is compiled for every layer anew"
         for kind, channels, width in SIZES:
+            if kernel is fused.step and kind != "fp32":  # of generation
+                continue
             made = compiled(kernel, capability, kind, channels, width)
             sizes = {"kernel": kernel.__name__, "type": kind, "channels": channels, "width": width}
             found.append({**sizes, "shared": made.metadata.shared, **usage(made.asm["cubin"])})
