@@ -137,7 +137,7 @@ def step_of(kind: type[Trainer], music: Music, config: ModelConfig, n: int, devi
 def epoch_seconds(
     kind: type[Trainer], music: Music, config: ModelConfig, lengths: Sequence[int], device: torch.device, steps: int
 ) -> dict[int, float]:
-    """By length of the slices, without those for which the card has too little memory."""
+    """By length of the slices, without those that fail, for which the card may have too little memory."""
     found, step = {}, None
     for n in lengths:
         step = None  # and with it the trainer before
@@ -148,7 +148,7 @@ def epoch_seconds(
             try:
                 step = step_of(kind, music, config, n, device, Path(folder))
                 found[n] = EPOCH / n * seconds_of(device, step, steps)
-            except (torch.cuda.OutOfMemoryError, InputError) as error:
+            except (RuntimeError, InputError) as error:
                 print(f"{config.model}, slices of {n}: {str(error).splitlines()[0]}")
     return found
 
@@ -256,6 +256,8 @@ def measure(device: torch.device, sizes: Sizes, tiles: bool) -> dict[str, Any]:
         errors = gradient_errors(music, config, sizes.checked, device, parts)
         eager = epoch_seconds(Trainer, music, config, sizes.slices[:2], device, sizes.steps)
         ours = epoch_seconds(ResidentTrainer, music, config, sizes.slices, device, sizes.steps)
+        if not ours:
+            continue
         best = min(ours, key=lambda n: ours[n])
         flops, traffic = work_of(config, best)
         step_s, limit_s = ours[best] * best / EPOCH, flops / products + traffic / copies
@@ -266,7 +268,7 @@ def measure(device: torch.device, sizes: Sizes, tiles: bool) -> dict[str, Any]:
             "traffic_gb_a_step": traffic / 1e9, "traffic_gb_per_s": traffic / 1e9 / step_s,
             "limit_epoch_s": EPOCH / best * limit_s, "share_of_limit": limit_s / step_s,
         })  # fmt: skip
-        print(f"{model} {preset}: {ours[best]:.3g} s an epoch", flush=True)
+        print(json.dumps(figures["networks"][-1]), flush=True)  # whatever stops the rest
     if device.type == "cuda":
         figures["peak_gb"] = torch.cuda.max_memory_allocated() / 1e9
     return figures

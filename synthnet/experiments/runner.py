@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -155,6 +156,7 @@ def train_one(
                 say=say,
             )
         Outcome(UNFINISHED, facts | {"is_trained": True}).write(folder)
+        gc.collect()  # a trainer on a GPU is in a reference cycle with its graphs, which hold gigabytes
         checkpoint = load_checkpoint(folder / "last.safetensors")
         how = device, settings.final_seconds, settings.whole_piece, limit.check
         final = TASKS[run.config.kind].measure(checkpoint, corpora, *how)

@@ -6,6 +6,7 @@ loss is that of `synthnet.models.time_major`. All of it runs on a CPU, too, with
 
 from __future__ import annotations
 
+import functools
 import itertools
 import sys
 from collections.abc import Callable, Iterator
@@ -66,7 +67,21 @@ def fast_parts(device: torch.device) -> Parts:
         reason = str(error).partition("\n")[0] or type(error).__name__
         print(f"Training is slower here: Triton's kernels do not run ({reason:.80}).", file=sys.stderr)
         return Parts()
-    return Parts(fused.stack, torch.compile(gated, dynamic=True) if device.type == "cuda" else gated)
+    return Parts(fused.stack, fast_gated if device.type == "cuda" else gated)
+
+
+def fast_gated(gates: Tensor) -> Tensor:
+    """`gated`, compiled at the first call, which takes seconds: SynthNet does without. Where it fails, it is eager."""
+    return compiled_gate()(gates)
+
+
+@functools.cache
+def compiled_gate() -> Callable[[Tensor], Tensor]:
+    """For gates of any length."""
+    import torch._dynamo  # slow
+
+    torch._dynamo.config.suppress_errors = True  # a warning is enough
+    return torch.compile(gated, dynamic=True)
 
 
 class ResidentTrainer(Trainer):

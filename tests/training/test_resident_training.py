@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from conftest import Run
 import synthnet.kernels
 from synthnet.corpus.corpus import Corpus
 from synthnet.files import InputError
+from synthnet.kernels.products import gated
 from synthnet.models import MODELS, preset_config
 from synthnet.models.checkpoint import Checkpoint, load_checkpoint
 from synthnet.models.time_major import Parts
@@ -165,6 +167,19 @@ def test_where_triton_does_not_run_a_line_says_so(
     parts = resident.fast_parts(torch.device("cpu"))
     assert parts == resident.Parts()
     assert "Training is slower here: Triton's kernels do not run" in capsys.readouterr().err
+
+
+def test_a_gate_that_cannot_be_compiled_runs_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr("torch._dynamo.config.suppress_errors", False)
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=broken))
+    monkeypatch.setattr(resident, "compiled_gate", resident.compiled_gate.__wrapped__)
+    gates = torch.randn(5, 8, requires_grad=True)
+    resident.fast_gated(gates).sum().backward()
+    assert gates.grad is not None
+    assert torch.equal(gates.grad, torch.autograd.grad(gated(gates).sum(), gates)[0])
 
 
 def test_with_a_gpu_synthnet_l24_trains_there_for_nine_minutes(
