@@ -2,7 +2,7 @@
 
     python recipes/gpu/pack.py instruments        # where there is a synthesizer: the corpora
     python recipes/gpu/instruments.py runs/gpu/instruments runs/gpu/seven
-    python recipes/gpu/instruments.py runs/gpu/instruments runs/gpu/seven --minutes 12     # goes on from 5.5 to 12
+    python recipes/gpu/instruments.py runs/gpu/instruments runs/gpu/seven --minutes 11     # goes on from 5.5 to 11
 
 The second folder gets the run of `synthnet train`, and figures.json, figures.md and prelude.opus: what each instrument
 plays of the Prelude with dynamics (mean as output, in chunks), beside the harmonic instrument that ships and a sampler.

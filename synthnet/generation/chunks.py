@@ -27,10 +27,10 @@ WARM_UP_S = 0.25  # or the receptive field, if that is longer
 CROSSFADE_S = 0.01
 RING_S = 0.5  # after a release a note may be heard
 LONGEST_ENTRY_S = 10.0  # an entry in the middle of notes begins at their onsets, at most this long before
-AHEAD_S = 120.0  # a group of chunks reaches at most this far beyond the end of its first one
+AHEAD_S = 300.0  # a group of chunks reaches at most this far beyond the end of its first one: 19 MB a stream at 16 kHz
 BLOCK_S = 10.0  # the longest block of a rest
 MOST_STREAMS = 12  # two threads of six, the rows of a tile of the compiled engine: more add little
-MOST_STREAMS_GPU = 128  # a step reads every weight once, however many there are
+MOST_STREAMS_GPU = 256  # a step reads every weight once, however many there are
 
 
 def warm_up_samples(network: Network, sample_rate_hz: int) -> int:
