@@ -154,11 +154,11 @@ def _length(group: Sequence[Chunk]) -> int:
 
 
 def _groups(chunks: Sequence[Chunk], most: int, ahead: int) -> list[list[Chunk]]:
-    """Chunks to generate side by side: those that end first come first, with others of about their length."""
+    """Chunks to generate side by side: those that end first come first, with others of half to twice their length."""
     waiting, groups = sorted(chunks, key=lambda chunk: chunk.stop), []
     while waiting:
         length, last = _length(waiting[:1]), waiting[0].stop + ahead
-        alike = (chunk for chunk in waiting if length <= 2 * _length([chunk]) <= 3 * length and chunk.start < last)
+        alike = (chunk for chunk in waiting if length <= 2 * _length([chunk]) <= 4 * length and chunk.start < last)
         groups.append(list(itertools.islice(alike, most)))
         taken = set(groups[-1])
         waiting = [chunk for chunk in waiting if chunk not in taken]

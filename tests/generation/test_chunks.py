@@ -77,8 +77,11 @@ def test_a_gpu_takes_more_and_shorter_chunks() -> None:
     with torch.device("meta"):  # as any that is no CPU
         network = build_model(preset_config("synthnet", "L24"))  # its warm-up is a second
     assert chunks_that_pay(network, 1, 8 * RATE, RATE) == 4
-    assert chunks_that_pay(network, 10, 600 * RATE, RATE) == 12
+    assert chunks_that_pay(network, 10, 600 * RATE, RATE) == 25
     assert chunks_that_pay(network.to_empty(device="cpu"), 1, 8 * RATE, RATE) == 1
+    places = [(2 * number * RATE, 2 * (number + 1) * RATE) for number in range(84)]
+    even = [chunks.Chunk(0, max(0, start - RATE - 500), start, stop) for start, stop in places]
+    assert len(chunks._groups(even, 84, 300 * RATE)) == 1  # the first one has no warm-up
 
 
 def test_chunking_pays_for_long_pieces_of_few_tracks() -> None:
