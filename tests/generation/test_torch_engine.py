@@ -74,6 +74,7 @@ def test_a_layer_in_one_kernel_makes_the_same_samples(model: str, monkeypatch: p
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("model", MODELS)
 def test_the_cuda_graph_makes_the_same_samples(model: str) -> None:
+    """With TRITON_INTERPRET=0 before pytest: of Triton's kernel, too."""
     case, made = passage(model, "tiny", 3, N_SAMPLES, double=True, **VARIANTS[1]), []
     for device in ("cpu", "cuda"):
         engine = TorchEngine(case.network.to(device))
