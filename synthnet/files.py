@@ -128,7 +128,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
         yield beside
         os.replace(beside, path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # "no space left" comes without a name
+        if str(error.filename or beside) == str(beside):  # "no space left" comes without a name
+            error.filename = str(path)
         raise
     finally:
         beside.unlink(missing_ok=True)
