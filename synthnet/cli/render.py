@@ -114,7 +114,9 @@ def loudness_of(context: click.Context, parameter: click.Parameter, value: str |
     type=click.Choice(["mean", "sample"]),
     help="mean: the mean of each sample's distribution, clean; sample: drawn from it, noisy, as in the paper.",
 )
-@click.option("--stems", type=path_type, help="A folder in which to keep each track alone, track 2 as 02 Electric Bass.wav.")
+@click.option(
+    "--stems", type=path_type, help="A folder in which to keep each track alone, track 2 as 02 Electric Bass.wav."
+)
 @click.option("--engine", default="auto", help="How samples are computed: auto, torch, compiled; auto is the fastest.")
 @click.option("--device", default="auto", help="cpu, cuda, or auto: a GPU if there is one; for the paper's networks.")
 @click.option(
