@@ -143,7 +143,7 @@ def export_sfz(
 ) -> None:
     """Write an SFZ folder, whole or not at all; it takes the place of one that was made here.
 
-    A folder whose program was killed has no .sfz, or a whole instrument.
+    A kill leaves no new folder but a whole one, and in an old one no .sfz but a whole instrument's.
 
     Args:
         credit: a line on licence and origin, for a comment.
@@ -217,6 +217,9 @@ def _atomic_folder(folder: Path, force: bool) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent) as beside:
             made = Path(beside) / "made"
             yield made
+            if not place.exists():
+                made.rename(place)
+                return
             # The .sfz goes first and comes last: wherever a kill ends this, there is none that lacks a sample.
             for path in sorted(set(files) - set(foreign), key=lambda path: path.suffix != ".sfz"):
                 path.unlink()
