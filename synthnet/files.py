@@ -102,17 +102,27 @@ def append_line(path: Path, line: str) -> None:
 def only_one(folder: Path) -> Iterator[None]:
     """Have a folder to oneself, which is made if need be; InputError if another process has it.
 
-    May be nested within a process. The system lets go of a lock whose process dies.
+    Where an InputError keeps a new folder empty, it goes again, with the folders made for it. May be nested within a
+    process. The system lets go of a lock whose process dies.
     """
     from filelock import FileLock, Timeout
 
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:
         lock = FileLock(folder / LOCK, is_singleton=True).acquire(timeout=0)
     except Timeout:
         raise InputError(f"{folder}: another process is at it") from None
     with lock:
-        yield
+        try:
+            yield
+        except InputError:
+            if made:
+                with contextlib.suppress(OSError):
+                    (folder / LOCK).unlink()
+                    for one in made:
+                        one.rmdir()
+            raise
 
 
 @contextlib.contextmanager
@@ -128,7 +138,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
         yield beside
         os.replace(beside, path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # "no space left" comes without a name
+        if str(error.filename or beside) == str(beside):  # "no space left" comes without a name
+            error.filename = str(path)
         raise
     finally:
         beside.unlink(missing_ok=True)

@@ -21,7 +21,7 @@ import numpy as np
 
 from synthnet.cli.options import say
 from synthnet.corpus.build import build_corpus, wide_music
-from synthnet.corpus.corpus import FULL_SCALE, Corpus, write_manifest, write_piece
+from synthnet.corpus.corpus import Corpus, write_manifest, write_piece
 from synthnet.evaluation.measure import PRELUDE
 from synthnet.models.config import PAPER_RATE_HZ
 from synthnet.score.etudes import compose_etudes
@@ -44,7 +44,7 @@ def packed(folder: Path, instrument: MidiInstrument, music: Mapping[str, Score])
     corpus = build_corpus(beside, instrument, [], PAPER_RATE_HZ, report=say, etudes=music)
     pieces = []
     for number, piece in enumerate(corpus.pieces):
-        samples = corpus.read_samples(piece) / FULL_SCALE
+        samples = corpus.read_audio(piece)
         if piece.split == "train":
             rng, scale = np.random.default_rng((instrument.program, number)), 2.0 ** (BITS - 1)
             dithered = np.rint(samples * scale + rng.uniform(-0.5, 0.5, len(samples)))

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from synthnet.audio.files import write_audio
-from synthnet.corpus.corpus import FULL_SCALE, read_corpus
+from synthnet.corpus.corpus import read_corpus
 from synthnet.corpus.teacher import FLUIDR3, Teacher, find_soundfont
 from synthnet.evaluation.baselines import StaticPlayer, harmonic_play, harmonic_players
 from synthnet.evaluation.cqt import rmse_cqt_at_floors
@@ -108,7 +108,7 @@ def recorded_rows(corpora: Path) -> list[Row]:
         (piece,) = corpus.split("valid")
         players = harmonic_players(load_checkpoint(SHIPPED / f"{name}.safetensors"), corpus)
         sounds = {who: play(corpus.read_notes(piece), stop, RATE_HZ)[start:] for who, play in players.items()}
-        recording = corpus.read_samples(piece)[start:stop].astype(np.float32) / FULL_SCALE
+        recording = corpus.read_audio(piece)[start:stop]
         return {"reference": recording, "harmonic instrument": sounds.pop("network")} | sounds
 
     return [Row(name, "recorded", lambda name=name: heard(name)) for name in RECORDED]  # type: ignore[misc]

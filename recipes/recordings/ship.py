@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from synthnet.audio.files import read_audio
-from synthnet.corpus.corpus import FULL_SCALE, Corpus, read_corpus
+from synthnet.corpus.corpus import Corpus, read_corpus
 from synthnet.corpus.slices import piece_notes
 from synthnet.evaluation.baselines import harmonic_players
 from synthnet.evaluation.cqt import rmse_cqt_at_floors
@@ -66,7 +66,7 @@ def measured(name: str) -> Learned:
     corpus = read_corpus(Path(f"data/corpora/{name}-44100-wide"))
     checkpoint = load_checkpoint(Path(f"runs/{name}/best.safetensors"))
     (piece,), rate = corpus.split("valid"), corpus.sample_rate_hz
-    reference, notes = corpus.read_samples(piece).astype(np.float32) / FULL_SCALE, corpus.read_notes(piece)
+    reference, notes = corpus.read_audio(piece), corpus.read_notes(piece)
     players = harmonic_players(checkpoint, corpus)
     figures: dict[str, Any] = {}
     for player, play in players.items():

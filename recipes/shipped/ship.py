@@ -29,7 +29,7 @@ from synthnet.experiments.recipe import Recipe, read_recipe
 from synthnet.experiments.results import FINISHED, Outcome, table, trained_seconds, write_text
 from synthnet.files import InputError, sha256
 from synthnet.models.checkpoint import Checkpoint, halved, load_checkpoint, save_checkpoint
-from synthnet.models.measuring import MEASURED
+from synthnet.models.config import MEASURED
 from synthnet.score.general_midi import INSTRUMENTS, MidiInstrument, find_instrument, pitch_name, program_name
 from synthnet.text import bullets, clock, wrapped
 from synthnet.training.run import training_rows

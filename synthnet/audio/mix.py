@@ -186,10 +186,10 @@ def write_mix(
     """
     rate, channels, done = mixer.sample_rate_hz, mixer.channels, 0
     names = [path, *stems.values()]
-    partial = [name.with_name(f"{name.stem}.partial{name.suffix}") for name in names]
+    partial = list(map(_partial, names))
     for file in [*names, *partial]:
         check_encoding(file, rate, bits, channels * len(mixer.samples))
-    _check_outputs([*names, *partial], source, force)
+    check_outputs(names, source, force)
     meters = [TruePeak(rate, channels) for _ in names]
     loudness = None if lufs is None else Loudness(rate, channels)
 
@@ -246,10 +246,15 @@ def _gain(peak: float, wanted: float = 1.0) -> float:
     return min(wanted, LIMIT / peak) if peak else wanted
 
 
-def _check_outputs(files: Sequence[Path], source: Path | None, force: bool) -> None:
-    """Raise InputError for files that would be written twice or must not be overwritten."""
+def _partial(name: Path) -> Path:
+    """The file of a part of a mix that was broken off."""
+    return name.with_name(f"{name.stem}.partial{name.suffix}")
+
+
+def check_outputs(files: Sequence[Path], source: Path | None, force: bool) -> None:
+    """Raise InputError for files of `write_mix` that would be written twice or must not be overwritten."""
     seen = set[str]()
-    for file in files:
+    for file in [*files, *map(_partial, files)]:
         place = os.path.realpath(file)
         if place in seen:
             raise InputError(f"{file}: would be written twice, as the mix and as a stem; take another name or folder")

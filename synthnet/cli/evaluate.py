@@ -13,10 +13,10 @@ import numpy as np
 
 from synthnet.cli.corpora import corpus_of
 from synthnet.cli.options import FiniteRange, Pair, as_json, path_type, progress_bar, say, show
-from synthnet.corpus.corpus import FULL_SCALE, Corpus, Piece
+from synthnet.corpus.corpus import Corpus, Piece
 from synthnet.evaluation import pieces, plots, systems
 from synthnet.evaluation.baselines import harmonic_players
-from synthnet.evaluation.free_run import spread_places
+from synthnet.evaluation.free_run import LEAD_IN_S, spread_places
 from synthnet.files import InputError
 from synthnet.generation.engine import choose_device
 from synthnet.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -93,11 +93,13 @@ def evaluate(
     if plot_path:
         plots.check_picture(plot_path)  # reported before the piece is played
     network = checkpoint.build(choose_device(device_name))
-    (figures,) = pieces.evaluate(network, [spread_places(corpus, seconds, voice.style)], seed)
+    places, second = [spread_places(corpus, seconds, voice.style)], round((LEAD_IN_S + 1) * rate)  # made side by side
+    with progress_bar(second * seconds, rate) as advance:
+        (figures,) = pieces.evaluate(network, places, seed, lambda n: advance(n * seconds, "separate seconds"))
     runs: list[pieces.PieceRun] = []
     for piece, n in lengths:
         say(f"{piece.name}: playing {n / rate:.1f} s in one go (--piece-seconds makes it shorter, or 0)")
-        with progress_bar(n, rate) as advance:
+        with progress_bar(n + second, rate) as advance:
             part = pieces.Part(corpus, piece, n, voice.style)
             (run,) = pieces.play_pieces(network, [part], seed=seed, progress=advance)
         if plot_path and not runs:
@@ -123,10 +125,13 @@ Systems = dict[str, list[dict[str, systems.SystemFigures]]]  # by system, traini
 def play_harmonic(checkpoint: Checkpoint, corpus: Corpus) -> Sounds:
     """The validation pieces as a harmonic instrument and its baselines play them."""
     players, rate = harmonic_players(checkpoint, corpus), corpus.sample_rate_hz
-    return [
-        (piece, {name: play(corpus.read_notes(piece), piece.n_samples, rate) for name, play in players.items()})
-        for piece in corpus.split("valid")
-    ]
+    sounds = [(piece, dict[str, np.ndarray]()) for piece in corpus.split("valid")]
+    with progress_bar(len(players) * sum(piece.n_samples for piece, _ in sounds), rate) as advance:
+        for piece, by_player in sounds:
+            for name, play in players.items():
+                by_player[name] = play(corpus.read_notes(piece), piece.n_samples, rate)
+                advance(piece.n_samples, f"playing: {name}, {piece.name}")
+    return sounds
 
 
 def other_folders(audio: Sequence[tuple[str, str]], corpus: Corpus) -> dict[str, list[Path]]:
@@ -149,7 +154,7 @@ def measure_systems(corpus: Corpus, own: Sounds, folders: Mapping[str, Sequence[
     lengths = [len(next(iter(sounds.values()))) for _, sounds in own]
     with progress_bar(n_sounds * sum(lengths), rate) as advance:
         for (piece, sounds), n in zip(own, lengths, strict=True):
-            notes, target = corpus.read_notes(piece), corpus.read_samples(piece)[:n].astype(np.float32) / FULL_SCALE
+            notes, target = corpus.read_notes(piece), corpus.read_audio(piece)[:n]
             takes = {name: [sound] for name, sound in sounds.items()}
             for name, others in folders.items():
                 takes[name] = [systems.read_playing(folder, piece.name, target, rate) for folder in others]

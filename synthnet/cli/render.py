@@ -13,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 from synthnet.audio.files import check_encoding
+from synthnet.audio.mix import check_outputs
 from synthnet.cli.options import FiniteRange, Seconds, error_line, path_type, progress_bar, say
 from synthnet.files import InputError
 from synthnet.generation.library import read_file, read_library
@@ -24,6 +25,7 @@ from synthnet.generation.render import (
     read_song,
     render_score,
     rendering_samples,
+    stem_name,
 )
 from synthnet.generation.soundfont import soundfont_for
 from synthnet.text import clock
@@ -112,7 +114,9 @@ def loudness_of(context: click.Context, parameter: click.Parameter, value: str |
     type=click.Choice(["mean", "sample"]),
     help="mean: the mean of each sample's distribution, clean; sample: drawn from it, noisy, as in the paper.",
 )
-@click.option("--stems", type=path_type, help="A folder in which to keep each track alone, as 02 Electric Bass.wav.")
+@click.option(
+    "--stems", type=path_type, help="A folder in which to keep each track alone, track 2 as 02 Electric Bass.wav."
+)
 @click.option("--engine", default="auto", help="How samples are computed: auto, torch, compiled; auto is the fastest.")
 @click.option("--device", default="auto", help="cpu, cuda, or auto: a GPU if there is one; for the paper's networks.")
 @click.option(
@@ -149,7 +153,7 @@ def render(context: click.Context, songs: tuple[Path, ...], out: Path | None, ou
     such as trumpet-synthnet, plays only when --instrument, --map or --checkpoint asks for it. A sound font plays drums,
     if one is installed.
     """
-    outs = [out or out_dir / ("out.wav" if str(song) == "-" else f"{song.stem}.wav") for song in songs]
+    outs = [out or out_dir / ("out.wav" if song.name in ("", "-") else f"{song.stem}.wav") for song in songs]
     for name in outs:
         check_encoding(name, options["sample_rate_hz"], options["bits"])  # before a song is read
     for number, name in enumerate(outs):
@@ -200,6 +204,8 @@ def render_song(
             if context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
                 option = f"--{name.removeprefix('n_')}"
                 raise InputError(f"{option} is for the paper's networks; a harmonic instrument draws no samples")
+    alone = [stems / stem_name(number, track, out.suffix) for number, track, _ in played if stems]
+    check_outputs([out, *alone], song, force)  # before a word of what is to be played
     plain = [track for _, track, seat in played if not engine_of(seat).controllers]
     one_velocity = [track for _, track, seat in played if not seat.velocity]
     unplayed = [track for track, seat in zip(score.parts, seats, strict=True) if not seat]

@@ -16,7 +16,7 @@ from synthnet.training.run import training_rows
 
 @click.command()
 @click.argument("what", type=path_type)
-@click.option("-o", "--out", type=path_type, help="A PNG or SVG; of several tracks, NAME-1.png and so on.")
+@click.option("-o", "--out", type=path_type, help="A PNG or SVG; of several tracks, NAME-0.png and so on.")
 def show(what: Path, out: Path | None) -> None:
     """Draw a MIDI file as piano rolls with velocities, a picture for each track, or the curves of a run's folder.
 
@@ -32,7 +32,7 @@ def show(what: Path, out: Path | None) -> None:
         say(f"{path}: the picture")
         return
     tracks = read_score(what, drums=True).parts
-    paths = [path.with_stem(f"{path.stem}-{n}") if len(tracks) > 1 else path for n in range(1, len(tracks) + 1)]
+    paths = [path.with_stem(f"{path.stem}-{n}") if len(tracks) > 1 else path for n in range(len(tracks))]
     for page in paths:
         free(page, out)
     for page, track in zip(paths, tracks, strict=True):

@@ -18,7 +18,7 @@ import numpy as np
 
 from synthnet.corpus.corpus import VERSION, Corpus, Piece, has_checksum, read_corpus, write_manifest, write_piece
 from synthnet.corpus.teacher import Teacher, find_soundfont, fluidsynth_version
-from synthnet.files import LOCK, InputError, only_one, sha256
+from synthnet.files import InputError, only_one, sha256
 from synthnet.score.dynamics import add_dynamics
 from synthnet.score.etudes import compose_etudes
 from synthnet.score.general_midi import MidiInstrument
@@ -136,18 +136,10 @@ def build_corpus(
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Have the folder to oneself; where it is new and an error keeps it empty, it goes again."""
-    new = not folder.exists()
+    """`only_one`; InputError where the folder cannot be written."""
     try:
         with only_one(folder):
-            try:
-                yield
-            except InputError:
-                if new:
-                    with contextlib.suppress(OSError):
-                        (folder / LOCK).unlink()
-                        folder.rmdir()
-                raise
+            yield
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
 

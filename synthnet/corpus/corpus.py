@@ -147,6 +147,10 @@ class Corpus(Checked):
             raise InputError(f"{path}: has another length or sample rate than the manifest says")
         return np.clip(np.round(audio.samples * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
 
+    def read_audio(self, piece: Piece) -> np.ndarray:
+        """The piece's audio, float32 [n_samples], full scale +-1; InputError as above."""
+        return self.read_samples(piece).astype(np.float32) / FULL_SCALE
+
     def read_notes(self, piece: Piece) -> tuple[Note, ...]:
         """The piece's notes; InputError when the file is not as the manifest says."""
         path = _checked(self.score_path(piece), piece.score_sha256)
@@ -284,7 +288,7 @@ def corpus_info(corpus: Corpus) -> CorpusInfo:
         pieces = corpus.split(split)
         if not pieces:
             continue
-        clean = np.concatenate([corpus.read_samples(piece) for piece in pieces]).astype(np.float32) / FULL_SCALE
+        clean = np.concatenate([corpus.read_audio(piece) for piece in pieces])
         pitches = [note.pitch for piece in pieces for note in corpus.read_notes(piece)]
         notes_by_pitch.update(pitches)
         splits[split] = SplitInfo(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from synthnet.corpus.corpus import FULL_SCALE, Corpus, Piece
+from synthnet.corpus.corpus import Corpus, Piece
 from synthnet.evaluation.cqt import rmse_cqt_at_floors
 from synthnet.files import InputError
 from synthnet.generation.streams import Stream, generate
@@ -58,12 +58,12 @@ def seconds_at(
     rate = places[0].corpus.sample_rate_hz
     lead = round(LEAD_IN_S * rate)
     for corpus, seconds, instruments in places:
-        audio = {piece.name: corpus.read_samples(piece) for piece, _ in seconds}
+        audio = {piece.name: corpus.read_audio(piece) for piece, _ in seconds}
         events = {piece.name: roll_events(corpus.read_notes(piece), rate) for piece, _ in seconds}
         target = np.zeros((len(seconds), rate), np.float32)
         for row, (piece, start) in zip(target, seconds, strict=True):
             second = audio[piece.name][start : start + rate]
-            row[: len(second)] = second.astype(np.float32) / FULL_SCALE
+            row[: len(second)] = second
         targets.append(target)
         streams += [
             Stream(events_from(events[piece.name], start - lead), (seed, number), instruments, mean)

@@ -17,7 +17,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from synthnet.audio.mulaw import dither, encode_mu_law
-from synthnet.corpus.corpus import FULL_SCALE, Corpus, Piece
+from synthnet.corpus.corpus import Corpus, Piece
 from synthnet.files import InputError
 from synthnet.models import Network, build_model
 from synthnet.models.autoregressive import FirstLayerScore
@@ -157,7 +157,7 @@ def gram_points(
         instruments: [S] weights of the network's instruments; None for a network of one.
     """
     rate, field = corpus.sample_rate_hz, network.config.receptive_field
-    samples = corpus.read_samples(piece).astype(np.float32) / FULL_SCALE
+    samples = corpus.read_audio(piece)
     events = roll_events(corpus.read_notes(piece), rate)
     rng = np.random.default_rng(0)
     style = None if instruments is None else torch.from_numpy(instruments).float()[None]

@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import default_collate
 
 from synthnet.audio.mulaw import dither_floor_nats
-from synthnet.corpus.corpus import FULL_SCALE, Corpus
+from synthnet.corpus.corpus import Corpus
 from synthnet.corpus.slices import SliceDataset
 from synthnet.generation.engine import device_of
 from synthnet.models import Network
@@ -70,6 +70,6 @@ def split_floor_nats(corpora: Sequence[Corpus], split: str, dithered: bool = Tru
     """The dither floor of a split in nats a sample, below which no likelihood can be; 0 without dither."""
     if not dithered:
         return 0.0
-    pieces = [(piece, corpus.read_samples(piece)) for corpus in corpora for piece in corpus.split(split)]
+    pieces = [(piece, corpus.read_audio(piece)) for corpus in corpora for piece in corpus.split(split)]
     samples = [samples[start:stop] for piece, samples in pieces for start, stop in piece.kept]
-    return dither_floor_nats(np.concatenate(samples).astype(np.float32) / FULL_SCALE)
+    return dither_floor_nats(np.concatenate(samples))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from synthnet.corpus.build import DEFAULT_SCORES
-from synthnet.corpus.corpus import FULL_SCALE, Corpus, Piece
+from synthnet.corpus.corpus import Corpus, Piece
 from synthnet.corpus.teacher import Teacher, find_soundfont
 from synthnet.evaluation.baselines import Play, Sampler, harmonic_play
 from synthnet.evaluation.compose import PIECE_S, compose_piece
@@ -165,6 +165,6 @@ def measure_recordings(corpus: Corpus, play: Play) -> dict[str, Distances]:
 def piece_distances(corpus: Corpus, piece: Piece, play: Play, n_samples: int) -> Distances:
     """Distances of a player from the first samples of a recording; seconds with something left out do not count."""
     rate = corpus.sample_rate_hz
-    reference = corpus.read_samples(piece)[:n_samples].astype(np.float32) / FULL_SCALE
+    reference = corpus.read_audio(piece)[:n_samples]
     sound = play(corpus.read_notes(piece), n_samples, rate)
     return distances(piece.measured(reference, rate), piece.measured(sound, rate), rate)

@@ -249,6 +249,7 @@ def flagged(key: Mapping[str, Any], answers: Sequence[Answers]) -> dict[str, lis
 
 def find_key(answers: Sequence[Path]) -> Path:
     """key.json beside the first file of answers or in the folder above; InputError if it is in neither."""
+    _read(answers[0])  # a file that is missing, too, has no key beside it
     for folder in answers[0].resolve().parents[:2]:
         if (folder / "key.json").is_file():
             return folder / "key.json"

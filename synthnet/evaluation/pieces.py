@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from synthnet.corpus.corpus import FULL_SCALE, Corpus, Piece
+from synthnet.corpus.corpus import Corpus, Piece
 from synthnet.evaluation.cqt import mean_and_ci95, rmse_cqt_at_floors, with_ci95
 from synthnet.evaluation.free_run import FreeRun, Places, seconds_at
 from synthnet.evaluation.level import collapsed_seconds, level_difference_db, start_burst_db
@@ -276,7 +276,7 @@ def play_pieces(
     Args:
         n_chunks: in how many chunks to play; 1: in one go, as `synthnet render --chunks off` does with the same seed,
             None: as many as pay (`generate_in_chunks`).
-        progress: called with the samples finished since the last call.
+        progress: called with the samples finished since the last call, of the pieces, then of the separate seconds.
 
     Raises:
         InputError: all of the last third's seconds have something that is left out.
@@ -298,10 +298,10 @@ def play_pieces(
         if not late:
             raise InputError(f"{piece.name}: too much of its last third is left out to measure it")
         places.append(Places(corpus, late, instruments))
-    runs, fresh = [], seconds_at(network, places, seed)
+    runs, fresh = [], seconds_at(network, places, seed, progress)
     for number, (corpus, piece, n, _) in enumerate(parts):
         sample, mean = sounds[number, :, :n]
-        target = corpus.read_samples(piece)[:n].astype(np.float32) / FULL_SCALE
+        target = corpus.read_audio(piece)[:n]
         score = corpus.read_notes(piece), streams[2 * number].events, partials_of(corpus.instrument)
         runs.append(PieceRun(piece, *score, sample, mean, target, fresh[number]))
     return runs

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
-from synthnet.corpus.corpus import FULL_SCALE, Corpus
+from synthnet.corpus.corpus import Corpus
 from synthnet.evaluation.cqt import (
     BINS,
     FLOORS_DB,
@@ -172,7 +172,7 @@ def plot_alignment(path: Path, corpus: Corpus) -> None:
     figure = new_figure(1 + 2.6 * len(pieces), f"{corpus.instrument}: notes found and lost, hatched: left out")
     panels = figure.subplots(len(pieces), squeeze=False)[:, 0]
     for axes, piece in zip(panels, pieces, strict=True):
-        sound = corpus.read_samples(piece).astype(np.float32) / FULL_SCALE
+        sound = corpus.read_audio(piece)
         decibels = cqt_decibels(sound, sound, corpus.sample_rate_hz)[0]
         draw_spectrogram(axes, decibels, f"{piece.name} ({piece.split})", "Greys")
         notes, found = corpus.read_notes(piece), corpus.read_found(piece)

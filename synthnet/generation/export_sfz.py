@@ -143,6 +143,8 @@ def export_sfz(
 ) -> None:
     """Write an SFZ folder, whole or not at all; it takes the place of one that was made here.
 
+    A kill leaves no new folder but a whole one, and in an old one no .sfz but a whole instrument's.
+
     Args:
         credit: a line on licence and origin, for a comment.
         force: whether the folder may hold files that were not made here. They stay, unless a new one has their name.
@@ -209,14 +211,25 @@ def _atomic_folder(folder: Path, force: bool) -> Iterator[Path]:
     if foreign and not force:
         what = f"{foreign[0]}: not of an SFZ instrument made by SynthNet"
         raise InputError(f"{what}; choose another folder, or --force to write beside it")
-    folder = folder.resolve()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as beside:
-        made = Path(beside) / "made"
-        yield made
-        for path in set(files) - set(foreign):
-            path.unlink()
-        shutil.copytree(made, folder, copy_function=os.replace, dirs_exist_ok=True)  # needs no room on the disk
+    place = folder.resolve()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent) as beside:
+            made = Path(beside) / "made"
+            yield made
+            if not place.exists():
+                made.rename(place)
+                return
+            # The .sfz goes first and comes last: wherever a kill ends this, there is none that lacks a sample.
+            for path in sorted(set(files) - set(foreign), key=lambda path: path.suffix != ".sfz"):
+                path.unlink()
+            # Renaming needs no room on the disk.
+            shutil.copytree(made / "samples", place / "samples", copy_function=os.replace, dirs_exist_ok=True)
+            for path in made.glob("*.sfz"):
+                os.replace(path, place / path.name)
+    except OSError as error:
+        error.filename = str(folder)
+        raise
 
 
 def _made_here(folder: Path, path: Path) -> bool:

@@ -173,9 +173,9 @@ def render_score(
 
 
 def stem_name(number: int, track: Track, ending: str) -> str:
-    """The file of a track alone, such as `02 Electric Bass.wav` for number 1, without what a file system may refuse."""
+    """The file of a track alone, such as `02 Electric Bass.wav` of track 2, without what a file system may refuse."""
     name = "".join(c if c.isprintable() and c not in '\\/:*?"<>|' else " " for c in track.name)
-    return f"{number + 1:02d} {' '.join(name.split())[:LONGEST_NAME].rstrip('. ')}".rstrip() + ending
+    return f"{number:02d} {' '.join(name.split())[:LONGEST_NAME].rstrip('. ')}".rstrip() + ending
 
 
 class Member(NamedTuple):

@@ -22,7 +22,7 @@ from safetensors.numpy import save
 from synthnet.audio import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
 from synthnet.files import InputError, atomic_write, parse_json
 from synthnet.models import build_model, config_from, shapes_of
-from synthnet.models.config import LARGEST_WEIGHT, WEIGHT_RANGES
+from synthnet.models.config import LARGEST_WEIGHT, MEASURED
 from synthnet.score.general_midi import KNOWN_INSTRUMENTS
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         model = header.config.model
         raise InputError(f"{path}: weights do not fit the {model} that it describes (first at {min(wrong)})")
     for name, value in weights.items():
-        low, high = WEIGHT_RANGES.get(name, (-LARGEST_WEIGHT, LARGEST_WEIGHT))
+        low, high = MEASURED.get(name, (-LARGEST_WEIGHT, LARGEST_WEIGHT))
         if value.dtype.kind != ("i" if name == "nearest" else "f"):
             raise InputError(f"{path}: weights of type {value.dtype} ({name})")
         if value.size and not (low <= value.min() and value.max() <= high):  # nor if one is not a number
@@ -198,7 +198,7 @@ def halved(checkpoint: Checkpoint) -> Checkpoint:
     """
     weights = dict(checkpoint.weights)
     for name, value in weights.items():
-        if name not in WEIGHT_RANGES:
+        if name not in MEASURED:
             if not np.abs(value).max(initial=0.0) <= np.finfo(np.float16).max:
                 raise InputError(f"{name} is not finite or does not fit half precision; train the instrument again")
             weights[name] = value.astype(np.float16)

@@ -17,8 +17,8 @@ HARMONIC_FEATURES = NOTE_FEATURES + TIME_BUMPS + 1 + RELEASE_BUMPS + 1
 
 LONGEST_RELEASE_S = 3.0
 LARGEST_WEIGHT = 1e4  # far beyond what training gives
-# Measured weights of a harmonic instrument: keys, seconds, cents, ratios of frequencies.
-WEIGHT_RANGES = {
+# Measured weights of a harmonic instrument and their ranges: keys, seconds, cents, ratios of frequencies.
+MEASURED = {
     "nearest": (0, KEYS - 1),
     "release_s": (1e-3, LONGEST_RELEASE_S + 1e-3),  # half precision rounds
     "cents": (-1200, 1200),

@@ -22,8 +22,6 @@ from scipy.ndimage import maximum_filter1d, median_filter
 from synthnet.models.config import HarmonicConfig
 from synthnet.models.envelopes import LONGEST_RELEASE_S, N_KEYS, TABLE_SCALE, WOBBLE_S, Notes
 
-MEASURED = ("cents", "stretch", "ratios", "release_s", "nearest")  # weights of `HarmonicInstrument`
-
 # Peaks of a note's spectrum.
 FFT_SAMPLES = 1 << 17
 SKIP_S, LONGEST_S = 0.06, 1.5  # of a note: its attack, and where the window ends

@@ -103,8 +103,8 @@ def corpus_from_recordings(
 
     Raises:
         InputError: see `read_recording`, `transcribe` and `align`; two recordings of one name; notes that do not fit
-            their recording; too little music; a folder that a sound font's corpus is in; before anything is written.
-            Also when the folder cannot be written.
+            their recording; too little music; a folder that a sound font's corpus is in; before anything but clicks is
+            written. Also when the folder cannot be written.
     """
     folder, options = Path(folder), options or Options()
     _check_names(takes, options)
@@ -142,7 +142,7 @@ def corpus_from_recordings(
     source = (instrument, program, options.sample_rate_hz, "", "", "")
     corpus = Corpus(folder, VERSION, *source, gain, (), "; ".join(credits))
     with alone(folder):
-        corpus = _write(corpus, found, cuts, options, report)
+        corpus = _write(corpus, found, cuts, options)
         _remove_former(before, corpus, {take.name for take in takes})
     return corpus, tuple(one.report for one in found)
 
@@ -217,6 +217,11 @@ def _find(takes: Sequence[Take], options: Options, report: Callable[[str], None]
         if not labels.notes:
             report(f"{take.path}: no notes were found; it is left out")
             continue
+        if options.click is not None:  # now, so that they are there where the take or all of them are refused
+            path = options.click if options.click.suffix else options.click / f"{take.name}.wav"
+            found_s = [note.start_s for note, there in zip(labels.notes, labels.found, strict=True) if there]
+            write_clicks(path, samples, rate, found_s)
+            report(f"{path}: the recording left, clicks at the notes right")
         spans = ((max(0.0, a), min(b, seconds), why) for a, b, why in (*labels.left_out, *recording.left_out))
         labels = replace(labels, left_out=tuple(sorted(span for span in spans if span[0] < span[1])))
         known = take.labels in (PERFORMED, EXACT) and len({note.velocity for note in labels.notes}) > 1
@@ -359,7 +364,6 @@ def _write(
     found: Sequence[Found],
     cuts: Mapping[str, Sequence[tuple[Piece, int]]],
     options: Options,
-    report: Callable[[str], None],
 ) -> Corpus:
     """Write the pieces, the notes of every take, the report and the manifest.
 
@@ -377,11 +381,6 @@ def _write(
                 kept = _part(labels.notes, first, first + cut.n_samples, rate)
                 there = labels.found[list(kept)].tolist()
                 pieces.append(write_piece(corpus, piece, part * np.float32(corpus.gain), kept.values(), there))
-            if options.click is not None:
-                path = options.click if options.click.suffix else options.click / f"{take.name}.wav"
-                found_s = [note.start_s for note, there in zip(labels.notes, labels.found, strict=True) if there]
-                write_clicks(path, samples, rate, found_s)
-                report(f"{path}: the recording left, clicks at the notes right")
         write_reports(folder, [one.report for one in found])
         corpus = replace(corpus, pieces=tuple(sorted(pieces, key=lambda piece: piece.name)))
         write_manifest(corpus)

@@ -18,7 +18,7 @@ from synthnet.evaluation.charts import plot_training
 from synthnet.files import InputError, commit, only_one, parse_json
 from synthnet.models import Config
 from synthnet.models.checkpoint import Checkpoint
-from synthnet.models.measuring import MEASURED
+from synthnet.models.config import MEASURED
 from synthnet.training.monitor import Monitor
 from synthnet.training.resident import ResidentTrainer
 from synthnet.training.settings import PRECISION, Span, TrainingConfig, has_run

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from synthnet.corpus.corpus import FULL_SCALE, Corpus
+from synthnet.corpus.corpus import Corpus
 from synthnet.corpus.slices import NoteSlices, SliceDataset, recordings_of
 from synthnet.evaluation.baselines import harmonic_play, harmonic_players
 from synthnet.evaluation.cqt import rmse_cqt_at_floors
@@ -103,7 +103,7 @@ def harmonic_task(
     played = [] if corpus.soundfont else recordings  # by a person; a teacher's vibrato is in its envelopes
     vibrato_hz, vibrato_cents = measure_vibrato(played, measured["cents"], rate)
     config = replace(config, vibrato_hz=vibrato_hz, vibrato_cents=vibrato_cents)
-    reference = corpus.read_samples(piece)[: VALIDATED_S * rate].astype(np.float32) / FULL_SCALE
+    reference = corpus.read_audio(piece)[: VALIDATED_S * rate]
     notes = corpus.read_notes(piece)
 
     def validate(network: torch.nn.Module) -> tuple[dict[str, float], str]:

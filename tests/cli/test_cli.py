@@ -221,7 +221,7 @@ def test_resuming_with_another_corpus_or_model_is_refused(run: Run, tiny_corpus:
 # --------------------------------------------------------------------------------------------------- faults
 
 
-def test_faults_of_arguments(run: Run, song: Path, network: Path, tiny_corpus: Corpus) -> None:
+def test_faults_of_arguments(run: Run, song: Path, network: Path, tiny_corpus: Corpus, tmp_path: Path) -> None:
     fault(run("train", "--instrument", "harp"), "harp", "trumpet")
     fault(run("train"), "--instrument or --corpus")
     fault(run("train", "--corpus", tiny_corpus.folder, "--preset", "L25"), "L25", "L24")
@@ -237,6 +237,9 @@ def test_faults_of_arguments(run: Run, song: Path, network: Path, tiny_corpus: C
     fault(run("train", "--corpus", tiny_corpus.folder, "--set", "channels=2"), "channels")
     fault(run("train", "--corpus", tiny_corpus.folder, "--set", "n_predicted=0"), "n_predicted")
     fault(run("train", "--corpus", tiny_corpus.folder, "--set", "evaluate_every=often"), "often")
+    harmonic = ["train", "--corpus", tiny_corpus.folder, "--model", "harmonic", "--set", "n_predicted=100"]
+    fault(run(*harmonic, "--out", "new/run"), "too short for the spectra")
+    assert not (tmp_path / "new").exists()
     fault(run("corpus", "info", "nowhere"), "nowhere", "not a corpus")
     fault(run("corpus", "build", "--instrument", "trumpet", "--rate", 5), "sample rate 5")
     etudes = ["corpus", "build", "--instrument", "trumpet", "--scores", "etudes"]

@@ -60,6 +60,8 @@ def test_evaluate_prints_figures_and_keeps_them(run: Run, network: Path, tiny_co
     shown = run(*words, "--piece-seconds", 0)
     assert f"{figures['rmse_cqt_expectation_db']:.2f} ± " in shown.out
     assert "in one go" not in shown.out
+    assert re.search(r"100% .* 3\.0 of 3\.0 s, .* x real time, separate seconds", shown.err)
+    assert re.search(r"100% .* 4\.5 of 4\.5 s", evaluated.err)  # the piece, then the seconds of its last third
 
 
 def test_evaluate_measures_a_harmonic_instrument_beside_its_baselines(
@@ -88,6 +90,7 @@ def test_evaluate_measures_a_harmonic_instrument_beside_its_baselines(
     assert (kept.rmse_cqt_db, kept.evaluated) == (rmse_db["network"], True)
     assert f"{found['sampler']['tiny_prelude']['log_spectral_db']:.2f}" in shown.out
     assert "mean of 2 trainings" in shown.out
+    assert re.search(r"100% .* x real time, playing: sampler, tiny_prelude", shown.err)
     assert re.search(r"100% .* x real time, reference, tiny_prelude", shown.err)
     fault(run(*words, "--audio", "other=nowhere"), "--audio other=nowhere")
     fault(run(*words, "--audio", "other"), "--audio", "NAME=FOLDER")

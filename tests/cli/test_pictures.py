@@ -83,13 +83,15 @@ def test_triptych_shows_seconds_and_figures(
 def test_show_draws_a_page_a_track(run: Run, sounds: tuple[str, ...], tmp_path: Path) -> None:
     done = run("show", "song.mid")
     assert done.status == 0, done.err
-    for page in ("song-1.png", "song-2.png"):
+    for page in ("song-0.png", "song-1.png"):
         assert (tmp_path / page).read_bytes()[:4] == b"\x89PNG"
-    (tmp_path / "song-1.png").unlink()
-    fault(run("show", "song.mid"), "song-2.png")
-    assert not (tmp_path / "song-1.png").exists()
+    (tmp_path / "song-0.png").unlink()
+    fault(run("show", "song.mid"), "song-1.png")
+    assert not (tmp_path / "song-0.png").exists()
     assert run("show", "song.mid", "-o", "song.png").status == 0
     fault(run("show", "song.mid", "-o", "song.gif"), "song.gif")
+    (tmp_path / "folder-0.png").mkdir()
+    fault(run("show", "song.mid", "-o", "folder.png"), "synthnet: folder-0.png: Is a directory")
     fault(run("show", "ref.wav"), "ref.wav")
 
 

@@ -67,7 +67,7 @@ def test_render_options(run: Run, song: Path, network: Path, tmp_path: Path) -> 
     assert np.std(mean) < np.std(drawn)
     assert np.array_equal(mean, audio())
     audio("--stems", "stems")
-    assert [path.name for path in sorted((tmp_path / "stems").iterdir())] == ["01 melody.wav", "02 bass.wav"]
+    assert [path.name for path in sorted((tmp_path / "stems").iterdir())] == ["00 melody.wav", "01 bass.wav"]
     whole = run("render", song, "--checkpoint", network, "-o", "o.flac")
     assert len(read_audio(tmp_path / "o.flac").samples) == round((0.1 + 0.5) * 44_100)
     assert "track 0, melody (2 notes): trumpet, its program 56" in whole.err
@@ -112,8 +112,8 @@ def test_a_window_has_the_tracks_numbers_and_sound_of_the_whole_song(run: Run, h
     whole, part = (read_audio(tmp_path / name).samples for name in ("whole.wav", "part.wav"))
     at = round(61.5 * RATE)
     np.testing.assert_allclose(part, whole[at : at + RATE // 4], atol=3.5 / 32_768)  # both dithered
-    assert sorted(os.listdir(tmp_path / "stems")) == ["01 early.wav", "02 late Bass.wav"]
-    assert np.abs(read_audio(tmp_path / "stems" / "01 early.wav").samples).max() < 2 / 32_768
+    assert sorted(os.listdir(tmp_path / "stems")) == ["00 early.wav", "01 late Bass.wav"]
+    assert np.abs(read_audio(tmp_path / "stems" / "00 early.wav").samples).max() < 2 / 32_768
     assert run(*render, "same.wav", "--start", "61.5", "--duration", 0.25).status == 0
     assert (tmp_path / "same.wav").read_bytes() == (tmp_path / "part.wav").read_bytes()
     fault(run(*render, "o.wav", "--start", 20, "--duration", 5), "song.mid", "no notes between 20 s and 25 s")
@@ -127,7 +127,7 @@ def test_loud_songs_stay_below_full_scale_in_every_format(run: Run, harmonic: Pa
     for name in ("a.wav", "a.flac", "a.ogg", "a.opus", "a.mp3"):
         result = run(*render, name)
         assert re.search(r"true peak -1\.\d dBFS: the mix was turned down by", result.err), result.err
-        for file in (tmp_path / name, tmp_path / "stems" / f"01{Path(name).suffix}"):
+        for file in (tmp_path / name, tmp_path / "stems" / f"00{Path(name).suffix}"):
             assert 0.8 < np.abs(soundfile.read(file)[0]).max() <= 10 ** (-1 / 20)
     for bits, subtype in (("16", "PCM_16"), ("24", "PCM_24"), ("float", "FLOAT")):
         assert run(*render, "a.wav", "--bits", bits).status == 0
@@ -145,13 +145,15 @@ def test_files_are_not_overwritten_by_mistake(run: Run, harmonic: Path, song: Pa
         fault(run(*render, "take.wav", *out), out[-1] if out else "take.wav", "is the song itself")
     soundfile.write(tmp_path / "mine.wav", np.zeros(10), RATE)
     (tmp_path / "stems").mkdir()
-    (tmp_path / "stems" / "02 bass.wav").write_text("mine")
+    (tmp_path / "stems" / "01 bass.wav").write_text("mine")
     before = (tmp_path / "mine.wav").read_bytes()
-    fault(run(*render, song, "-o", "mine.wav"), "mine.wav", "--force")
-    fault(run(*render, song, "-o", "o.wav", "--stems", "stems"), "02 bass.wav", "--force")
+    for options, name in ((("-o", "mine.wav"), "mine.wav"), (("-o", "o.wav", "--stems", "stems"), "01 bass.wav")):
+        result = run(*render, song, *options)
+        fault(result, name, "--force")
+        assert len(result.err.splitlines()) == 1  # before who plays is told
     assert (tmp_path / "mine.wav").read_bytes() == before
-    assert (tmp_path / "stems" / "02 bass.wav").read_text() == "mine"
-    fault(run(*render, song, "-o", "s/01 melody.wav", "--stems", "s"), "01 melody.wav", "written twice")
+    assert (tmp_path / "stems" / "01 bass.wav").read_text() == "mine"
+    fault(run(*render, song, "-o", "s/00 melody.wav", "--stems", "s"), "00 melody.wav", "written twice")
     assert not (tmp_path / "s").exists()
     for _ in range(2):  # the second time it is our own
         assert run(*render, song, "-o", "mine.wav", "--stems", "stems", "--force").status == 0
@@ -179,7 +181,7 @@ def test_several_songs_go_on_after_an_error(run: Run, harmonic: Path, song: Path
         " missing.mid",
     ]
     assert sorted(os.listdir(tmp_path / "out")) == ["last.wav", "song.wav"]
-    assert sorted(os.listdir(tmp_path / "stems" / "last")) == ["01 melody.wav", "02 bass.wav"]
+    assert sorted(os.listdir(tmp_path / "stems" / "last")) == ["00 melody.wav", "01 bass.wav"]
     assert run(*render, song, "last.mid").status == 0
     fault(run(*render, song, "last.mid", "-o", "o.wav"), "-o names one file")
     (tmp_path / "other").mkdir()
@@ -309,6 +311,8 @@ def test_errors_of_files(run: Run, network: Path, song: Path, tmp_path: Path) ->
     write_midi(Score(()), tmp_path / "silent.mid")
     for name in ("empty.mid", "text.mid", "cut.mid", "silent.mid", "missing.mid", ""):
         fault(run("render", tmp_path / name, "--checkpoint", network), str(tmp_path / name))
+    for folder in (".", "..", "/"):
+        fault(run("render", folder), f"{folder}: Is a directory")
     assert not list(tmp_path.glob("*.wav"))
     fault(run("render", song, "--checkpoint", tmp_path), "a folder, not a checkpoint")
     fault(run("render", song, "--checkpoint", network, "-o", tmp_path), str(tmp_path))

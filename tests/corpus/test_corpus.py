@@ -49,6 +49,8 @@ def test_audio_and_notes_are_the_teachers(tiny_corpus: Corpus, tiny_scores: Path
         assert piece.peak == np.abs(played).max()
         samples = tiny_corpus.read_samples(piece)
         assert samples.dtype == np.int16
+        expected, _ = soundfile.read(tiny_corpus.audio_path(piece), dtype="float32")
+        np.testing.assert_array_equal(tiny_corpus.read_audio(piece), expected, strict=True)
         assert np.abs(samples - played * tiny_corpus.gain * 32768).max() < 0.51
         file = soundfile.info(tiny_corpus.audio_path(piece))
         assert (file.samplerate, file.channels, file.subtype) == (16_000, 1, "PCM_16")

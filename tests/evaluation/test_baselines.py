@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from synthnet.corpus.build import build_corpus
-from synthnet.corpus.corpus import FULL_SCALE, Corpus
+from synthnet.corpus.corpus import Corpus
 from synthnet.evaluation.baselines import FADE_S, Sampler
 from synthnet.evaluation.level import level_db
 from synthnet.evaluation.measure import teacher_of
@@ -42,7 +42,7 @@ def sampler(corpus: Corpus) -> Sampler:
 
 def test_a_note_of_the_corpus_is_the_recording(corpus: Corpus, sampler: Sampler) -> None:
     (piece,) = corpus.split("train")
-    recording = corpus.read_samples(piece).astype(np.float32) / FULL_SCALE
+    recording = corpus.read_audio(piece)
     for note in corpus.read_notes(piece)[:4]:
         start, stop = to_samples(np.array([note.start_s, note.start_s + EVERY_S]), RATE).tolist()
         played = sampler.play([note], stop, RATE)

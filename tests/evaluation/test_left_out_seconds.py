@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from synthnet.audio.mulaw import dither_floor_nats
-from synthnet.corpus.corpus import FULL_SCALE, Corpus, write_piece
+from synthnet.corpus.corpus import Corpus, write_piece
 from synthnet.evaluation.baselines import Sampler
 from synthnet.evaluation.free_run import spread_places
 from synthnet.evaluation.likelihood import split_floor_nats
@@ -29,14 +29,14 @@ def disturbed(tiny_corpus: Corpus, tmp_path: Path) -> Corpus:
     corpus = replace(tiny_corpus, folder=Path(shutil.copytree(tiny_corpus.folder, tmp_path / "corpus")))
     pieces = []
     for piece in corpus.pieces:
-        samples = corpus.read_samples(piece).astype(np.float32) / FULL_SCALE
+        samples = corpus.read_audio(piece)
         samples[slice(*SPAN)] = np.random.default_rng(0).normal(0, 0.2, SPAN[1] - SPAN[0])
         pieces.append(write_piece(corpus, replace(piece, left_out=(SPAN,)), samples, corpus.read_notes(piece)))
     return replace(corpus, pieces=tuple(pieces))
 
 
 def test_a_player_is_not_measured_there(tiny_corpus: Corpus, disturbed: Corpus) -> None:
-    clean = tiny_corpus.read_samples(tiny_corpus.split("valid")[0]).astype(np.float32) / FULL_SCALE
+    clean = tiny_corpus.read_audio(tiny_corpus.split("valid")[0])
     (figures,) = measure_recordings(disturbed, lambda notes, n, rate: clean).values()
     assert figures.rmse_cqt_db < 0.3
     assert abs(figures.level_db) < 1e-3
@@ -47,7 +47,7 @@ def test_a_player_is_not_measured_there(tiny_corpus: Corpus, disturbed: Corpus) 
 
 def test_the_dither_floor_and_the_seconds_to_generate(tiny_corpus: Corpus, disturbed: Corpus) -> None:
     pieces = disturbed.split("valid")
-    clean = tiny_corpus.read_samples(tiny_corpus.split("valid")[0]).astype(np.float32) / FULL_SCALE
+    clean = tiny_corpus.read_audio(tiny_corpus.split("valid")[0])
     assert split_floor_nats([disturbed], "valid") == dither_floor_nats(np.delete(clean, slice(*SPAN)))
     for piece, start in spread_places(disturbed, 9, None).seconds:
         assert not piece.leaves_out(start, start + 16_000)
@@ -75,7 +75,7 @@ def test_a_piece_in_one_go(tiny_corpus: Corpus, disturbed: Corpus) -> None:
     network = build_model(preset_config("synthnet", "tiny")).eval().requires_grad_(False)
     (piece,) = disturbed.split("valid")
     (run,) = play_pieces(network, [Part(disturbed, piece, piece.n_samples, None)])
-    clean = tiny_corpus.read_samples(tiny_corpus.split("valid")[0]).astype(np.float32) / FULL_SCALE
+    clean = tiny_corpus.read_audio(tiny_corpus.split("valid")[0])
     fresh = replace(run.fresh, mean=run.fresh.target)
     figures = replace(run, mean=clean, fresh=fresh, piece=piece).figures["mean"]
     assert figures.rmse_cqt_db < 0.3

@@ -236,4 +236,7 @@ def test_other_files_end_in_one_line(run: Run, session: Path) -> None:
     path.write_text("{")
     fault(run("listen", "results", path), "a.json", "not JSON")
     (session / "key.json").unlink()
+    fault(run("listen", "results", path), "not JSON")
+    fault(run("listen", "results", session / "missing.json"), "missing.json: No such file")
+    path.write_text("{}")
     fault(run("listen", "results", path), "no key.json")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soxr
 
-from synthnet.corpus.corpus import FULL_SCALE, Corpus
+from synthnet.corpus.corpus import Corpus
 from synthnet.evaluation.pitch import note_pitches
 from synthnet.score.general_midi import find_instrument
 from synthnet.score.roll import RollEvents, roll_events
@@ -125,7 +125,7 @@ class TestNotePitches:
 
     def test_the_teacher_plays_what_the_score_says(self, tiny_corpus: Corpus) -> None:
         piece = tiny_corpus.split("valid")[0]
-        samples = tiny_corpus.read_samples(piece).astype(np.float32) / FULL_SCALE
+        samples = tiny_corpus.read_audio(piece)
         events = roll_events(tiny_corpus.read_notes(piece), RATE)
         notes = note_pitches(samples, events)
         assert len(notes.right) >= 10

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from pathlib import Path
 
@@ -124,6 +126,48 @@ def test_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"song\.wav: not of an SFZ instrument"):
         export_sfz(sampled, tmp_path / "songs", "")
     assert (tmp_path / "songs" / "song.wav").is_file()
+
+
+@pytest.mark.parametrize("operations", [1, 12])  # of 9 files removed and 9 moved
+def test_an_export_killed_near_its_end_leaves_no_sfz_that_lacks_a_sample(
+    operations: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, left = tmp_path / "out", iter(range(operations))
+    with monkeypatch.context() as patch:  # a new folder takes one renaming
+        patch.setattr(os, "replace", None)
+        export_sfz(SampledInstrument(seat()), folder, "")
+    old = contents(folder)
+
+    def until_killed(operation):
+        def do(*args):
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            return operation(*args)
+
+        return do
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", until_killed(os.replace))
+        patch.setattr(Path, "unlink", until_killed(Path.unlink))
+        with pytest.raises(KeyboardInterrupt):
+            export_sfz(SampledInstrument(seat(-0.3)), folder, "")
+    half = contents(folder)
+    assert "kazoo.sfz" not in half
+    assert half.items() < old.items() or not half.items() & old.items()  # of one export
+    export_sfz(SampledInstrument(seat()), folder, "")
+    assert contents(folder) == old
+
+
+@pytest.mark.parametrize("name", [None, "/hidden/000.wav"])
+def test_errors_of_the_system_name_the_folder_that_was_asked_for(
+    name: str | None, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args, **options):
+        raise OSError(errno.ENOSPC, "No space left on device", name)
+
+    monkeypatch.setattr("synthnet.generation.export_sfz.encode", full)
+    save_checkpoint(tmp_path / "runs" / "one" / "last.safetensors", checkpoint())
+    fault(run("export", "kazoo", "-o", "sfz"), "synthnet: sfz: No space left on device")
 
 
 def test_onnx_file_computes_what_the_network_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

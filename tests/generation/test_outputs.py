@@ -46,7 +46,7 @@ def test_stopped_while_it_plays_it_keeps_what_is_whole(tmp_path: Path) -> None:
         if not kept_s:
             assert not folder.exists()
             continue
-        assert files(folder) == ["o.partial.wav", "s/01 part 0.partial.wav", "s/02 part 1.partial.wav"]
+        assert files(folder) == ["o.partial.wav", "s/00 part 0.partial.wav", "s/01 part 1.partial.wav"]
         assert "the first 2.0 s are in" in str(caught.value)
         assert str(folder / "o.partial.wav") in str(caught.value)
         part, whole = (read_audio(path).samples for path in (folder / "o.partial.wav", tmp_path / "whole" / "o.wav"))
@@ -85,7 +85,7 @@ def test_until_the_end_nothing_has_a_name(tmp_path: Path) -> None:
     render(tmp_path, lambda n, numbers: seen.append(files(tmp_path)))
     assert len(seen) > 2
     assert not any(seen)
-    assert files(tmp_path) == ["o.wav", "s/01 part 0.wav", "s/02 part 1.wav"]
+    assert files(tmp_path) == ["o.wav", "s/00 part 0.wav", "s/01 part 1.wav"]
 
 
 def test_names_of_stems() -> None:
@@ -98,4 +98,4 @@ def test_names_of_stems() -> None:
         "x" * 300: "02 " + "x" * 40,
     }
     for name, stem in names.items():
-        assert stem_name(1, Track((), 0, name), ".flac") == f"{stem}.flac"
+        assert stem_name(2, Track((), 0, name), ".flac") == f"{stem}.flac"

@@ -111,14 +111,14 @@ def test_render_with_and_without_drums(run: Run, song: Path, tmp_path: Path) -> 
     assert f"{song}: left out: 2 reverb changes" in whole.err
     assert "track 2, kit (1 notes): sound font, as no instrument here plays drums [" in whole.err
     assert "track 1, sea (1 notes): sound font, as no instrument here plays program 122, Seashore [" in whole.err
-    kit, _ = soundfile.read("stems/03 kit.wav")
+    kit, _ = soundfile.read("stems/02 kit.wav")
     assert np.abs(kit[:, 0]).max() > 0.01
     assert np.abs(kit[:, 1]).max() < 2 / 32_768  # it is at the left
-    mix, melody, sea = (soundfile.read(name)[0] for name in ("whole.wav", "stems/01 melody.wav", "stems/02 sea.wav"))
+    mix, melody, sea = (soundfile.read(name)[0] for name in ("whole.wav", "stems/00 melody.wav", "stems/01 sea.wav"))
     np.testing.assert_allclose(mix, melody + sea + kit, atol=8 / 32_768)
     off = run("render", song, "--rate", 16_000, "-o", "off.wav", "--stems", "off", "--drums", "off")
     assert f"{song}: left out: 1 effect note, 1 drum note, 2 reverb changes" in off.err
-    assert [path.name for path in (tmp_path / "off").iterdir()] == ["01 melody.wav"]
+    assert [path.name for path in (tmp_path / "off").iterdir()] == ["00 melody.wav"]
     alone, _ = soundfile.read("off.wav")
     np.testing.assert_allclose(alone, melody[: len(alone)], atol=4 / 32_768)
 

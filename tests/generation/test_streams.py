@@ -124,7 +124,7 @@ TWO_TRACKS = Score((Track((Note(60, 90, 0.0, 0.1),), 0, "a"), Track((Note(67, 90
 
 
 def test_mix_is_the_sum_of_the_stems_turned_down_only_if_it_would_clip(tmp_path: Path) -> None:
-    names = ["01 a.wav", "02 b.wav"]
+    names = ["00 a.wav", "01 b.wav"]
     for class_number, turned_down in [(178, False), (250, True)]:
         rendering = render(one_class_network(class_number), TWO_TRACKS, tmp_path / "mix.wav", stems=tmp_path / "stems")
         level = float(decode_mu_law(np.array(class_number)))
@@ -177,7 +177,7 @@ def test_tracks_on_two_networks_are_what_each_network_plays_alone(tmp_path: Path
             progress=lambda n, numbers, done=done: done.append(n),
         )
         assert sum(done) == 3 * rendering.n_samples
-        stems = [read_audio(together / name).samples for name in ("01 a.wav", "02 b.wav", "03 c.wav")]
+        stems = [read_audio(together / name).samples for name in ("00 a.wav", "01 b.wav", "02 c.wav")]
         mix = read_audio(tmp_path / "mix.wav").samples
         np.testing.assert_allclose(mix, sum(stems), atol=2e-4)
         assert np.std(mix) > 0.05

@@ -177,7 +177,8 @@ def test_a_recording_with_many_lost_notes_is_left_out(takes, tmp_path, run, monk
     assert [one.used for one in read_reports(tmp_path / "corpus")] == [False, True]
     assert not (tmp_path / "corpus/audio/a.flac").exists()  # of the import before
     lost[64] = 0.3
-    fault(run(*IMPORT), "does the score have the repeats that were played?")
+    fault(run(*IMPORT, "--click", "clicks"), "does the score have the repeats that were played?")
+    assert [path.name for path in sorted((tmp_path / "clicks").iterdir())] == ["a.wav", "b.wav"]  # for ears
 
 
 def test_clicks_are_at_the_notes(takes, tmp_path, run, unmoved):
