@@ -253,6 +253,7 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(wanted)
         torch.zeros(1, device=device)
         if device.type in ("cpu", "cuda"):
+            torch.backends.cudnn.allow_tf32 = False  # as products: full passes and cached steps give the same logits
             return device
     raise InputError(f"device {name!r} cannot be used here; auto, cpu or cuda may be")
 
