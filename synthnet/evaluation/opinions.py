@@ -249,6 +249,8 @@ def flagged(key: Mapping[str, Any], answers: Sequence[Answers]) -> dict[str, lis
 
 def find_key(answers: Sequence[Path]) -> Path:
     """key.json beside the first file of answers or in the folder above; InputError if it is in neither."""
+    if not answers[0].is_file():
+        raise InputError(f"{answers[0]}: no such file")
     for folder in answers[0].resolve().parents[:2]:
         if (folder / "key.json").is_file():
             return folder / "key.json"

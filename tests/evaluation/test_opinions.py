@@ -237,3 +237,4 @@ def test_other_files_end_in_one_line(run: Run, session: Path) -> None:
     fault(run("listen", "results", path), "a.json", "not JSON")
     (session / "key.json").unlink()
     fault(run("listen", "results", path), "no key.json")
+    fault(run("listen", "results", "nowhere.json"), "nowhere.json", "no such file")
