@@ -49,7 +49,7 @@ class Monitor:
             disable=run.rank > 0,
         )
         n_parameters = sum(parameter.numel() for parameter in run.learner.network.parameters())
-        length = counted(span.minutes, "minute") if span.minutes else counted(span.in_steps(self.steps_an_epoch), "step")
+        length = counted(span.minutes, "minute") if span.minutes else f"{span.in_steps(self.steps_an_epoch)} steps"
         named = f"{run.begin.config.model}, {n_parameters:,} parameters"
         say(f"{named}, for {length} ({self.steps_an_epoch} steps an epoch); {task.remark}")
 

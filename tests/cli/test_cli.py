@@ -413,7 +413,7 @@ def test_what_help_and_docs_show_of_learn_needs_no_program(run: Run) -> None:
 
 @pytest.mark.parametrize("group", ["corpus", "inspect", "listen", "recipe"])
 def test_no_line_of_a_list_of_commands_is_cut_off(run: Run, group: str) -> None:
-    assert "..." not in run(group, "--help").out
+    assert "..." not in run(group, "--help").out.split("Commands:")[1]
 
 
 def test_an_sfz_instrument_is_no_sound_file(run: Run, tmp_path: Path) -> None:
