@@ -19,6 +19,11 @@ def clock(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes}:{rest:02d}"
 
 
+def counted(n: float, noun: str) -> str:
+    """A number of things, as 1 note, 2 notes, 0.5 minutes."""
+    return f"{n:.15g} {noun}" if n == 1 else f"{n:.15g} {noun}s"
+
+
 def columns(rows: Sequence[Sequence[str]]) -> str:
     """A table for a terminal, whose columns are as wide as their longest cells."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -21,7 +21,7 @@ LONGEST_SAMPLES = 2**28  # of a recording: 1.7 hours at 44.1 kHz, a gigabyte in 
 _LOUDEST = 16.0  # 24 dB over full scale: a float file beyond it holds integers or noise, not samples
 _VALUES_PER_BLOCK = 2**20
 # libsndfile's name of the format of each ending, and of its encodings by bits; lossy formats have no choice.
-_FORMATS = {
+FORMATS = {
     ".wav": ("WAV", {"16": "PCM_16", "24": "PCM_24", "float": "FLOAT"}),
     ".flac": ("FLAC", {"16": "PCM_16", "24": "PCM_24"}),
     ".ogg": ("OGG", {"16": "VORBIS"}),
@@ -199,10 +199,10 @@ def _open_sound(
 ) -> soundfile.SoundFile:
     """An encoder into `stream`, of the format that the ending of `path` names."""
     ending = Path(path).suffix.lower()
-    if ending not in _FORMATS:
-        *most, last = _FORMATS
+    if ending not in FORMATS:
+        *most, last = FORMATS
         raise InputError(f"{path}: the name of a sound file to write must end in {', '.join(most)} or {last}")
-    name, encodings = _FORMATS[ending]
+    name, encodings = FORMATS[ending]
     if str(bits) not in encodings:
         raise InputError(f"{path}: {ending[1:]} files have no choice of {bits} bits; there is {', '.join(encodings)}")
     try:

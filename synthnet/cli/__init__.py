@@ -58,9 +58,9 @@ def cli() -> None:
     """Neural instruments: learn an instrument from minutes of music, then play any score.
 
     \b
-    synthnet render song.mid                play a MIDI file with the instruments that come with SynthNet
-    synthnet train --instrument trumpet     learn the trumpet
-    synthnet learn take.wav --name mine     learn what you recorded
+    synthnet render song.mid                     play a MIDI file with the instruments that come with SynthNet
+    synthnet train --instrument trumpet          learn the trumpet
+    synthnet learn take.wav --name my-violin     learn what you recorded
     """
 
 

@@ -36,7 +36,7 @@ def corpus() -> None:
     """Build or import a corpus, recordings and their scores, or look into one."""
 
 
-@corpus.command("build")
+@corpus.command("build", short_help="Have a synthesizer play scores.")
 @click.option(
     "--instrument",
     required=True,
@@ -113,7 +113,7 @@ def corpus_build(
     say(f"look into it: synthnet corpus info {folder}")
 
 
-@corpus.command("import")
+@corpus.command("import", short_help="Make a corpus of recordings and their notes.")
 @click.argument("folder", type=path_type)
 @click.option("--instrument", required=True, help="Name of the instrument, such as my-violin.")
 @click.option("--program", required=True, type=key_type, help="Its General MIDI program, 40 for a violin.")

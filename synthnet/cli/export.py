@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from synthnet.audio.files import FORMATS
 from synthnet.cli.options import path_type, progress_bar, say
 from synthnet.files import InputError
 from synthnet.generation.library import Seat, read_library
@@ -33,7 +34,7 @@ def export(instrument: str, out: Path, force: bool) -> None:
         export_onnx(seat, out, credit_line(seat), force)
         say(f"{out}: the network of {seat.voice.name}, {out.stat().st_size / 1e6:.1f} MB")
         return
-    if out.suffix.lower() == ".sfz":
+    if out.suffix.lower() in (".sfz", *FORMATS):
         raise InputError(f"{out}: an SFZ instrument is a folder; leave out the ending")
     # Numba is loaded only here.
     from synthnet.generation.export_sfz import RATE_HZ, SampledInstrument, export_sfz

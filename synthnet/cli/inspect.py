@@ -25,7 +25,7 @@ def inspect() -> None:
     """What the layers of the paper's trained networks have learned."""
 
 
-@inspect.command("first-layer")
+@inspect.command("first-layer", short_help="Which score channels answer to octaves.")
 @click.argument("path", metavar="CHECKPOINT", type=path_type)
 @click.option("--keys", help="Keys that it has learned, as 36-67.  [default: as the checkpoint says]")
 @click.option("--plot", "plot_path", type=path_type, default=Path("first-layer.png"), help="A PNG or SVG.")
@@ -72,7 +72,7 @@ def load_network(path: Path) -> Checkpoint:
     return checkpoint
 
 
-@inspect.command("gram")
+@inspect.command("gram", short_help="Gram matrices of each layer's output.")
 @click.option(
     "--model", "models", multiple=True, required=True, type=Pair("TIMBRE=CHECKPOINT"), help="Repeat it for each."
 )

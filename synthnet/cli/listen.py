@@ -19,7 +19,7 @@ def listen() -> None:
     """Ask people how good it sounds: build a listening test as a web page, then read the answers."""
 
 
-@listen.command("build")
+@listen.command("build", short_help="Write a listening test as a web page.")
 @click.option("--pieces", required=True, help="MIDI files, with commas.")
 @click.option(
     "--model",
@@ -91,7 +91,7 @@ def listen_build(
     say(f"{out / 'key.json'}: who made which sound; keep it from the listeners")
 
 
-@listen.command("results")
+@listen.command("results", short_help="Mean opinion scores from the answers.")
 @click.argument("answers", nargs=-1, required=True, type=path_type)
 @click.option("--key", "key_path", type=path_type, help="The key.  [default: key.json beside the answers or one above]")
 @click.option("--without-flagged", is_flag=True, help="Leave listeners out whose ratings are to be doubted.")

@@ -113,7 +113,7 @@ def comparison(reference: np.ndarray, test: np.ndarray, rate: int) -> dict[str, 
 
 
 @click.command()
-@click.option("--model", default=DEFAULT_MODEL, show_default=True, help=f"Architecture: {', '.join(MODELS)}.")
+@click.option("--model", default=DEFAULT_MODEL, type=click.Choice(list(MODELS)), help="Architecture.")
 @click.option("--preset", default=DEFAULT_PRESET, show_default=True, help=f"Size: {', '.join(PRESETS)}.")
 @click.option("--channels", type=int, help="Residual channels.  [default: the preset's]")
 @click.option("--checkpoint", "checkpoint_path", type=path_type, help="Describe what is in this file instead.")

@@ -102,7 +102,7 @@ def progress_bar(n_samples: int, samples_per_s: int) -> Iterator[Callable[..., N
             progress.set_postfix_str(f"{line}, {printable(what)[:40]}" if what else line, refresh=False)
             progress.update(min(n, n_samples - progress.n))  # beyond the total the bar would begin anew
 
-        ready = "getting ready: a first start compiles the engine, which takes a while"
+        ready = "getting ready; a first start takes longer, since it compiles the engine"
         patience = threading.Timer(2.0, progress.write, [ready, sys.stderr])  # above the bar, not behind it
         patience.daemon = True
         patience.start()

@@ -28,7 +28,7 @@ from synthnet.generation.render import (
     stem_name,
 )
 from synthnet.generation.soundfont import soundfont_for
-from synthnet.text import clock
+from synthnet.text import clock, counted
 
 DRAWING = ("output", "temperature", "engine", "device", "n_chunks")  # options of engines that draw samples
 
@@ -114,9 +114,7 @@ def loudness_of(context: click.Context, parameter: click.Parameter, value: str |
     type=click.Choice(["mean", "sample"]),
     help="mean: the mean of each sample's distribution, clean; sample: drawn from it, noisy, as in the paper.",
 )
-@click.option(
-    "--stems", type=path_type, help="A folder in which to keep each track alone, track 2 as 02 Electric Bass.wav."
-)
+@click.option("--stems", type=path_type, help="A folder for each track alone, track 2 as 02 Electric Bass.wav.")
 @click.option("--engine", default="auto", help="How samples are computed: auto, torch, compiled; auto is the fastest.")
 @click.option("--device", default="auto", help="cpu, cuda, or auto: a GPU if there is one; for the paper's networks.")
 @click.option(
@@ -218,7 +216,8 @@ def render_song(
     say(f"{song}: {n_samples / rate:.1f} s at {rate} Hz, into {out}")
     labels = [f"track {n}" + (f", {track.name}" if track.name else "") for n, track in enumerate(score.parts)]
     for number, track, seat in played:
-        say(f"  {labels[number]} ({len(track.notes)} notes): {seat.voice.name}, {seat.voice.why} [{seat.where}]")
+        notes = counted(len(track.notes), "note")
+        say(f"  {labels[number]} ({notes}): {seat.voice.name}, {seat.voice.why} [{seat.where}]")
     for credit in dict.fromkeys(seat.credit for _, _, seat in played if seat.credit):
         say(f"  recordings by {credit}")
     begun = time.monotonic()

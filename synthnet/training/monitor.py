@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from tqdm import tqdm
 
-from synthnet.text import clock
+from synthnet.text import clock, counted
 from synthnet.training.settings import Span
 from synthnet.training.state import RunState
 from synthnet.training.tasks import Task
@@ -49,7 +49,7 @@ class Monitor:
             disable=run.rank > 0,
         )
         n_parameters = sum(parameter.numel() for parameter in run.learner.network.parameters())
-        length = f"{span.minutes:g} minutes" if span.minutes else f"{span.in_steps(self.steps_an_epoch)} steps"
+        length = counted(span.minutes, "minute") if span.minutes else f"{span.in_steps(self.steps_an_epoch)} steps"
         named = f"{run.begin.config.model}, {n_parameters:,} parameters"
         say(f"{named}, for {length} ({self.steps_an_epoch} steps an epoch); {task.remark}")
 

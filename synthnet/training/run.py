@@ -94,6 +94,8 @@ def train_run(
     with only_one(folder) if first else contextlib.nullcontext():
         if has_run(folder) and not resume:
             raise InputError(f"{folder}: holds a run already; --resume continues it, --out NAME starts another")
+        for corpus in corpora:
+            say(f"{corpus.folder}: reading the corpus")
         task = kind.task(corpora, config, training, evaluation_seconds)
         learned = start.weights if start else {}
         begin = Checkpoint(

@@ -21,6 +21,7 @@ from conftest import SMALL, Run, fault, small_weights
 
 from synthnet import cli
 from synthnet.audio.files import read_audio
+from synthnet.cli.learn import program_of
 from synthnet.corpus import build
 from synthnet.corpus.corpus import Corpus, read_corpus
 from synthnet.files import sha256
@@ -128,7 +129,7 @@ def test_an_instrument_of_ones_own_from_corpus_to_song(run: Run, tiny_scores: Pa
     )
     assert (facts["lowest_pitch"], facts["highest_pitch"]) == (min(heard), max(heard))
     rendered = run("render", song, "--instrument", "1=Tenor-Sax", "--duration", 0.1)
-    assert "track 1, bass (1 notes): tenor-sax, as asked [runs/tenor-sax-tiny/best.safetensors]" in rendered.err
+    assert "track 1, bass (1 note): tenor-sax, as asked [runs/tenor-sax-tiny/best.safetensors]" in rendered.err
 
     etudes = ["--scores", "etudes", "--minutes", 0.2, "--lowest-pitch", 60, "--highest-pitch", 80, "--out"]
     voices = []
@@ -401,3 +402,24 @@ def test_what_strangers_wrote_is_shown_without_escape_sequences(run: Run, tmp_pa
         assert result.out + result.err
         assert not set("\x1b\x07\x9b") & set(result.out + result.err)
     assert "a\\x1b[31m" in run("info", "--checkpoint", "x.safetensors").out
+
+
+def test_what_help_and_docs_show_of_learn_needs_no_program(run: Run) -> None:
+    project = Path(cli.__file__).parents[2]
+    texts = [run("--help").out, run("learn", "--help").out, *(p.read_text("utf-8") for p in project.glob("docs/*.md"))]
+    shown = [line for text in texts for line in re.findall(r"synthnet learn (.+?) --name ([\w-]+)", text)]
+    assert len(shown) >= 4
+    for takes, name in shown:
+        assert all(take.endswith(".wav") for take in takes.split()), takes
+        program_of(name)
+
+
+@pytest.mark.parametrize("group", ["corpus", "inspect", "listen", "recipe"])
+def test_no_line_of_a_list_of_commands_is_cut_off(run: Run, group: str) -> None:
+    assert "..." not in run(group, "--help").out.split("Commands:")[1]
+
+
+def test_an_sfz_instrument_is_no_sound_file(run: Run, tmp_path: Path) -> None:
+    for name in ("violin.sfz", "violin.wav"):
+        fault(run("export", "violin", "-o", name), name, "is a folder")
+        assert not (tmp_path / name).exists()

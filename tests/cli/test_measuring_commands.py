@@ -124,6 +124,12 @@ def test_info(run: Run, model: str, preset: str, parameters: int) -> None:
     assert f"{parameters:,}" in run("info", "--model", model, "--preset", preset).out
 
 
+def test_info_does_not_list_a_model_that_it_refuses(run: Run) -> None:
+    refused = run("info", "--model", "harmonic")
+    fault(refused, "--model", "'harmonic' is not one of", "deepvoice")
+    assert refused.err.count("harmonic") == 1
+
+
 def test_info_of_a_checkpoint(run: Run, network: Path, tmp_path: Path) -> None:
     shown = run("info", "--checkpoint", network).out
     assert re.search(r"instruments +trumpet, cello\n", shown)

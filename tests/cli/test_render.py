@@ -51,7 +51,7 @@ def test_render_takes_the_shipped_unless_an_own_one_is_named(
     (folder / "best.safetensors").write_bytes(network.read_bytes())
     result = run("render", song, "--duration", 0.1, "--instrument", "1=trumpet")
     assert "track 0, melody (2 notes): trumpet, its program 56 [shipped]" in result.err
-    assert "track 1, bass (1 notes): trumpet, as asked [runs/mine/best.safetensors]" in result.err
+    assert "track 1, bass (1 note): trumpet, as asked [runs/mine/best.safetensors]" in result.err
 
 
 def test_render_options(run: Run, song: Path, network: Path, tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_a_window_has_the_tracks_numbers_and_sound_of_the_whole_song(run: Run, h
     render = ["render", "song.mid", "--checkpoint", harmonic, "--rate", RATE, "--instrument", "1=kazoo", "-o"]
     assert run(*render, "whole.wav").status == 0
     result = run(*render, "part.wav", "--start", "1:01.5", "--duration", "0:00.25", "--stems", "stems")
-    assert "track 1, late/Bass? (1 notes): kazoo, as asked" in result.err
+    assert "track 1, late/Bass? (1 note): kazoo, as asked" in result.err
     whole, part = (read_audio(tmp_path / name).samples for name in ("whole.wav", "part.wav"))
     at = round(61.5 * RATE)
     np.testing.assert_allclose(part, whole[at : at + RATE // 4], atol=3.5 / 32_768)  # both dithered
@@ -214,18 +214,18 @@ def test_tracks_of_a_song_are_played_by_different_instruments(run: Run, song: Pa
 
     # A track's random numbers are those of its number: only the instrument can tell two stems of one track apart.
     cello, lines = stems(song, "--instrument", "cello")
-    assert lines == ["track 0, melody (2 notes): cello, as asked", "track 1, bass (1 notes): cello, as asked"]
+    assert lines == ["track 0, melody (2 notes): cello, as asked", "track 1, bass (1 note): cello, as asked"]
     trumpet, _ = stems(song, "--instrument", "trumpet")
     assert not np.array_equal(cello[0], trumpet[0])
     assert not np.array_equal(cello[1], trumpet[1])
     both, lines = stems(song, "--instrument", "0=Cello,1=trumpet")
-    assert lines == ["track 0, melody (2 notes): cello, as asked", "track 1, bass (1 notes): trumpet, as asked"]
+    assert lines == ["track 0, melody (2 notes): cello, as asked", "track 1, bass (1 note): trumpet, as asked"]
     assert np.array_equal(both[0], cello[0])
     assert np.array_equal(both[1], trumpet[1])
     by_program, lines = stems(song)
     assert lines == [
         "track 0, melody (2 notes): trumpet, its program 56",
-        "track 1, bass (1 notes): cello, its program 42",
+        "track 1, bass (1 note): cello, its program 42",
     ]
     assert np.array_equal(by_program[0], trumpet[0])
     assert np.array_equal(by_program[1], cello[1])
@@ -233,7 +233,7 @@ def test_tracks_of_a_song_are_played_by_different_instruments(run: Run, song: Pa
     mixed, lines = stems(song, "--instrument", "0=cello:0.5+trumpet:0.5")
     assert lines == [
         "track 0, melody (2 notes): cello:0.5+trumpet:0.5, as asked",
-        "track 1, bass (1 notes): cello, its program 42",
+        "track 1, bass (1 note): cello, its program 42",
     ]
     assert not any(np.array_equal(mixed[0], part[0]) for part in (cello, trumpet))
     assert np.array_equal(mixed[1], cello[1])
@@ -262,10 +262,10 @@ def test_programs_go_where_the_map_says(run: Run, song: Path) -> None:
     for words in (["--map", "56=flute,42=violin"], ["--map", "56=flute", "--map", "42=violin", "--map", "7=organ"]):
         told = run(*render, *words).err
         assert "track 0, melody (2 notes): flute, as asked [shipped]" in told
-        assert "track 1, bass (1 notes): violin, as asked [shipped]" in told
+        assert "track 1, bass (1 note): violin, as asked [shipped]" in told
     told = run(*render, "--map", "56=flute,42=violin", "--instrument", "1=bass").err
     assert "(2 notes): flute, as asked" in told
-    assert "(1 notes): bass, as asked" in told
+    assert "(1 note): bass, as asked" in told
     for words in ("flute", "128=flute", "x=flute", "56=flute,"):
         fault(run(*render, "--map", words), "--map", "PROGRAM=NAME")
     fault(run(*render, "--map", "56=flute", "--map", "56=organ"), "program 56 is named twice")

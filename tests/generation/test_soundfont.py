@@ -109,8 +109,8 @@ def test_render_with_and_without_drums(run: Run, song: Path, tmp_path: Path) -> 
     whole = run("render", song, "--rate", 16_000, "-o", "whole.wav", "--stems", "stems")
     assert whole.status == 0, whole.err
     assert f"{song}: left out: 2 reverb changes" in whole.err
-    assert "track 2, kit (1 notes): sound font, as no instrument here plays drums [" in whole.err
-    assert "track 1, sea (1 notes): sound font, as no instrument here plays program 122, Seashore [" in whole.err
+    assert "track 2, kit (1 note): sound font, as no instrument here plays drums [" in whole.err
+    assert "track 1, sea (1 note): sound font, as no instrument here plays program 122, Seashore [" in whole.err
     kit, _ = soundfile.read("stems/02 kit.wav")
     assert np.abs(kit[:, 0]).max() > 0.01
     assert np.abs(kit[:, 1]).max() < 2 / 32_768  # it is at the left
