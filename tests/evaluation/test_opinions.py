@@ -240,4 +240,3 @@ def test_other_files_end_in_one_line(run: Run, session: Path) -> None:
     fault(run("listen", "results", session / "missing.json"), "missing.json: No such file")
     path.write_text("{}")
     fault(run("listen", "results", path), "no key.json")
-    fault(run("listen", "results", "nowhere.json"), "nowhere.json", "no such file")
