@@ -216,7 +216,9 @@ def render_song(
     say(f"{song}: {n_samples / rate:.1f} s at {rate} Hz, into {out}")
     labels = [f"track {n}" + (f", {track.name}" if track.name else "") for n, track in enumerate(score.parts)]
     for number, track, seat in played:
-        notes = counted(len(track.notes), "note")
+        notes, (low, high) = counted(len(track.notes), "note"), seat.keys
+        if n_beyond := sum(not low <= note.pitch <= high for note in track.notes):
+            notes += f", {n_beyond} beyond the keys {low} to {high} that it learned"
         say(f"  {labels[number]} ({notes}): {seat.voice.name}, {seat.voice.why} [{seat.where}]")
     for credit in dict.fromkeys(seat.credit for _, _, seat in played if seat.credit):
         say(f"  recordings by {credit}")

@@ -24,7 +24,7 @@ from synthnet.score.etudes import compose_etudes
 from synthnet.score.general_midi import MidiInstrument
 from synthnet.score.midi import midi_bytes, read_score, write_midi
 from synthnet.score.notes import Note, Score
-from synthnet.text import clock
+from synthnet.text import clock, counted
 
 PEAK = 0.9
 TAIL_S = 0.5  # after the last note, so that its release is heard
@@ -241,7 +241,8 @@ def _report_unheard(source: _Source, instrument: MidiInstrument, report: Report)
         report(f"{source.path}: {left_out}")
     low, high = instrument.lowest_pitch, instrument.highest_pitch
     if n_outside := sum(not low <= note.pitch <= high for note in source.score.notes):
-        report(f"{source.path}: {n_outside} notes outside the range of the {instrument.name}, {low} to {high}")
+        outside = counted(n_outside, "note")
+        report(f"{source.path}: {outside} outside the range of the {instrument.name}, {low} to {high}")
 
 
 def _play(teacher: Teacher, source: _Source) -> np.ndarray:

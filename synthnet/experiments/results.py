@@ -228,7 +228,8 @@ def number(value: float | None, digits: int = 2, interval: float | None = None) 
     """A figure, ± half its 95% interval where there is one; a dash without a figure."""
     if value is None or math.isnan(value):
         return MISSING
-    return f"{value:,.{digits}f}" + ("" if interval is None or math.isnan(interval) else f" ± {interval:.2f}")
+    rounded = round(value, digits) + 0.0  # never -0.00
+    return f"{rounded:,.{digits}f}" + ("" if interval is None or math.isnan(interval) else f" ± {interval:.2f}")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

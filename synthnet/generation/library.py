@@ -77,6 +77,12 @@ class Seat:
         """Whether it plays velocities."""
         return self.checkpoint.config.velocity
 
+    @property
+    def keys(self) -> tuple[int, int]:
+        """The lowest and the highest MIDI key that it heard, of a harmonic instrument; else all of them."""
+        nearest = self.checkpoint.weights.get("nearest")
+        return (0, 127) if nearest is None else (int(nearest.min()), int(nearest.max()))
+
     def release_s(self, pitch: int) -> float:
         """Seconds in which a note of this MIDI key dies away, 0 if unknown."""
         seconds = self.checkpoint.weights.get("release_s")  # of a harmonic instrument, by key
@@ -93,6 +99,7 @@ class FontSeat:
     kind: ClassVar[str] = "soundfont"
     credit: ClassVar[str] = ""
     level: ClassVar[float] = 1.0
+    keys: ClassVar[tuple[int, int]] = (0, 127)
     velocity: ClassVar[bool] = True
 
     @property

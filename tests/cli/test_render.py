@@ -54,6 +54,13 @@ def test_render_takes_the_shipped_unless_an_own_one_is_named(
     assert "track 1, bass (1 note): trumpet, as asked [runs/mine/best.safetensors]" in result.err
 
 
+def test_notes_that_an_instrument_never_heard_are_told(run: Run, tmp_path: Path) -> None:
+    notes = tuple(Note(key, 90, n / 10, n / 10 + 0.1) for n, key in enumerate((30, 55, 100, 101)))
+    write_midi(Score((Track(notes, 40),)), tmp_path / "wide.mid")
+    told = run("render", tmp_path / "wide.mid", "-o", "wide.wav").err
+    assert "track 0 (4 notes, 2 beyond the keys 36 to 100 that it learned): violin" in told
+
+
 def test_render_options(run: Run, song: Path, network: Path, tmp_path: Path) -> None:
     def audio(*options: object) -> np.ndarray:
         result = run("render", song, "--checkpoint", network, "-o", "o.wav", "--duration", 0.1, *options)

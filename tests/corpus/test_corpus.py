@@ -177,7 +177,7 @@ def test_report_tells_what_is_done_and_left_out(scores: Path, built: Path) -> No
     build_corpus(built, TRUMPET, [scores], report=lines.append)
     assert lines == [
         f"{scores / 'low.mid'}: left out: 1 pitch bend",
-        f"{scores / 'low.mid'}: 1 notes outside the range of the trumpet, 36 to 86",
+        f"{scores / 'low.mid'}: 1 note outside the range of the trumpet, 36 to 86",
         "low: level measured",
         *(line for line in lines if line.startswith(("low: rendered", "tiny_gigue: "))),
         "tiny_prelude: removed, its score is no longer given",
