@@ -122,7 +122,7 @@ def test_training_in_a_folder_of_ones_own(tiny_corpus: Corpus, tmp_path: Path, m
         synthnet.Instrument.train("oboe", corpus=tiny_corpus.folder)
     trained = synthnet.Instrument.train("trumpet", 0.02, folder=folder, corpus=tiny_corpus.folder, report=told.append)
     assert trained.name == "trumpet"
-    assert "harmonic" in told[0]
+    assert any("harmonic" in line for line in told)
     assert len(trained.play(SCORE, sample_rate_hz=RATE_HZ, duration_s=0.1).samples) == 800
     with pytest.raises(InputError, match="holds a run already"):
         synthnet.Instrument.train("trumpet", 0.02, folder=folder, corpus=tiny_corpus.folder)
